@@ -1,0 +1,1 @@
+//! Text form of modules: printer and parser.

@@ -1,0 +1,142 @@
+//! The closed table of core operations. One file per op: attributes, shape and dtype rule, evaluator, docs.
+//!
+//! Everything else that a model can say is decomposed into these by the importers.
+
+use crate::eval::EvalCx;
+use crate::{Expr, Result, Sym, Symbols, Tensor, TensorType};
+
+/// What every op provides.
+pub trait OpSpec {
+    /// Result types from operand types; checks ranks, dtypes and attributes. Errors name the offending types.
+    fn infer(&self, symbols: &mut Symbols, inputs: &[&TensorType]) -> Result<Vec<TensorType>>;
+    /// Reference semantics. Slow and obvious; the oracle of all tests.
+    fn eval(&self, cx: &mut EvalCx, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+    /// Symbols that the op defines when it runs.
+    fn defines(&self) -> Vec<Sym> {
+        Vec::new()
+    }
+    /// Applies `f` to every expression among the attributes (not inside regions).
+    fn map_exprs(&mut self, f: &mut dyn FnMut(&mut Expr)) {
+        let _ = f;
+    }
+}
+
+macro_rules! ops {
+    ($($file:ident :: $name:ident),* $(,)?) => {
+        $(pub mod $file;)*
+        $(pub use $file::$name;)*
+        pub mod constant;
+        pub use constant::Constant;
+
+        /// A core operation with its attributes.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs)]
+        pub enum Op {
+            Constant(Constant),
+            $($name($name)),*
+        }
+
+        /// Names of all ops, sorted.
+        pub const OP_NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        impl Op {
+            /// Name in text form.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    Op::Constant(_) => "Constant",
+                    $(Op::$name(_) => stringify!($name)),*
+                }
+            }
+            fn spec(&self) -> &dyn OpSpec {
+                match self {
+                    Op::Constant(o) => o,
+                    $(Op::$name(o) => o),*
+                }
+            }
+            fn spec_mut(&mut self) -> &mut dyn OpSpec {
+                match self {
+                    Op::Constant(o) => o,
+                    $(Op::$name(o) => o),*
+                }
+            }
+        }
+
+        $(impl From<$name> for Op {
+            fn from(o: $name) -> Op {
+                Op::$name(o)
+            }
+        })*
+
+        impl From<Constant> for Op {
+            fn from(o: Constant) -> Op {
+                Op::Constant(o)
+            }
+        }
+    };
+}
+
+ops! {
+    arg_reduce::ArgReduce,
+    binary::Binary,
+    bitcast::Bitcast,
+    broadcast::Broadcast,
+    cast::Cast,
+    compare::Compare,
+    concat::Concat,
+    conv::Conv,
+    conv_transpose::ConvTranspose,
+    cumulate::Cumulate,
+    dequantize::Dequantize,
+    from_dims::FromDims,
+    gather::Gather,
+    gather_elements::GatherElements,
+    gather_nd::GatherNd,
+    grid_sample::GridSample,
+    group::Group,
+    identity::Identity,
+    if_::If,
+    iota::Iota,
+    loop_::Loop,
+    matmul::MatMul,
+    non_max_suppression::NonMaxSuppression,
+    non_zero::NonZero,
+    pad::Pad,
+    pool::Pool,
+    quantize::Quantize,
+    random::Random,
+    read_syms::ReadSyms,
+    recurrent::Recurrent,
+    reduce::Reduce,
+    reshape::Reshape,
+    resize::Resize,
+    reverse_sequence::ReverseSequence,
+    roi_align::RoiAlign,
+    scatter_elements::ScatterElements,
+    scatter_nd::ScatterNd,
+    select::Select,
+    slice::Slice,
+    softmax::Softmax,
+    top_k::TopK,
+    transpose::Transpose,
+    unary::Unary,
+    unique::Unique,
+}
+
+impl Op {
+    /// See [`OpSpec::infer`].
+    pub fn infer(&self, symbols: &mut Symbols, inputs: &[&TensorType]) -> Result<Vec<TensorType>> {
+        self.spec().infer(symbols, inputs)
+    }
+    /// See [`OpSpec::eval`].
+    pub fn eval(&self, cx: &mut EvalCx, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.spec().eval(cx, inputs)
+    }
+    /// See [`OpSpec::defines`].
+    pub fn defines(&self) -> Vec<Sym> {
+        self.spec().defines()
+    }
+    /// See [`OpSpec::map_exprs`].
+    pub fn map_exprs(&mut self, f: &mut dyn FnMut(&mut Expr)) {
+        self.spec_mut().map_exprs(f);
+    }
+}

@@ -1,0 +1,132 @@
+//! Concrete tensors: dtype, shape and bytes. Used for constants and by the evaluators.
+
+use crate::{DType, Diag, Result};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Largest tensor (bytes) that the compiler itself will create: bounds what hostile shapes can allocate.
+pub const MAX_TENSOR_BYTES: usize = 1 << 32;
+
+/// The elements of a tensor, row-major.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Little-endian elements, sub-byte types packed with the first element in the low bits.
+    Bytes(Bytes),
+    /// Strings.
+    Str(Arc<[String]>),
+}
+
+/// A dense row-major tensor. Cloning shares the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
+    dtype: DType,
+    shape: Vec<usize>,
+    data: Data,
+}
+
+/// Product of dims, or a limit error when it overflows.
+pub fn numel(shape: &[usize]) -> Result<usize> {
+    shape
+        .iter()
+        .try_fold(1usize, |p, &d| p.checked_mul(d))
+        .ok_or_else(|| Diag::limit(format!("shape {shape:?} has too many elements")))
+}
+
+/// Storage bytes of a shape, refused beyond [`MAX_TENSOR_BYTES`].
+pub fn storage_bytes(dtype: DType, shape: &[usize]) -> Result<usize> {
+    let bytes = dtype.bytes_for(numel(shape)?).filter(|&b| b <= MAX_TENSOR_BYTES);
+    bytes.ok_or_else(|| Diag::limit(format!("tensor {dtype}{shape:?} is larger than {MAX_TENSOR_BYTES} bytes")))
+}
+
+impl Tensor {
+    /// From raw little-endian bytes; the length must fit exactly.
+    pub fn from_bytes(dtype: DType, shape: Vec<usize>, data: impl Into<Bytes>) -> Result<Self> {
+        let data = data.into();
+        let want = storage_bytes(dtype, &shape)?;
+        if dtype == DType::Str || data.len() != want {
+            return Err(Diag::input(format!("{dtype}{shape:?} needs {want} bytes, the data has {}", data.len())));
+        }
+        Ok(Self { dtype, shape, data: Data::Bytes(data) })
+    }
+    /// From strings.
+    pub fn from_strings(shape: Vec<usize>, data: Vec<String>) -> Result<Self> {
+        if numel(&shape)? != data.len() {
+            return Err(Diag::input(format!("str{shape:?} got {} strings", data.len())));
+        }
+        Ok(Self { dtype: DType::Str, shape, data: Data::Str(data.into()) })
+    }
+    /// All bytes zero (for `Str`: empty strings).
+    pub fn zeros(dtype: DType, shape: Vec<usize>) -> Result<Self> {
+        if dtype == DType::Str {
+            let n = numel(&shape)?;
+            if n > MAX_TENSOR_BYTES / 32 {
+                return Err(Diag::limit(format!("str{shape:?} is too large")));
+            }
+            return Self::from_strings(shape, vec![String::new(); n]);
+        }
+        let n = storage_bytes(dtype, &shape)?;
+        Ok(Self { dtype, shape, data: Data::Bytes(vec![0u8; n].into()) })
+    }
+    /// i64 tensor of rank 1.
+    pub fn i64s(values: &[i64]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self { dtype: DType::I64, shape: vec![values.len()], data: Data::Bytes(bytes.into()) }
+    }
+    /// i64 scalar (rank 0).
+    pub fn i64(value: i64) -> Self {
+        Self { shape: vec![], ..Self::i64s(&[value]) }
+    }
+    /// f32 tensor; the number of values must match the shape.
+    pub fn f32s(shape: Vec<usize>, values: &[f32]) -> Result<Self> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::from_bytes(DType::F32, shape, bytes)
+    }
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+    /// Dims.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    /// Number of dims.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
+    }
+    /// Raw storage; empty for strings.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::Bytes(b) => b,
+            Data::Str(_) => &[],
+        }
+    }
+    /// Raw storage, shared.
+    pub fn shared_bytes(&self) -> Bytes {
+        match &self.data {
+            Data::Bytes(b) => b.clone(),
+            Data::Str(_) => Bytes::new(),
+        }
+    }
+    /// Strings; empty for other types.
+    pub fn strings(&self) -> &[String] {
+        match &self.data {
+            Data::Bytes(_) => &[],
+            Data::Str(s) => s,
+        }
+    }
+    /// Same data under another shape with the same number of elements.
+    pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self> {
+        if numel(&shape)? != self.len() {
+            return Err(Diag::input(format!("cannot reshape {:?} to {shape:?}: element counts differ", self.shape)));
+        }
+        Ok(Self { shape, ..self.clone() })
+    }
+}
