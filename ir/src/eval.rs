@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub struct EvalCx {
     /// Known symbols.
     pub syms: BTreeMap<Sym, i64>,
+    /// Ranges that run-time symbols must keep; symbols without an entry are free.
+    pub ranges: BTreeMap<Sym, (i64, i64)>,
 }
 
 impl EvalCx {
@@ -20,6 +22,16 @@ impl EvalCx {
     pub fn dim(&self, e: &Expr) -> Result<usize> {
         let v = self.expr(e)?;
         usize::try_from(v).map_err(|_| Diag::input(format!("dim `{e}` is negative ({v})")))
+    }
+    /// Defines a run-time symbol.
+    pub fn define(&mut self, sym: Sym, value: i64) -> Result<()> {
+        if let Some(&(lo, hi)) = self.ranges.get(&sym)
+            && !(lo..=hi).contains(&value)
+        {
+            return Err(Diag::input(format!("run-time value {value} of s{} is outside {lo}..={hi}", sym.0)));
+        }
+        self.syms.insert(sym, value);
+        Ok(())
     }
     /// Values of dims.
     pub fn dims(&self, d: &[Expr]) -> Result<Vec<usize>> {
@@ -80,6 +92,7 @@ pub fn module(m: &Module, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
 /// Binds the dims of concrete inputs to the module's symbols; checks dtypes, ranks, dims, ranges and constraints.
 pub fn bind_inputs(m: &Module, inputs: &[Tensor]) -> Result<EvalCx> {
     let mut cx = EvalCx::default();
+    cx.ranges = m.symbols.table.iter().enumerate().map(|(i, s)| (Sym(i as u32), (s.min, s.max))).collect();
     if inputs.len() != m.graph.inputs.len() {
         return Err(Diag::input(format!("{} inputs given, the model needs {}", inputs.len(), m.graph.inputs.len())));
     }

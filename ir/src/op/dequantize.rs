@@ -1,9 +1,9 @@
 //! `Dequantize`: linear dequantisation (ONNX DequantizeLinear).
 
 use super::OpSpec;
+use super::args;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// linear dequantisation (ONNX DequantizeLinear).
@@ -22,11 +22,24 @@ pub struct Dequantize {
 
 impl OpSpec for Dequantize {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("Dequantize: shape rule not written"))
+        let [x, scale, zero] = args(x)?;
+        super::quantize::check_scale(s, x, scale, zero, self.axis, self.block)?;
+        if x.dtype != zero.dtype || !self.to.is_float() {
+            return Err(Diag::input(format!("Dequantize of {x} with zero point {zero} to {}", self.to)));
+        }
+        Ok(vec![TensorType::new(self.to, x.dims.clone())])
     }
-    fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("Dequantize: evaluator not written"))
+    fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [x, scale, zero] = args(x)?;
+        let at = super::quantize::scale_offsets(x.shape(), scale.shape(), self.axis, self.block);
+        let (sv, zv) = (scale.to_f64()?, zero.to_f64()?);
+        let wide = self.to == DType::F64;
+        let v: Vec<f64> = x
+            .to_f64()?
+            .into_iter()
+            .zip(at)
+            .map(|(v, i)| if wide { (v - zv[i]) * sv[i] } else { f64::from((v - zv[i]) as f32 * sv[i] as f32) })
+            .collect();
+        Ok(vec![Tensor::from_f64(self.to, x.shape().to_vec(), &v)?])
     }
 }

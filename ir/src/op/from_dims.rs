@@ -2,8 +2,7 @@
 
 use super::OpSpec;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// i64 tensor of symbolic integers (ONNX Shape and arithmetic on it).
@@ -19,13 +18,17 @@ pub struct FromDims {
 }
 
 impl OpSpec for FromDims {
-    fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("FromDims: shape rule not written"))
+    fn infer(&self, _: &mut Symbols, _: &[&TensorType]) -> Result<Vec<TensorType>> {
+        if self.scalar && self.values.len() != 1 {
+            return Err(Diag::bug("a scalar FromDims needs one value"));
+        }
+        let dims = if self.scalar { vec![] } else { vec![self.values.len().into()] };
+        Ok(vec![TensorType::new(DType::I64, dims)])
     }
-    fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("FromDims: evaluator not written"))
+    fn eval(&self, cx: &mut EvalCx, _: &[Tensor]) -> Result<Vec<Tensor>> {
+        let v = self.values.iter().map(|e| cx.expr(e)).collect::<Result<Vec<_>>>()?;
+        let shape = if self.scalar { vec![] } else { vec![v.len()] };
+        Ok(vec![Tensor::from_i64(DType::I64, shape, &v)?])
     }
     fn map_exprs(&mut self, f: &mut dyn FnMut(&mut Expr)) {
         self.values.iter_mut().for_each(&mut *f);

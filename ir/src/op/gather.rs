@@ -1,9 +1,10 @@
 //! `Gather`: `y[.., i.., ..] = x[.., index[i..], ..]` along an axis.
 
 use super::OpSpec;
+use super::args;
+use crate::numeric::index;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// `y[.., i.., ..] = x[.., index[i..], ..]` along an axis.
@@ -17,12 +18,28 @@ pub struct Gather {
 }
 
 impl OpSpec for Gather {
-    fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("Gather: shape rule not written"))
+    fn infer(&self, _: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
+        let [x, indices] = args(x)?;
+        if !matches!(indices.dtype, DType::I32 | DType::I64) || self.axis >= x.rank() {
+            return Err(Diag::input(format!("Gather along axis {} does not take {x} and {indices}", self.axis)));
+        }
+        let dims = [&x.dims[..self.axis], &indices.dims, &x.dims[self.axis + 1..]].concat();
+        Ok(vec![TensorType::new(x.dtype, dims)])
     }
-    fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("Gather: evaluator not written"))
+    fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [x, indices] = args(x)?;
+        let n = x.shape()[self.axis];
+        let at = indices.to_i64()?.into_iter().map(|i| index(i, n)).collect::<Result<Vec<_>>>()?;
+        let shape = [&x.shape()[..self.axis], indices.shape(), &x.shape()[self.axis + 1..]].concat();
+        let inner: usize = x.shape()[self.axis + 1..].iter().product();
+        let outer: usize = x.shape()[..self.axis].iter().product();
+        let mut picks = Vec::with_capacity(outer * at.len() * inner);
+        for o in 0..outer {
+            for &i in &at {
+                let start = (o * n + i) * inner;
+                picks.extend(start..start + inner);
+            }
+        }
+        Ok(vec![x.pick(shape, &picks)?])
     }
 }

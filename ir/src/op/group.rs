@@ -2,8 +2,7 @@
 
 use super::OpSpec;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{Diag, Graph, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// kernel group made by fusion: evaluates its body. A group is lowered to one kernel.
@@ -19,11 +18,27 @@ pub struct Group {
 
 impl OpSpec for Group {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("Group: shape rule not written"))
+        check_operands(s, &self.body, x, "group")?;
+        Ok(self.body.outputs.iter().map(|&v| self.body.ty(v).clone()).collect())
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("Group: evaluator not written"))
+        crate::eval::graph(&self.body, cx, x)
     }
+}
+
+/// Checks that operands fit the inputs of a region.
+pub(super) fn check_operands(s: &mut Symbols, body: &Graph, x: &[&TensorType], what: &str) -> Result<()> {
+    if x.len() != body.inputs.len() {
+        return Err(Diag::bug(format!("{what}: {} operands for {} region inputs", x.len(), body.inputs.len())));
+    }
+    for (&v, t) in body.inputs.iter().zip(x) {
+        let want = body.ty(v);
+        if want.dtype != t.dtype || want.rank() != t.rank() {
+            return Err(Diag::input(format!("{what}: {t} given where {want} is needed")));
+        }
+        for (a, b) in want.dims.iter().zip(&t.dims) {
+            s.require_eq(a, b, what)?;
+        }
+    }
+    Ok(())
 }

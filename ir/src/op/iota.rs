@@ -2,8 +2,7 @@
 
 use super::OpSpec;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// index along an axis: `y[i0..in] = i_axis`.
@@ -21,13 +20,19 @@ pub struct Iota {
 }
 
 impl OpSpec for Iota {
-    fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("Iota: shape rule not written"))
+    fn infer(&self, _: &mut Symbols, _: &[&TensorType]) -> Result<Vec<TensorType>> {
+        if !(self.dtype.is_int() || self.dtype.is_float()) || self.axis >= self.dims.len() {
+            return Err(Diag::input(format!("Iota of {} along axis {}", self.dtype, self.axis)));
+        }
+        Ok(vec![TensorType::new(self.dtype, self.dims.clone())])
     }
-    fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("Iota: evaluator not written"))
+    fn eval(&self, cx: &mut EvalCx, _: &[Tensor]) -> Result<Vec<Tensor>> {
+        let shape = cx.dims(&self.dims)?;
+        crate::tensor::storage_bytes(self.dtype, &shape)?;
+        let inner: usize = shape[self.axis + 1..].iter().product();
+        let n: usize = shape.iter().product();
+        let v: Vec<i64> = (0..n).map(|i| (i / inner % shape[self.axis]) as i64).collect();
+        Ok(vec![Tensor::from_i64(self.dtype, shape, &v)?])
     }
     fn map_exprs(&mut self, f: &mut dyn FnMut(&mut Expr)) {
         self.dims.iter_mut().for_each(&mut *f);

@@ -5,6 +5,11 @@
 use crate::eval::EvalCx;
 use crate::{Expr, Result, Sym, Symbols, Tensor, TensorType};
 
+/// The operands as an array; a wrong number of them is a bug of whoever built the graph.
+pub(crate) fn args<T, const N: usize>(x: &[T]) -> Result<&[T; N]> {
+    <&[T; N]>::try_from(x).map_err(|_| crate::Diag::bug(format!("{} operands given, {N} needed", x.len())))
+}
+
 /// What every op provides.
 pub trait OpSpec {
     /// Result types from operand types; checks ranks, dtypes and attributes. Errors name the offending types.

@@ -1,9 +1,9 @@
 //! `ReadSyms`: defines symbols from the elements of an integer tensor; no results.
 
 use super::OpSpec;
+use super::args;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Result, Sym, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// defines symbols from the elements of an integer tensor; no results.
@@ -18,12 +18,19 @@ pub struct ReadSyms {
 
 impl OpSpec for ReadSyms {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("ReadSyms: shape rule not written"))
+        let [x] = args(x)?;
+        if !matches!(x.dtype, DType::I32 | DType::I64) {
+            return Err(Diag::input(format!("ReadSyms does not take {x}")));
+        }
+        s.require_eq(&x.numel(), &self.syms.len().into(), "values read as dims")?;
+        Ok(vec![])
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("ReadSyms: evaluator not written"))
+        let [x] = args(x)?;
+        for (&sym, v) in self.syms.iter().zip(x.to_i64()?) {
+            cx.define(sym, v)?;
+        }
+        Ok(vec![])
     }
     fn defines(&self) -> Vec<Sym> {
         self.syms.clone()
