@@ -1,9 +1,10 @@
 //! `MatMul`: matrix product with numpy batch broadcasting (rank >= 2 both).
 
 use super::OpSpec;
+use super::args;
+use crate::numeric::{broadcast_offsets, broadcast_shape};
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// matrix product with numpy batch broadcasting (rank >= 2 both).
@@ -15,11 +16,61 @@ pub struct MatMul {}
 
 impl OpSpec for MatMul {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("MatMul: shape rule not written"))
+        let [a, b] = args(x)?;
+        let why = format!("MatMul of {} and {}", s.show_type(a), s.show_type(b));
+        if a.dtype != b.dtype || a.rank() < 2 || b.rank() < 2 || !(a.dtype.is_float() || a.dtype.is_int()) {
+            return Err(Diag::input(why));
+        }
+        let (ar, br) = (a.rank(), b.rank());
+        s.require_eq(&a.dims[ar - 1], &b.dims[br - 2], &why)?;
+        let mut dims = s.broadcast_dims(&a.dims[..ar - 2], &b.dims[..br - 2], &why)?;
+        dims.extend([a.dims[ar - 2].clone(), b.dims[br - 1].clone()]);
+        Ok(vec![TensorType::new(a.dtype, dims)])
     }
-    fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("MatMul: evaluator not written"))
+    fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [a, b] = args(x)?;
+        let (ash, bsh) = (a.shape(), b.shape());
+        let (ar, br) = (ash.len(), bsh.len());
+        let (m, k, n) = (ash[ar - 2], ash[ar - 1], bsh[br - 1]);
+        if bsh[br - 2] != k {
+            return Err(Diag::input(format!("MatMul of {ash:?} and {bsh:?}")));
+        }
+        let batch = broadcast_shape(&ash[..ar - 2], &bsh[..br - 2])?;
+        let (ao, bo) = (broadcast_offsets(&ash[..ar - 2], &batch), broadcast_offsets(&bsh[..br - 2], &batch));
+        let shape = [batch.as_slice(), &[m, n]].concat();
+        crate::tensor::storage_bytes(a.dtype(), &shape)?;
+        let size = (m, k, n);
+        let y = if a.dtype() == DType::F64 {
+            Tensor::from_f64(a.dtype(), shape, &product(&a.to_f64()?, &b.to_f64()?, size, &ao, &bo, |c, a, b| a.mul_add(b, c)))?
+        } else if a.dtype().is_float() {
+            Tensor::from_f32(a.dtype(), shape, &product(&a.to_f32()?, &b.to_f32()?, size, &ao, &bo, |c, a, b| a * b + c))?
+        } else {
+            let v = product(&a.to_i64()?, &b.to_i64()?, size, &ao, &bo, |c: i64, a: i64, b: i64| c.wrapping_add(a.wrapping_mul(b)));
+            Tensor::from_i64(a.dtype(), shape, &v)?
+        };
+        Ok(vec![y])
     }
+}
+
+/// Row-major products of every matrix pair; `ao`, `bo` are the matrix numbers per batch.
+fn product<T: Copy + Default>(
+    a: &[T],
+    b: &[T],
+    (m, k, n): (usize, usize, usize),
+    ao: &[usize],
+    bo: &[usize],
+    mul_add: impl Fn(T, T, T) -> T,
+) -> Vec<T> {
+    let mut out = vec![T::default(); ao.len() * m * n];
+    for (t, (&ai, &bi)) in ao.iter().zip(bo).enumerate() {
+        let (am, bm) = (&a[ai * m * k..][..m * k], &b[bi * k * n..][..k * n]);
+        for i in 0..m {
+            let row = &mut out[(t * m + i) * n..][..n];
+            for p in 0..k {
+                let v = am[i * k + p];
+                row.iter_mut().zip(&bm[p * n..][..n]).for_each(|(c, &b)| *c = mul_add(*c, v, b));
+            }
+        }
+    }
+    out
 }

@@ -2,8 +2,7 @@
 
 use super::OpSpec;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// Cells.
@@ -79,11 +78,172 @@ pub struct Recurrent {
 
 impl OpSpec for Recurrent {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("Recurrent: shape rule not written"))
+        let gates = self.gates();
+        let want = if self.kind == CellKind::Lstm { 8 } else { 6 };
+        if x.len() != want || x[0].rank() != 3 || x[1].rank() != 3 || x[2].rank() != 3 || !x[0].dtype.is_float() {
+            return Err(Diag::input(format!("{:?}: {want} operands of rank 3 and a float type are needed", self.kind)));
+        }
+        let directions = if self.direction == Direction::Bidirectional { 2 } else { 1 };
+        if self.activations.len() != directions * self.functions() {
+            return Err(Diag::input(format!("{:?}: {} activations given", self.kind, self.activations.len())));
+        }
+        let (t, b, h) = (x[0].dims[0].clone(), x[0].dims[1].clone(), x[2].dims[2].clone());
+        s.require_eq(&x[1].dims[0], &directions.into(), "recurrent directions")?;
+        s.require_eq(&x[1].dims[1], &(h.clone() * gates.into()), "recurrent input weights")?;
+        s.require_eq(&x[1].dims[2], &x[0].dims[2], "recurrent input width")?;
+        s.require_eq(&x[2].dims[1], &(h.clone() * gates.into()), "recurrent state weights")?;
+        s.require_eq(&x[5].dims[1], &b, "recurrent initial state")?;
+        let d = Expr::from(directions);
+        let state = TensorType::new(x[0].dtype, vec![d.clone(), b.clone(), h.clone()]);
+        let mut types = vec![TensorType::new(x[0].dtype, vec![t, d, b, h]), state.clone()];
+        if self.kind == CellKind::Lstm {
+            types.push(state);
+        }
+        Ok(types)
     }
-    fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("Recurrent: evaluator not written"))
+    fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
+        let (t, b, width) = (x[0].shape()[0], x[0].shape()[1], x[0].shape()[2]);
+        let (d, h) = (x[2].shape()[0], x[2].shape()[2]);
+        let g = self.gates();
+        let v = x.iter().map(Tensor::to_f32).collect::<Result<Vec<_>>>()?;
+        let lens = x[4].to_i64()?;
+        let mut y = vec![0f32; t * d * b * h];
+        let mut last_h = v[5].clone();
+        let mut last_c = v.get(6).cloned().unwrap_or_default();
+        for dir in 0..d {
+            let backwards = self.direction == Direction::Reverse || dir == 1;
+            let w = &v[1][dir * g * h * width..][..g * h * width];
+            let r = &v[2][dir * g * h * h..][..g * h * h];
+            let bias = &v[3][dir * 2 * g * h..][..2 * g * h];
+            let acts = &self.activations[dir * self.functions()..][..self.functions()];
+            let peep = v.get(7).map(|p| &p[dir * 3 * h..][..3 * h]);
+            for row in 0..b {
+                let len = usize::try_from(lens[row]).unwrap_or(0).min(t);
+                let state = (dir * b + row) * h;
+                for step in 0..len {
+                    let time = if backwards { len - 1 - step } else { step };
+                    let input = &v[0][(time * b + row) * width..][..width];
+                    let cell = Cell { h, input, w, r, bias, acts, peep };
+                    let hs = last_h[state..state + h].to_vec();
+                    let out = match self.kind {
+                        CellKind::Rnn => self.rnn(&cell, &hs),
+                        CellKind::Gru => self.gru(&cell, &hs),
+                        CellKind::Lstm => self.lstm(&cell, &hs, &mut last_c[state..state + h]),
+                    };
+                    last_h[state..state + h].copy_from_slice(&out);
+                    y[((time * d + dir) * b + row) * h..][..h].copy_from_slice(&out);
+                }
+            }
+        }
+        let dtype = x[0].dtype();
+        let state = vec![d, b, h];
+        let mut outs = vec![Tensor::from_f32(dtype, vec![t, d, b, h], &y)?, Tensor::from_f32(dtype, state.clone(), &last_h)?];
+        if self.kind == CellKind::Lstm {
+            outs.push(Tensor::from_f32(dtype, state, &last_c)?);
+        }
+        Ok(outs)
+    }
+}
+
+/// One direction's weights and one step's input.
+struct Cell<'a> {
+    h: usize,
+    input: &'a [f32],
+    w: &'a [f32],
+    r: &'a [f32],
+    bias: &'a [f32],
+    acts: &'a [Activation],
+    peep: Option<&'a [f32]>,
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+impl Cell<'_> {
+    /// Input part of gate `g`, unit `j`, with its bias.
+    fn wx(&self, g: usize, j: usize) -> f32 {
+        let n = self.input.len();
+        dot(self.input, &self.w[(g * self.h + j) * n..][..n]) + self.bias[g * self.h + j]
+    }
+    /// State part of gate `g`, unit `j`, with its bias.
+    fn rh(&self, gates: usize, g: usize, j: usize, state: &[f32]) -> f32 {
+        dot(state, &self.r[(g * self.h + j) * self.h..][..self.h]) + self.bias[(gates + g) * self.h + j]
+    }
+}
+
+impl Recurrent {
+    /// Gates per unit.
+    pub fn gates(&self) -> usize {
+        match self.kind {
+            CellKind::Rnn => 1,
+            CellKind::Gru => 3,
+            CellKind::Lstm => 4,
+        }
+    }
+    /// Activation functions per direction.
+    pub fn functions(&self) -> usize {
+        match self.kind {
+            CellKind::Rnn => 1,
+            CellKind::Gru => 2,
+            CellKind::Lstm => 3,
+        }
+    }
+    fn clip(&self, v: f32) -> f32 {
+        self.clip.map_or(v, |c| v.clamp(-c, c))
+    }
+    fn rnn(&self, c: &Cell, hs: &[f32]) -> Vec<f32> {
+        (0..c.h).map(|j| c.acts[0].apply(self.clip(c.wx(0, j) + c.rh(1, 0, j, hs)))).collect()
+    }
+    fn gru(&self, c: &Cell, hs: &[f32]) -> Vec<f32> {
+        let gate = |g: usize, j: usize| c.acts[0].apply(self.clip(c.wx(g, j) + c.rh(3, g, j, hs)));
+        let z: Vec<f32> = (0..c.h).map(|j| gate(0, j)).collect();
+        let r: Vec<f32> = (0..c.h).map(|j| gate(1, j)).collect();
+        let reset: Vec<f32> = r.iter().zip(hs).map(|(r, h)| r * h).collect();
+        (0..c.h)
+            .map(|j| {
+                let state = if self.linear_before_reset { r[j] * c.rh(3, 2, j, hs) } else { c.rh(3, 2, j, &reset) };
+                let n = c.acts[1].apply(self.clip(c.wx(2, j) + state));
+                (1.0 - z[j]) * n + z[j] * hs[j]
+            })
+            .collect()
+    }
+    fn lstm(&self, c: &Cell, hs: &[f32], cell: &mut [f32]) -> Vec<f32> {
+        let sum = |g: usize, j: usize| c.wx(g, j) + c.rh(4, g, j, hs);
+        let peep = |k: usize, j: usize, v: f32| c.peep.map_or(0.0, |p| p[k * c.h + j] * v);
+        (0..c.h)
+            .map(|j| {
+                let old = cell[j];
+                let i = c.acts[0].apply(self.clip(sum(0, j) + peep(0, j, old)));
+                let f = match self.input_forget {
+                    true => 1.0 - i,
+                    false => c.acts[0].apply(self.clip(sum(2, j) + peep(2, j, old))),
+                };
+                let g = c.acts[1].apply(self.clip(sum(3, j)));
+                cell[j] = f * old + i * g;
+                let o = c.acts[0].apply(self.clip(sum(1, j) + peep(1, j, cell[j])));
+                o * c.acts[2].apply(cell[j])
+            })
+            .collect()
+    }
+}
+
+impl Activation {
+    /// The function's value.
+    pub fn apply(&self, v: f32) -> f32 {
+        let (a, b) = (self.alpha, self.beta);
+        match self.kind {
+            ActivationKind::Affine => a * v + b,
+            ActivationKind::Relu => v.max(0.0),
+            ActivationKind::LeakyRelu => if v < 0.0 { a * v } else { v },
+            ActivationKind::ThresholdedRelu => if v > a { v } else { 0.0 },
+            ActivationKind::Tanh => v.tanh(),
+            ActivationKind::ScaledTanh => a * (b * v).tanh(),
+            ActivationKind::Sigmoid => 1.0 / (1.0 + (-v).exp()),
+            ActivationKind::HardSigmoid => (a * v + b).clamp(0.0, 1.0),
+            ActivationKind::Elu => if v < 0.0 { a * (v.exp() - 1.0) } else { v },
+            ActivationKind::Softsign => v / (1.0 + v.abs()),
+            ActivationKind::Softplus => (1.0 + v.exp()).ln(),
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! `Resize`: ONNX Resize on every axis (axes that keep their dim and scale 1 are copied).
 
 use super::OpSpec;
+use super::args;
 use crate::eval::EvalCx;
-#[allow(unused_imports)]
-use crate::{DType, Diag, Expr, Graph, Result, Sym, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// Interpolation.
@@ -71,14 +71,161 @@ pub struct Resize {
 
 impl OpSpec for Resize {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let _ = (s, x);
-        Err(Diag::bug("Resize: shape rule not written"))
+        let [d] = args(x)?;
+        let r = d.rank();
+        if self.dims.len() != r || self.scales.len() != r || !(self.roi.is_empty() || self.roi.len() == 2 * r) || !(d.dtype.is_float() || d.dtype.is_int()) {
+            return Err(Diag::input(format!("Resize of {}: attributes do not fit its rank or type", s.show_type(d))));
+        }
+        Ok(vec![TensorType::new(d.dtype, self.dims.clone())])
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
-        let _ = (cx, x);
-        Err(Diag::bug("Resize: evaluator not written"))
+        let [d] = args(x)?;
+        let out = cx.dims(&self.dims)?;
+        crate::tensor::storage_bytes(DType::F64, &out)?;
+        let mut v = d.to_f64()?;
+        let mut shape = d.shape().to_vec();
+        // Separable: one axis after the other. Outside samples of tf_crop_and_resize are marked by NaN-free flags.
+        let mut outside = vec![false; out.iter().product()];
+        for axis in 0..shape.len() {
+            let taps = self.taps(axis, shape[axis], out[axis]);
+            let inner: usize = shape[axis + 1..].iter().product();
+            let outer: usize = shape[..axis].iter().product();
+            if !taps.is_identity(shape[axis]) {
+                let mut next = vec![0.0; outer * out[axis] * inner];
+                for o in 0..outer {
+                    for (j, row) in taps.rows.iter().enumerate() {
+                        for &(i, w) in row {
+                            let (src, dst) = ((o * shape[axis] + i) * inner, (o * out[axis] + j) * inner);
+                            (0..inner).for_each(|e| next[dst + e] += v[src + e] * w);
+                        }
+                    }
+                }
+                v = next;
+                shape[axis] = out[axis];
+            }
+            let step: usize = out[axis + 1..].iter().product();
+            for (p, flag) in outside.iter_mut().enumerate() {
+                *flag |= taps.outside[p / step % out[axis]];
+            }
+        }
+        for (e, _) in v.iter_mut().zip(outside).filter(|(_, o)| *o) {
+            *e = f64::from(self.extrapolation);
+        }
+        if let Some((lo, hi)) = d.dtype().int_range() {
+            v.iter_mut().for_each(|e| *e = e.clamp(lo as f64, hi as f64));
+        }
+        Ok(vec![Tensor::from_f64(d.dtype(), out, &v)?])
     }
     fn map_exprs(&mut self, f: &mut dyn FnMut(&mut Expr)) {
         self.dims.iter_mut().for_each(&mut *f);
+    }
+}
+
+/// Linear combination of operand positions for every result position of one axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taps {
+    /// `(operand index, weight)` per result index.
+    pub rows: Vec<Vec<(usize, f64)>>,
+    /// Result indices whose coordinate lies outside (tf_crop_and_resize).
+    pub outside: Vec<bool>,
+}
+
+impl Taps {
+    /// Whether the axis is copied as it is.
+    pub fn is_identity(&self, n: usize) -> bool {
+        self.rows.len() == n && self.rows.iter().enumerate().all(|(i, r)| matches!(r[..], [(j, w)] if i == j && w == 1.0))
+    }
+}
+
+impl Resize {
+    /// The taps of an axis with `n` operand and `m` result elements.
+    pub fn taps(&self, axis: usize, n: usize, m: usize) -> Taps {
+        let given = self.scales.get(axis).copied().flatten();
+        let scale = given.map_or(m as f64 / n.max(1) as f64, f64::from);
+        let identity = n == m && (scale - 1.0).abs() < f64::EPSILON && self.coordinate != Coordinate::TfCropAndResize;
+        let mut taps = Taps { rows: Vec::with_capacity(m), outside: vec![false; m] };
+        for o in 0..m {
+            if identity {
+                taps.rows.push(vec![(o, 1.0)]);
+                continue;
+            }
+            let c = self.source(axis, o as f64, n as f64, m as f64, scale);
+            if self.coordinate == Coordinate::TfCropAndResize {
+                taps.outside[o] = c < 0.0 || c > n as f64 - 1.0;
+            }
+            taps.rows.push(self.row(c, n, scale));
+        }
+        taps
+    }
+    fn source(&self, axis: usize, o: f64, n: f64, m: f64, scale: f64) -> f64 {
+        match self.coordinate {
+            Coordinate::HalfPixel => (o + 0.5) / scale - 0.5,
+            Coordinate::HalfPixelSymmetric => {
+                let adjustment = m / (scale * n);
+                n / 2.0 * (1.0 - adjustment) + (o + 0.5) / scale - 0.5
+            }
+            Coordinate::PytorchHalfPixel if m > 1.0 => (o + 0.5) / scale - 0.5,
+            Coordinate::PytorchHalfPixel => 0.0,
+            Coordinate::AlignCorners if m > 1.0 => o * (n - 1.0) / (m - 1.0),
+            Coordinate::AlignCorners => 0.0,
+            Coordinate::Asymmetric => o / scale,
+            Coordinate::TfHalfPixelForNn => (o + 0.5) / scale,
+            Coordinate::TfCropAndResize => {
+                let rank = self.roi.len() / 2;
+                let (a, b) = match (self.roi.get(axis), self.roi.get(axis + rank)) {
+                    (Some(&a), Some(&b)) => (f64::from(a), f64::from(b)),
+                    _ => (0.0, 1.0),
+                };
+                if m > 1.0 { a * (n - 1.0) + o * (b - a) * (n - 1.0) / (m - 1.0) } else { 0.5 * (a + b) * (n - 1.0) }
+            }
+        }
+    }
+    fn row(&self, c: f64, n: usize, scale: f64) -> Vec<(usize, f64)> {
+        let last = n as i64 - 1;
+        let clamp = |i: i64| i.clamp(0, last.max(0)) as usize;
+        if self.mode == ResizeMode::Nearest {
+            let i = match self.nearest {
+                NearestMode::RoundPreferFloor => (c - 0.5).ceil(),
+                NearestMode::RoundPreferCeil => (c + 0.5).floor(),
+                NearestMode::Floor => c.floor(),
+                NearestMode::Ceil => c.ceil(),
+            };
+            return vec![(clamp(i as i64), 1.0)];
+        }
+        // Shrinking with antialias stretches the filter by 1 / scale.
+        let stretch = if self.antialias && scale < 1.0 { scale } else { 1.0 };
+        let reach = if self.mode == ResizeMode::Cubic { 2.0 } else { 1.0 } / stretch;
+        let (lo, hi) = ((c - reach).floor() as i64, (c + reach).ceil() as i64);
+        let mut row: Vec<(usize, f64)> = Vec::new();
+        let (mut sum, mut add) = (0.0, Vec::new());
+        for i in lo..=hi {
+            let d = ((i as f64 - c) * stretch).abs();
+            let w = if self.mode == ResizeMode::Cubic { cubic(d, f64::from(self.cubic_a)) } else { (1.0 - d).max(0.0) };
+            let outside = i < 0 || i > last;
+            if w == 0.0 || (self.exclude_outside && outside) || (stretch < 1.0 && outside) {
+                continue;
+            }
+            sum += w;
+            add.push((clamp(i), w));
+        }
+        let norm = if stretch < 1.0 || self.exclude_outside { sum } else { 1.0 };
+        for (i, w) in add {
+            match row.iter_mut().find(|(j, _)| *j == i) {
+                Some((_, v)) => *v += w / norm,
+                None => row.push((i, w / norm)),
+            }
+        }
+        row
+    }
+}
+
+/// Keys' cubic convolution kernel.
+fn cubic(d: f64, a: f64) -> f64 {
+    if d <= 1.0 {
+        ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
+    } else if d < 2.0 {
+        ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a
+    } else {
+        0.0
     }
 }
