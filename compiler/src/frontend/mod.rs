@@ -1,0 +1,3 @@
+//! Importers: one folder per model format.
+
+pub mod onnx;

@@ -1,0 +1,139 @@
+//! ONNX: opsets 7 to the newest, functions, control flow, external data, and the com.microsoft ops that
+//! exporters emit.
+//!
+//! Owns: reading the file and decomposing every operator into core ops. Must not know targets or kernels.
+
+#![forbid(unsafe_code)]
+
+mod contents;
+mod dims;
+mod importer;
+mod node;
+pub mod op;
+pub mod proto;
+mod scope;
+pub mod tensor;
+
+use crate::system;
+use bytes::Bytes;
+use importer::Importer;
+use prost::Message;
+use proto::ModelProto;
+use sinter_ir::{Diag, Fault, Module, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+pub use tensor::from_pb as tensor_from_pb;
+
+/// What the user may choose about an import.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// Ranges of dims by symbol name or `INPUT.AXIS`.
+    pub dims: BTreeMap<String, (i64, i64)>,
+    /// Module name; default: the file's stem.
+    pub name: Option<String>,
+    /// Read no weight data: constants that decide nothing about shapes are taken as zeros.
+    pub skip_weights: bool,
+}
+
+/// A model as graph IR.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    /// The model.
+    pub module: Module,
+    /// Things that look wrong but do not matter to the result.
+    pub warnings: Vec<String>,
+    /// Files that the model consists of.
+    pub files: Vec<PathBuf>,
+}
+
+/// Imports a file.
+pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diag>> {
+    let bytes = system::read(path).map_err(|d| vec![d])?;
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    // A model in a folder of its own is better named by the folder.
+    let folder = path.parent().and_then(|p| p.file_name()).map(|s| s.to_string_lossy().into_owned());
+    let default = if stem == "model" { folder.unwrap_or(stem) } else { stem };
+    import_bytes(bytes, Some(path), &default, options)
+}
+
+/// Imports a serialised `ModelProto`. `path` is where external data lies beside.
+pub fn import_bytes(
+    bytes: Bytes,
+    path: Option<&Path>,
+    default_name: &str,
+    options: &ImportOptions,
+) -> Result<Imported, Vec<Diag>> {
+    let model = decode(bytes).map_err(|d| vec![d])?;
+    let mut importer = Importer::new(&model, path, options).map_err(|d| vec![d])?;
+    let graph = model.graph.as_ref().ok_or_else(|| vec![Diag::input("the model has no graph")])?;
+    for asked in options.dims.keys() {
+        if !known_dim(graph, asked) {
+            return Err(vec![Diag::input(format!("--dim {asked}: the model has no such dim"))]);
+        }
+    }
+    let level = importer.main(graph);
+    let mut diags = std::mem::take(&mut importer.diags);
+    let name = identifier(options.name.as_deref().unwrap_or(default_name));
+    match level {
+        Ok(level) if diags.is_empty() => {
+            let module = Module { name, symbols: importer.symbols, graph: level.graph };
+            let mut files: Vec<PathBuf> = path.iter().map(|p| p.to_path_buf()).collect();
+            files.extend(path.iter().flat_map(|p| external_files(graph, p)));
+            Ok(Imported { module, warnings: importer.warnings, files })
+        }
+        Ok(_) => Err(diags),
+        Err(d) => {
+            diags.push(d);
+            diags.sort();
+            Err(diags)
+        }
+    }
+}
+
+fn decode(bytes: Bytes) -> Result<ModelProto> {
+    if bytes.is_empty() {
+        return Err(Diag::input("the file is empty"));
+    }
+    let model = ModelProto::decode(bytes).map_err(|e| {
+        Diag { fault: Fault::Input, ..Diag::input(format!("not an ONNX model: {e}")) }
+    })?;
+    if model.graph.is_none() && model.opset_import.is_empty() {
+        return Err(Diag::input("not an ONNX model: no graph and no opset"));
+    }
+    Ok(model)
+}
+
+fn known_dim(graph: &proto::GraphProto, asked: &str) -> bool {
+    graph.input.iter().any(|i| {
+        let Some(proto::type_proto::Value::TensorType(t)) = i.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+            return false;
+        };
+        t.shape.iter().flat_map(|s| s.dim.iter().enumerate()).any(|(k, d)| {
+            let named = matches!(&d.value, Some(proto::tensor_shape_proto::dimension::Value::DimParam(p)) if p == asked);
+            named || format!("{}.{k}", i.name) == asked
+        })
+    })
+}
+
+fn external_files(graph: &proto::GraphProto, model: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<&str> = graph
+        .initializer
+        .iter()
+        .filter(|t| t.data_location == 1)
+        .flat_map(|t| t.external_data.iter().find(|e| e.key == "location").map(|e| e.value.as_str()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().filter_map(|n| system::beside(model, n).ok()).collect()
+}
+
+/// A C identifier from any text.
+pub fn identifier(text: &str) -> String {
+    let mut name: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    name.truncate(64);
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name.insert_str(0, "m_");
+    }
+    name
+}

@@ -1,0 +1,289 @@
+//! If, Loop and Scan as regions.
+
+use super::shape::run_symbol;
+use crate::frontend::onnx::node::{Build, DEFAULT_RUN_MAX, NodeCx};
+use crate::frontend::onnx::proto::GraphProto;
+use crate::frontend::onnx::scope::{Item, Level};
+use sinter_ir::op::if_::BranchSym;
+use sinter_ir::op::loop_::CarriedSym;
+use sinter_ir::op;
+use sinter_ir::{DType, Diag, Expr, Graph, Result, Sym, Tensor, TensorType, ValueId};
+
+type Out = Result<Vec<Item>>;
+
+/// Operators.
+pub const OPS: &[(&str, Build)] = &[("If", branch), ("Loop", repeat), ("Scan", scan)];
+
+fn branch(cx: &mut NodeCx) -> Out {
+    let cond = cx.input(0)?;
+    let (then_g, else_g) = (cx.graph("then_branch")?, cx.graph("else_branch")?);
+    if let Some(c) = cx.const_of(cond) {
+        return cx.im.inline(if c.to_i64()?.first() == Some(&1) { then_g } else { else_g });
+    }
+    let (a, a_out) = cx.im.region(then_g, &[])?;
+    let (b, b_out) = cx.im.region(else_g, &[])?;
+    let plain = |items: &[Item]| items.iter().all(|i| matches!(i, Item::Tensor(..)));
+    if !plain(&a_out) || !plain(&b_out) {
+        return Err(Diag::unsupported("If with sequences or optionals as results and a condition known only at run time"));
+    }
+    let (mut types, mut defs) = (vec![], vec![]);
+    for (i, (&x, &y)) in a.graph.outputs.iter().zip(&b.graph.outputs).enumerate() {
+        let (tx, ty) = (a.graph.ty(x).clone(), b.graph.ty(y).clone());
+        if tx.dtype != ty.dtype || tx.rank() != ty.rank() {
+            return Err(Diag::unsupported(format!("If result {i} is {tx} in one branch and {ty} in the other")));
+        }
+        let mut dims = vec![];
+        for (dx, dy) in tx.dims.iter().zip(&ty.dims) {
+            if dx == dy {
+                dims.push(dx.clone());
+                continue;
+            }
+            let (rx, ry) = (cx.symbols().range(dx), cx.symbols().range(dy));
+            let sym = run_symbol(cx, "dim", rx.0.min(ry.0).max(0), rx.1.max(ry.1));
+            defs.push(BranchSym { sym, then_value: dx.clone(), else_value: dy.clone() });
+            dims.push(sym.into());
+        }
+        types.push(TensorType::new(tx.dtype, dims));
+    }
+    let mut captures: Vec<ValueId> = a.captures.iter().chain(&b.captures).map(|c| c.0).collect();
+    captures.sort_unstable();
+    captures.dedup();
+    let then_body = with_captures(cx, a, &captures);
+    let else_body = with_captures(cx, b, &captures);
+    let cond = cx.reshape(cond, vec![])?;
+    let operands = [&[cond], captures.as_slice()].concat();
+    let out = cx.add(op::If { then_body, else_body, types, defs }.into(), &operands)?;
+    cx.many(&out)
+}
+
+/// Gives a region an input for every capture, in that order, after its explicit inputs.
+fn with_captures(cx: &NodeCx, level: Level, captures: &[ValueId]) -> Graph {
+    let mut g = level.graph;
+    let mut inputs = g.inputs[..level.explicit_inputs].to_vec();
+    for &outer in captures {
+        let own = level.captures.iter().find(|c| c.0 == outer).map(|c| c.1);
+        inputs.push(own.unwrap_or_else(|| g.add_input(cx.ty(outer).clone(), None)));
+    }
+    g.inputs = inputs;
+    g
+}
+
+/// Operands of a loop in core form.
+struct LoopParts<'g> {
+    body: &'g GraphProto,
+    trip: ValueId,
+    cond: ValueId,
+    carried: Vec<ValueId>,
+    /// Largest number of iterations.
+    max: i64,
+}
+
+fn repeat(cx: &mut NodeCx) -> Out {
+    let body = cx.graph("body")?;
+    let (trip, max) = match cx.opt(0)? {
+        Some(t) => {
+            let t = cx.cast(t, DType::I64)?;
+            let t = cx.reshape(t, vec![])?;
+            let known = cx.known_ints(t).and_then(|e| e.first().cloned());
+            let max = known.map(|e| cx.symbols().max(&e));
+            (t, max)
+        }
+        None => (cx.constant(Tensor::i64(i64::MAX))?, None),
+    };
+    let carried = (2..cx.arity()).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
+    // A declared length of a scanned result bounds the iterations.
+    let declared = (carried.len()..cx.node.output.len()).find_map(|i| cx.declared(i)?.first().copied().flatten());
+    let max = match (max.filter(|&m| m < i64::MAX >> 8), declared) {
+        (Some(m), _) => m,
+        (None, Some(d)) => d,
+        (None, None) => DEFAULT_RUN_MAX,
+    };
+    let cond = match cx.opt(1)? {
+        Some(c) => cx.reshape(c, vec![])?,
+        None => cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?,
+    };
+    emit_loop(cx, LoopParts { body, trip, cond, carried, max })
+}
+
+/// Imports the body with carried shapes as they enter; where the body changes a dim, once more with that dim as a
+/// symbol of its own.
+fn emit_loop(cx: &mut NodeCx, parts: LoopParts) -> Out {
+    let n = parts.carried.len();
+    if parts.body.input.len() != 2 + n || parts.body.output.len() <= n {
+        return Err(Diag::input(format!("the body has {} inputs and {} outputs for {n} carried values", parts.body.input.len(), parts.body.output.len())));
+    }
+    let count = run_symbol(cx, "iterations", 0, parts.max);
+    let entry: Vec<TensorType> = parts.carried.iter().map(|&v| cx.ty(v).clone()).collect();
+    let mut open: Vec<(usize, usize)> = vec![];
+    for _ in 0..4 {
+        let mark = cx.im.mark();
+        let mut syms: Vec<(Sym, usize, usize)> = vec![];
+        let mut types = vec![TensorType::new(DType::I64, vec![]), TensorType::new(DType::Bool, vec![])];
+        for (i, t) in entry.iter().enumerate() {
+            let mut t = t.clone();
+            for (k, d) in t.dims.iter_mut().enumerate().filter(|(k, _)| open.contains(&(i, *k))) {
+                let hint = cx.declared(i).and_then(|h| h.get(k).copied().flatten());
+                let max = hint.unwrap_or(DEFAULT_RUN_MAX).max(cx.symbols().max(d));
+                let s = run_symbol(cx, "carried", 0, max);
+                syms.push((s, i, k));
+                *d = s.into();
+            }
+            types.push(t);
+        }
+        let (level, outs) = cx.im.region(parts.body, &types)?;
+        if !outs.iter().all(|i| matches!(i, Item::Tensor(..))) {
+            return Err(Diag::unsupported("Loop with sequences or optionals as carried values"));
+        }
+        let next: Vec<TensorType> = level.graph.outputs[1..1 + n].iter().map(|&v| level.graph.ty(v).clone()).collect();
+        let changed: Vec<(usize, usize)> = (0..n)
+            .flat_map(|i| (0..types[2 + i].rank().min(next[i].rank())).map(move |k| (i, k)))
+            .filter(|&(i, k)| !open.contains(&(i, k)) && next[i].dims[k] != types[2 + i].dims[k])
+            .collect();
+        if !changed.is_empty() {
+            cx.im.rewind(mark);
+            open.extend(changed);
+            continue;
+        }
+        for i in 0..n {
+            if next[i].dtype != entry[i].dtype || next[i].rank() != entry[i].rank() {
+                return Err(Diag::unsupported(format!("carried value {i} changes from {} to {}", entry[i], next[i])));
+            }
+        }
+        let shape_syms = syms
+            .iter()
+            .map(|&(sym, i, k)| CarriedSym { sym, init: entry[i].dims[k].clone(), next: next[i].dims[k].clone() })
+            .collect();
+        let captures: Vec<ValueId> = level.captures.iter().map(|c| c.0).collect();
+        let mut body = with_captures(cx, level, &captures);
+        // The condition is not an input of the core op: inside the body it is true.
+        let inside = body.inputs.remove(1);
+        drop_condition(&mut body, inside)?;
+        let scanned = body.outputs.len() - 1 - n;
+        let operands = [&[parts.trip, parts.cond], parts.carried.as_slice(), &captures].concat();
+        let op = op::Loop { body, carried: n, scanned, count, shape_syms };
+        let out = cx.add(op.into(), &operands)?;
+        return cx.many(&out);
+    }
+    Err(Diag::unsupported("a Loop whose carried shapes do not settle"))
+}
+
+/// Replaces the body's condition input by the constant true, in front of everything else.
+fn drop_condition(body: &mut Graph, inside: ValueId) -> Result<()> {
+    let used = body.iter().any(|(_, n)| n.inputs.contains(&inside)) || body.outputs.contains(&inside);
+    if !used {
+        return Ok(());
+    }
+    let tensor = Tensor::from_i64(DType::Bool, vec![], &[1])?;
+    let mut patch = sinter_ir::graph::patch::Patch::new(body);
+    let mut symbols = sinter_ir::Symbols::default();
+    let yes = patch.add1(&mut symbols, op::Constant { tensor }.into(), &[], &vec![])?;
+    patch.replace(inside, yes);
+    patch.apply(body)
+}
+
+/// Scan as a loop: scanned inputs become slices picked by the iteration number.
+fn scan(cx: &mut NodeCx) -> Out {
+    if cx.opset < 9 {
+        return Err(Diag::unsupported("Scan before opset 9"));
+    }
+    let body = cx.graph("body")?;
+    let m = usize::try_from(cx.int("num_scan_inputs", 0)).unwrap_or(0);
+    let n = cx.arity().checked_sub(m).ok_or_else(|| Diag::input("num_scan_inputs is larger than the operands"))?;
+    let ints = |name: &str, len: usize| cx.int_list(name).unwrap_or_else(|| vec![0; len]);
+    let k = body.output.len().saturating_sub(n);
+    let (in_axes, in_back) = (ints("scan_input_axes", m), ints("scan_input_directions", m));
+    let (out_axes, out_back) = (ints("scan_output_axes", k), ints("scan_output_directions", k));
+    let states = (0..n).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
+    let mut scanned = vec![];
+    for i in 0..m {
+        let x = cx.input(n + i)?;
+        let rank = cx.rank(x);
+        let axis = cx.axis(*in_axes.get(i).unwrap_or(&0), rank)?;
+        let mut perm: Vec<usize> = (0..rank).collect();
+        perm.remove(axis);
+        perm.insert(0, axis);
+        let mut x = cx.transpose(x, perm)?;
+        if in_back.get(i) == Some(&1) {
+            x = reversed(cx, x)?;
+        }
+        scanned.push(x);
+    }
+    let first = *scanned.first().ok_or_else(|| Diag::input("Scan without scanned inputs"))?;
+    let length = cx.dims(first)[0].clone();
+    let max = cx.symbols().max(&length);
+    let count = run_symbol(cx, "iterations", 0, max);
+    // Build the core body by hand: states, slices at the iteration, then the Scan body inline.
+    cx.im.enter()?;
+    cx.im.scope.push_level();
+    let iter = cx.im.scope.top().graph.add_input(TensorType::new(DType::I64, vec![]), None);
+    let outer = cx.im.scope.depth() - 1;
+    let result = scan_body(cx, body, iter, &states, &scanned, outer);
+    let level = cx.im.scope.pop_level()?;
+    result?;
+    let captures: Vec<ValueId> = level.captures.iter().map(|c| c.0).collect();
+    let graph = with_captures(cx, level, &captures);
+    let scanned_out = graph.outputs.len() - 1 - n;
+    let trip = cx.dim_scalar(length.clone(), DType::I64)?;
+    let cond = cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?;
+    let operands = [&[trip, cond], states.as_slice(), &captures].concat();
+    let op = op::Loop { body: graph, carried: n, scanned: scanned_out, count, shape_syms: vec![] };
+    let mut out = cx.add(op.into(), &operands)?;
+    for (i, v) in out[n..].iter_mut().enumerate() {
+        // All iterations run, so the leading dim is the known length.
+        let mut dims = cx.dims(*v);
+        dims[0] = length.clone();
+        *v = cx.reshape(*v, dims)?;
+        if out_back.get(i) == Some(&1) {
+            *v = reversed(cx, *v)?;
+        }
+        let rank = cx.rank(*v);
+        let axis = cx.axis(*out_axes.get(i).unwrap_or(&0), rank)?;
+        let mut perm: Vec<usize> = (1..rank).collect();
+        perm.insert(axis, 0);
+        *v = cx.transpose(*v, perm)?;
+    }
+    cx.many(&out)
+}
+
+fn scan_body(
+    cx: &mut NodeCx,
+    body: &GraphProto,
+    iter: ValueId,
+    states: &[ValueId],
+    scanned: &[ValueId],
+    outer: usize,
+) -> Result<()> {
+    let mut args = vec![];
+    for &s in states {
+        let ty = cx.im.scope.levels[outer].graph.ty(s).clone();
+        let v = cx.im.scope.top().graph.add_input(ty, None);
+        args.push(v);
+    }
+    cx.im.scope.top().explicit_inputs = 1 + states.len();
+    for &x in scanned {
+        let x = cx.tensor(Item::Tensor(outer, x))?;
+        args.push(cx.emit(op::Gather { axis: 0 }, &[x, iter])?);
+    }
+    for (i, &v) in body.input.iter().zip(&args) {
+        let item = cx.wrap(v);
+        cx.im.scope.bind(&i.name, item);
+    }
+    let outs = cx.im.inline(body)?;
+    let yes = cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?;
+    let mut ids = vec![yes];
+    for o in outs {
+        ids.push(cx.tensor(o)?);
+    }
+    cx.im.scope.top().graph.outputs = ids;
+    Ok(())
+}
+
+/// The first axis backwards.
+fn reversed(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
+    let dims = cx.dims(x);
+    let mut starts = vec![Expr::from(0); dims.len()];
+    let mut steps = vec![Expr::from(1); dims.len()];
+    starts[0] = dims[0].clone() - 1.into();
+    steps[0] = (-1).into();
+    cx.emit(op::Slice { starts, sizes: dims, steps }, &[x])
+}

@@ -1,0 +1,187 @@
+//! Matrix products.
+
+use crate::frontend::onnx::node::{Build, NodeCx};
+use crate::frontend::onnx::scope::Item;
+use sinter_ir::op;
+use sinter_ir::{DType, Diag, Expr, Result, ValueId};
+
+type Out = Result<Vec<Item>>;
+
+/// Operators.
+pub const OPS: &[(&str, Build)] = &[
+    ("MatMul", |cx| {
+        let (a, b) = (cx.input(0)?, cx.input(1)?);
+        let y = product(cx, a, b)?;
+        cx.one(y)
+    }),
+    ("Gemm", gemm),
+    ("com.microsoft:FusedMatMul", fused),
+    ("com.microsoft:TransposeMatMul", fused),
+    ("com.microsoft:MatMulNBits", nbits),
+    ("MatMulInteger", |cx| {
+        let (a, b) = (centred(cx, 0, 2)?, centred(cx, 1, 3)?);
+        let y = product(cx, a, b)?;
+        cx.one(y)
+    }),
+];
+
+/// numpy matmul: vectors get a dim that is removed again.
+pub fn product(cx: &mut NodeCx, a: ValueId, b: ValueId) -> Result<ValueId> {
+    let (ra, rb) = (cx.rank(a), cx.rank(b));
+    if ra == 0 || rb == 0 {
+        return Err(Diag::input("MatMul of a scalar"));
+    }
+    let a = if ra == 1 { cx.unsqueeze(a, &[0])? } else { a };
+    let b = if rb == 1 { cx.unsqueeze(b, &[1])? } else { b };
+    let y = cx.emit(op::MatMul {}, &[a, b])?;
+    let rank = cx.rank(y);
+    let mut drop = vec![];
+    if ra == 1 {
+        drop.push(rank - 2);
+    }
+    if rb == 1 {
+        drop.push(rank - 1);
+    }
+    if drop.is_empty() { Ok(y) } else { cx.squeeze(y, &drop) }
+}
+
+/// Swaps the last two dims.
+pub fn swapped(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
+    let rank = cx.rank(x);
+    let mut perm: Vec<usize> = (0..rank).collect();
+    if rank >= 2 {
+        perm.swap(rank - 2, rank - 1);
+    }
+    cx.transpose(x, perm)
+}
+
+fn gemm(cx: &mut NodeCx) -> Out {
+    let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);
+    if cx.flag("transA", false) {
+        a = swapped(cx, a)?;
+    }
+    if cx.flag("transB", false) {
+        b = swapped(cx, b)?;
+    }
+    let (alpha, beta) = (cx.float("alpha", 1.0), cx.float("beta", 1.0));
+    let mut y = cx.emit(op::MatMul {}, &[a, b])?;
+    if alpha != 1.0 {
+        y = cx.mul_num(y, f64::from(alpha))?;
+    }
+    if let Some(mut c) = cx.opt(2)? {
+        if beta != 1.0 {
+            c = cx.mul_num(c, f64::from(beta))?;
+        }
+        y = cx.sum(y, c)?;
+    }
+    cx.one(y)
+}
+
+fn fused(cx: &mut NodeCx) -> Out {
+    if cx.flag("transBatchA", false) || cx.flag("transBatchB", false) {
+        return Err(Diag::unsupported("transBatchA / transBatchB"));
+    }
+    let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);
+    if cx.flag("transA", false) {
+        a = swapped(cx, a)?;
+    }
+    if cx.flag("transB", false) {
+        b = swapped(cx, b)?;
+    }
+    let mut y = product(cx, a, b)?;
+    let alpha = cx.float("alpha", 1.0);
+    if alpha != 1.0 {
+        y = cx.mul_num(y, f64::from(alpha))?;
+    }
+    cx.one(y)
+}
+
+/// Operand `i` as i32 with zero point operand `z` subtracted; a 1-D zero point runs along the rows of A and the
+/// columns of B.
+fn centred(cx: &mut NodeCx, i: usize, z: usize) -> Result<ValueId> {
+    let x = cx.input(i)?;
+    let x = cx.cast(x, DType::I32)?;
+    match cx.opt(z)? {
+        None => Ok(x),
+        Some(zero) => {
+            let mut zero = cx.cast(zero, DType::I32)?;
+            if i == 0 && cx.rank(zero) == 1 && !cx.ty(zero).numel().is(1) {
+                zero = cx.unsqueeze(zero, &[1])?;
+            }
+            cx.sub(x, zero)
+        }
+    }
+}
+
+/// Weights `[n, blocks, block * bits / 8]` packed low bits first, scales `[n, blocks]`, zero points packed per row
+/// (default 2^(bits-1)) or as floats.
+fn nbits(cx: &mut NodeCx) -> Out {
+    let bits = cx.int("bits", 4);
+    let (n, k, block) = (cx.int("N", 0), cx.int("K", 0), cx.int("block_size", 0));
+    let dtype = match bits {
+        2 => DType::U2,
+        4 => DType::U4,
+        8 => DType::U8,
+        b => return Err(Diag::unsupported(format!("MatMulNBits with {b} bits"))),
+    };
+    if n <= 0 || k <= 0 || block < 16 || block & (block - 1) != 0 || n.checked_mul(k).is_none_or(|v| v > 1 << 40) {
+        return Err(Diag::input(format!("MatMulNBits with N = {n}, K = {k}, block_size = {block}")));
+    }
+    let (n, k, block) = (n as usize, k as usize, block as usize);
+    let blocks = k.div_ceil(block);
+    let b = cx.input(1)?;
+    let packed = cx.need_const(b, "the weights of MatMulNBits")?;
+    if cx.opt(4)?.is_some() {
+        return Err(Diag::unsupported("MatMulNBits with g_idx"));
+    }
+    let mut codes = sinter_ir::Tensor::from_bytes(dtype, vec![n, blocks * block], packed.shared_bytes())?;
+    if blocks * block != k {
+        let idx: Vec<usize> = (0..n).flat_map(|r| (0..k).map(move |c| r * blocks * block + c)).collect();
+        codes = codes.pick(vec![n, k], &idx)?;
+    }
+    let scales = cx.input(2)?;
+    let grid = vec![Expr::from(n), Expr::from(blocks)];
+    let scales = cx.reshape(scales, grid.clone())?;
+    let codes = cx.constant(codes)?;
+    let to = cx.dtype(scales);
+    let weight = match cx.opt(3)? {
+        Some(z) if cx.dtype(z).is_float() => {
+            let z = cx.reshape(z, grid)?;
+            let (q, z) = (cx.cast(codes, to)?, spread(cx, z, n, blocks, block, k)?);
+            let s = spread(cx, scales, n, blocks, block, k)?;
+            let d = cx.sub(q, z)?;
+            cx.mul(d, s)?
+        }
+        zero => {
+            let zero = match zero {
+                Some(z) => {
+                    let z = cx.need_const(z, "the zero points of MatMulNBits")?;
+                    let row = (blocks * bits as usize).div_ceil(8) * 8 / bits as usize;
+                    let all = sinter_ir::Tensor::from_bytes(dtype, vec![n, row], z.shared_bytes())?;
+                    let idx: Vec<usize> = (0..n).flat_map(|r| (0..blocks).map(move |c| r * row + c)).collect();
+                    all.pick(vec![n, blocks], &idx)?
+                }
+                None => sinter_ir::Tensor::from_i64(dtype, vec![n, blocks], &vec![1 << (bits - 1); n * blocks])?,
+            };
+            let zero = cx.constant(zero)?;
+            cx.emit(op::Dequantize { axis: 1, block, to }, &[codes, scales, zero])?
+        }
+    };
+    let a = cx.input(0)?;
+    let t = cx.dtype(a);
+    let weight = cx.cast(weight, t)?;
+    let weight = swapped(cx, weight)?;
+    let mut y = product(cx, a, weight)?;
+    if let Some(bias) = cx.opt(5)? {
+        y = cx.sum(y, bias)?;
+    }
+    cx.one(y)
+}
+
+/// Per-block values repeated over their block: `[n, blocks]` to `[n, k]`.
+fn spread(cx: &mut NodeCx, x: ValueId, n: usize, blocks: usize, block: usize, k: usize) -> Result<ValueId> {
+    let x = cx.unsqueeze(x, &[2])?;
+    let x = cx.broadcast(x, vec![n.into(), blocks.into(), block.into()])?;
+    let x = cx.reshape(x, vec![n.into(), (blocks * block).into()])?;
+    cx.slice_axis(x, 1, 0.into(), k.into())
+}

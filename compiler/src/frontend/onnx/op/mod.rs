@@ -1,0 +1,38 @@
+//! Operators, one file per family. Adding one: a file with an `OPS` table and its line below.
+
+use super::node::Build;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// Oldest opset of the default domain that is read.
+pub const OLDEST_OPSET: i64 = 7;
+/// Newest opset of the default domain that is known.
+pub const NEWEST_OPSET: i64 = 28;
+
+macro_rules! families {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name;)*
+        /// `(operator, builder)` tables; com.microsoft operators carry their domain as prefix.
+        const FAMILIES: &[&[(&str, Build)]] = &[$($name::OPS),*];
+    };
+}
+
+families![activation, arithmetic, control, index, logic, movement, normalize, matmul, conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence];
+
+fn table() -> &'static BTreeMap<&'static str, Build> {
+    static TABLE: OnceLock<BTreeMap<&'static str, Build>> = OnceLock::new();
+    TABLE.get_or_init(|| FAMILIES.iter().flat_map(|f| f.iter().copied()).collect())
+}
+
+/// The builder of an operator.
+pub fn find(domain: &str, name: &str) -> Option<Build> {
+    match domain {
+        "" => table().get(name).copied(),
+        _ => table().get(format!("{domain}:{name}").as_str()).copied(),
+    }
+}
+
+/// All operators that can be imported, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    table().keys().copied()
+}

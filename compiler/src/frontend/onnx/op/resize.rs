@@ -1,0 +1,222 @@
+//! Resize and its predecessor Upsample, grid sampling, region pooling.
+
+use crate::frontend::onnx::node::{Build, NodeCx};
+use crate::frontend::onnx::scope::Item;
+use sinter_ir::op::resize::{Coordinate, NearestMode, ResizeMode};
+use sinter_ir::op::{self, grid_sample::GridPadding};
+use sinter_ir::{DType, Diag, Expr, Result};
+
+type Out = Result<Vec<Item>>;
+
+/// Operators.
+pub const OPS: &[(&str, Build)] =
+    &[("Resize", resize), ("Upsample", upsample), ("GridSample", grid_sample), ("RoiAlign", roi_align)];
+
+fn mode(name: &str) -> Result<ResizeMode> {
+    Ok(match name {
+        "nearest" => ResizeMode::Nearest,
+        "linear" | "bilinear" => ResizeMode::Linear,
+        "cubic" | "bicubic" => ResizeMode::Cubic,
+        m => return Err(Diag::input(format!("mode `{m}`"))),
+    })
+}
+
+/// Result dim of a scaled axis; exact for fractions with a small denominator, symbolic dims included.
+fn scaled(d: &Expr, scale: f32) -> Expr {
+    if let Some(n) = d.as_const() {
+        return ((n as f32 * scale).floor() as i64).into();
+    }
+    for den in 1i64..=64 {
+        let num = f64::from(scale) * den as f64;
+        if num == num.trunc() {
+            return (d.clone() * (num as i64).into()).div(&den.into());
+        }
+    }
+    // An arbitrary fraction as 32.20 fixed point.
+    (d.clone() * ((f64::from(scale) * f64::from(1 << 20)) as i64).into()).div(&(1i64 << 20).into())
+}
+
+fn plain(dims: Vec<Expr>, scales: Vec<Option<f32>>, mode: ResizeMode, coordinate: Coordinate) -> op::Resize {
+    op::Resize {
+        dims,
+        scales,
+        roi: vec![],
+        mode,
+        coordinate,
+        nearest: NearestMode::RoundPreferFloor,
+        cubic_a: -0.75,
+        exclude_outside: false,
+        extrapolation: 0.0,
+        antialias: false,
+    }
+}
+
+fn upsample(cx: &mut NodeCx) -> Out {
+    let x = cx.input(0)?;
+    let scales = match cx.attr("scales") {
+        Some(a) => a.floats.clone(),
+        None => {
+            let s = cx.input(1)?;
+            cx.need_const(s, "the scales")?.to_f32()?
+        }
+    };
+    let own = cx.dims(x);
+    if scales.len() != own.len() {
+        return Err(Diag::input(format!("{} scales for rank {}", scales.len(), own.len())));
+    }
+    let dims = own.iter().zip(&scales).map(|(d, &s)| scaled(d, s)).collect();
+    let mode = mode(&cx.text("mode", "nearest"))?;
+    let op = op::Resize {
+        nearest: NearestMode::Floor,
+        ..plain(dims, scales.into_iter().map(Some).collect(), mode, Coordinate::Asymmetric)
+    };
+    let y = cx.emit(op, &[x])?;
+    cx.one(y)
+}
+
+fn resize(cx: &mut NodeCx) -> Out {
+    let x = cx.input(0)?;
+    let own = cx.dims(x);
+    let rank = own.len();
+    let old = cx.opset < 11;
+    let (scales_at, sizes_at) = if old { (1, 9) } else { (2, 3) };
+    let axes: Vec<usize> = match cx.int_list("axes") {
+        Some(a) => a.iter().map(|&a| cx.axis(a, rank)).collect::<Result<_>>()?,
+        None => (0..rank).collect(),
+    };
+    let (mut dims, mut scales) = (own.clone(), vec![Some(1.0); rank]);
+    let scales_in = cx.opt(scales_at)?.filter(|&s| !cx.ty(s).numel().is(0));
+    let sizes_in = cx.opt(sizes_at)?.filter(|&s| !cx.ty(s).numel().is(0));
+    let declared = cx.declared(0);
+    if let Some(s) = sizes_in {
+        let range = |i: usize| {
+            let d = axes.get(i).and_then(|&a| declared.as_ref()?.get(a).copied().flatten());
+            d.map_or((1, 1 << 12), |d| (d, d))
+        };
+        let mut sizes = cx.ints(s, &range)?;
+        if sizes.len() != axes.len() {
+            return Err(Diag::input(format!("{} sizes for {} axes", sizes.len(), axes.len())));
+        }
+        let policy = cx.text("keep_aspect_ratio_policy", "stretch");
+        if policy != "stretch" {
+            let ratios = axes.iter().zip(&sizes).map(|(&a, s)| {
+                let (s, d) = (s.as_const()?, own[a].as_const()?);
+                Some(s as f32 / d as f32)
+            });
+            let ratios = ratios.collect::<Option<Vec<_>>>();
+            let ratios = ratios.ok_or_else(|| Diag::unsupported("keep_aspect_ratio_policy with open dims"))?;
+            let pick = if policy == "not_larger" { f32::min } else { f32::max };
+            let scale = ratios.into_iter().reduce(pick).unwrap_or(1.0);
+            sizes = axes.iter().map(|&a| ((own[a].as_const().unwrap_or(0) as f32 * scale + 0.5).floor() as i64).into()).collect();
+            for &a in &axes {
+                scales[a] = Some(scale);
+            }
+        } else {
+            axes.iter().for_each(|&a| scales[a] = None);
+        }
+        for (&a, s) in axes.iter().zip(sizes) {
+            if s == own[a] && scales[a].is_none() {
+                scales[a] = Some(1.0);
+            }
+            dims[a] = s;
+        }
+    } else if let Some(s) = scales_in {
+        match (cx.const_of(s), &declared) {
+            (Some(t), _) => {
+                let values = t.to_f32()?;
+                if values.len() != axes.len() || values.iter().any(|v| !(*v > 0.0) || *v > 1e6) {
+                    return Err(Diag::input(format!("scales {values:?} for {} axes", axes.len())));
+                }
+                for (&a, v) in axes.iter().zip(values) {
+                    dims[a] = scaled(&own[a], v);
+                    scales[a] = Some(v);
+                }
+            }
+            // Scales only known at run time: take the declared sizes.
+            (None, Some(d)) => {
+                for &a in &axes {
+                    let n = d.get(a).copied().flatten().ok_or_else(|| Diag::unsupported("scales that are known only at run time"))?;
+                    dims[a] = n.into();
+                    scales[a] = None;
+                }
+            }
+            (None, None) => return Err(Diag::unsupported("scales that are known only at run time")),
+        }
+    } else {
+        return Err(Diag::input("neither scales nor sizes"));
+    }
+    let default = if old { "asymmetric" } else { "half_pixel" };
+    let coordinate = match cx.text("coordinate_transformation_mode", default).as_str() {
+        "half_pixel" => Coordinate::HalfPixel,
+        "half_pixel_symmetric" => Coordinate::HalfPixelSymmetric,
+        "pytorch_half_pixel" => Coordinate::PytorchHalfPixel,
+        "align_corners" => Coordinate::AlignCorners,
+        "asymmetric" => Coordinate::Asymmetric,
+        "tf_half_pixel_for_nn" => Coordinate::TfHalfPixelForNn,
+        "tf_crop_and_resize" => Coordinate::TfCropAndResize,
+        m => return Err(Diag::input(format!("coordinate_transformation_mode `{m}`"))),
+    };
+    let mut roi = vec![];
+    if coordinate == Coordinate::TfCropAndResize {
+        let r = cx.input(1)?;
+        let given = cx.need_const(r, "roi")?.to_f32()?;
+        if given.len() != 2 * axes.len() {
+            return Err(Diag::input(format!("roi has {} values for {} axes", given.len(), axes.len())));
+        }
+        roi = [vec![0.0; rank], vec![1.0; rank]].concat();
+        for (i, &a) in axes.iter().enumerate() {
+            roi[a] = given[i];
+            roi[rank + a] = given[axes.len() + i];
+        }
+    }
+    let nearest = match cx.text("nearest_mode", if old { "floor" } else { "round_prefer_floor" }).as_str() {
+        "round_prefer_floor" => NearestMode::RoundPreferFloor,
+        "round_prefer_ceil" => NearestMode::RoundPreferCeil,
+        "floor" => NearestMode::Floor,
+        "ceil" => NearestMode::Ceil,
+        m => return Err(Diag::input(format!("nearest_mode `{m}`"))),
+    };
+    let op = op::Resize {
+        roi,
+        nearest,
+        cubic_a: cx.float("cubic_coeff_a", -0.75),
+        exclude_outside: cx.flag("exclude_outside", false),
+        extrapolation: cx.float("extrapolation_value", 0.0),
+        antialias: cx.flag("antialias", false),
+        ..plain(dims, scales, mode(&cx.text("mode", "nearest"))?, coordinate)
+    };
+    let y = cx.emit(op, &[x])?;
+    cx.one(y)
+}
+
+fn grid_sample(cx: &mut NodeCx) -> Out {
+    let (x, grid) = (cx.input(0)?, cx.input(1)?);
+    let padding = match cx.text("padding_mode", "zeros").as_str() {
+        "zeros" => GridPadding::Zeros,
+        "border" => GridPadding::Border,
+        "reflection" => GridPadding::Reflection,
+        m => return Err(Diag::input(format!("padding_mode `{m}`"))),
+    };
+    let mode = mode(&cx.text("mode", "linear"))?;
+    let y = cx.emit(op::GridSample { mode, padding, align_corners: cx.flag("align_corners", false) }, &[x, grid])?;
+    cx.one(y)
+}
+
+fn roi_align(cx: &mut NodeCx) -> Out {
+    let (x, rois, at) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let size = |cx: &NodeCx, name: &str, default: i64| {
+        usize::try_from(cx.int(name, default)).map_err(|_| Diag::input(format!("attribute `{name}` is negative")))
+    };
+    let default = if cx.opset >= 16 { "half_pixel" } else { "output_half_pixel" };
+    let op = op::RoiAlign {
+        max: cx.text("mode", "avg") == "max",
+        half_pixel: cx.text("coordinate_transformation_mode", default) == "half_pixel",
+        height: size(cx, "output_height", 1)?,
+        width: size(cx, "output_width", 1)?,
+        sampling_ratio: size(cx, "sampling_ratio", 0)?,
+        spatial_scale: cx.float("spatial_scale", 1.0),
+    };
+    let at = cx.cast(at, DType::I64)?;
+    let y = cx.emit(op, &[x, rois, at])?;
+    cx.one(y)
+}

@@ -1,0 +1,152 @@
+//! The only place that touches files, environment and clock.
+
+#![allow(clippy::disallowed_methods)]
+
+use bytes::Bytes;
+use sinter_ir::{Diag, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+
+/// Largest file that is read.
+pub const MAX_FILE_BYTES: u64 = 64 << 30;
+
+fn io(what: &str, path: &Path, e: &std::io::Error) -> Diag {
+    Diag::input(format!("cannot {what} {}: {e}", path.display()))
+}
+
+/// Reads a whole regular file.
+pub fn read(path: &Path) -> Result<Bytes> {
+    let meta = fs::metadata(path).map_err(|e| io("read", path, &e))?;
+    if !meta.is_file() {
+        return Err(Diag::input(format!("{} is not a regular file", path.display())));
+    }
+    if meta.len() > MAX_FILE_BYTES {
+        return Err(Diag::limit(format!("{} has {} bytes", path.display(), meta.len())));
+    }
+    fs::read(path).map(Bytes::from).map_err(|e| io("read", path, &e))
+}
+
+/// Reads part of a file; the range must lie inside it.
+pub fn read_range(path: &Path, offset: u64, length: u64) -> Result<Bytes> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut f = fs::File::open(path).map_err(|e| io("read", path, &e))?;
+    let size = f.metadata().map_err(|e| io("read", path, &e))?.len();
+    if offset.checked_add(length).is_none_or(|end| end > size) {
+        return Err(Diag::input(format!("{} has {size} bytes: no {length} bytes at {offset}", path.display())));
+    }
+    f.seek(SeekFrom::Start(offset)).map_err(|e| io("read", path, &e))?;
+    let mut out = vec![0; usize::try_from(length).map_err(|_| Diag::limit("file range"))?];
+    f.read_exact(&mut out).map_err(|e| io("read", path, &e))?;
+    Ok(out.into())
+}
+
+/// Whether a directory is there.
+pub fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Finds a file that a model refers to by a relative name. The name must stay below the model's folder,
+/// either as written or after links are followed on both sides (Hugging Face caches link snapshots to blobs).
+pub fn beside(model: &Path, name: &str) -> Result<PathBuf> {
+    let bad = |what: &str| Diag::input(format!("external data `{name}`: {what}"));
+    let relative = Path::new(name);
+    if name.is_empty() || !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        return Err(bad("the path must be relative and must not leave the model's folder"));
+    }
+    let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = folder.join(relative);
+    let real = fs::canonicalize(&path).map_err(|e| io("find", &path, &e))?;
+    let inside = |dir: &Path| fs::canonicalize(dir).is_ok_and(|d| real.starts_with(d));
+    // A link may lead out of the folder only the way the model file itself does: into the same blob store.
+    let store = fs::canonicalize(model).ok().and_then(|m| m.parent().map(Path::to_path_buf));
+    let linked_model = fs::symlink_metadata(model).is_ok_and(|m| m.file_type().is_symlink());
+    if !inside(folder) && !(linked_model && store.is_some_and(|s| inside(&s))) {
+        return Err(bad("it is a link out of the model's folder"));
+    }
+    if !real.is_file() {
+        return Err(bad("not a regular file"));
+    }
+    Ok(real)
+}
+
+/// Writes a folder of files as a whole: everything goes to a temporary folder beside it, which then takes the
+/// place of the old one. On failure nothing of the new content stays and the old folder is untouched.
+pub fn write_dir(dir: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
+    let name = dir.file_name().ok_or_else(|| Diag::input(format!("{} names no folder", dir.display())))?;
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|e| io("create", parent, &e))?;
+    let temp = parent.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let old = parent.join(format!(".{}.{}.old", name.to_string_lossy(), std::process::id()));
+    let written = fill(&temp, files).and_then(|()| {
+        let replaced = dir.exists();
+        if replaced {
+            if !replaceable(dir) {
+                return Err(Diag::input(format!("{} exists and is not a bundle", dir.display()))
+                    .help("choose another output folder"));
+            }
+            fs::rename(dir, &old).map_err(|e| io("replace", dir, &e))?;
+        }
+        fs::rename(&temp, dir).map_err(|e| {
+            if replaced {
+                let _ = fs::rename(&old, dir);
+            }
+            io("write", dir, &e)
+        })
+    });
+    let _ = fs::remove_dir_all(&temp);
+    let _ = fs::remove_dir_all(&old);
+    written
+}
+
+/// Only bundles (or empty folders) are ever replaced.
+fn replaceable(dir: &Path) -> bool {
+    dir.join("manifest.json").is_file() || fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none())
+}
+
+fn fill(temp: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
+    fs::create_dir_all(temp).map_err(|e| io("create", temp, &e))?;
+    for (name, bytes) in files {
+        let path = temp.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|e| io("create", folder, &e))?;
+        }
+        write(&path, bytes)?;
+    }
+    Ok(())
+}
+
+/// Writes one file.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut f = fs::File::create(path).map_err(|e| io("write", path, &e))?;
+    f.write_all(bytes).and_then(|()| f.sync_all()).map_err(|e| io("write", path, &e))
+}
+
+/// Writes one file through a temporary name.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(|e| io("create", parent, &e))?;
+    }
+    let temp = path.with_extension(format!("{}.tmp", std::process::id()));
+    let done = write(&temp, bytes).and_then(|()| fs::rename(&temp, path).map_err(|e| io("write", path, &e)));
+    if done.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
+    done
+}
+
+/// A stopwatch, for progress and `run`'s timing only: no time ever reaches a bundle.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(std::time::Instant);
+
+impl Clock {
+    /// Starts.
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+    /// Seconds since the start.
+    pub fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
