@@ -69,7 +69,8 @@ impl MiniFloat {
         let max = self.max_code();
         let nan = if self.nuz { sign_bit } else { sign | (sign_bit - 1) };
         if v.is_nan() {
-            return if self.nan { nan } else { max };
+            // Without a NaN the value becomes negative zero (ml_dtypes).
+            return if self.nan { nan } else { sign_bit };
         }
         let over = |sign: u8| match (saturate || !self.nan, self.inf) {
             (true, _) => sign | max,
@@ -105,7 +106,7 @@ fn decode_e8m0(b: u8) -> f64 {
     if b == 255 { f64::NAN } else { 2f64.powi(i32::from(b) - 127) }
 }
 
-/// Power of two by rounding the exponent half up, as ONNX's default for float8e8m0.
+/// Power of two by rounding up, as ONNX's default for float8e8m0.
 fn encode_e8m0(v: f64, saturate: bool) -> u8 {
     if v.is_nan() || (v.is_infinite() && !saturate) {
         return 255;
@@ -118,7 +119,7 @@ fn encode_e8m0(v: f64, saturate: bool) -> u8 {
         return 0;
     }
     let floor = a.log2().floor();
-    let e = if a / 2f64.powf(floor) >= 1.5 { floor + 1.0 } else { floor } + 127.0;
+    let e = if a > 2f64.powf(floor) { floor + 1.0 } else { floor } + 127.0;
     if e > 254.0 { if saturate { 254 } else { 255 } } else { e.max(0.0) as u8 }
 }
 

@@ -8,7 +8,7 @@ use crate::eval::EvalCx;
 use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
-/// Element-wise functions of two operands. `Rem` has the sign of the dividend (C), `Mod` that of the divisor (Python); And/Or/Xor are logical on bool, bitwise on integers; Shr is logical for unsigned, arithmetic for signed.
+/// Element-wise functions of two operands. `Rem` has the sign of the dividend (C), `Mod` that of the divisor (Python); And/Or/Xor are logical on bool, bitwise on integers; Shr is logical for unsigned, arithmetic for signed; amounts outside the width shift every bit out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -147,9 +147,9 @@ fn whole(kind: K, a: i64, b: i64, dtype: DType) -> i64 {
         K::And => a & b,
         K::Or => a | b,
         K::Xor => a ^ b,
-        K::Shl => a.wrapping_shl((ub % bits as u64) as u32),
-        K::Shr if dtype.is_signed_int() => a.wrapping_shr((ub % bits as u64) as u32),
-        K::Shr => ua.wrapping_shr((ub % bits as u64) as u32) as i64,
+        K::Shl => if ub >= bits as u64 { 0 } else { a << ub },
+        K::Shr if dtype.is_signed_int() => a >> ub.min(63),
+        K::Shr => ua.checked_shr(ub.min(64) as u32).unwrap_or(0) as i64,
     }
 }
 

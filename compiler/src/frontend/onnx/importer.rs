@@ -112,6 +112,7 @@ impl<'m> Importer<'m> {
                         top.graph.set_name(v, Arc::from(out.name.as_str()));
                     }
                 }
+                Err(d) if d.message == POISON => {}
                 Err(d) => self.report(Diag { message: format!("output `{}`: {}", out.name, d.message), ..d }),
             }
         }
@@ -138,6 +139,11 @@ impl<'m> Importer<'m> {
         }
     }
     fn main_input(&mut self, input: &ValueInfoProto) -> Result<Item> {
+        if let Some(tensor) = self.options.fixed.get(&input.name) {
+            let op = sinter_ir::op::Constant { tensor: tensor.clone() }.into();
+            let v = self.scope.top().graph.add1(&mut self.symbols, op, &[], &vec![])?;
+            return Ok(Item::Tensor(self.scope.depth(), v));
+        }
         let Some(type_proto::Value::TensorType(t)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
             return Err(Diag::unsupported("only tensor inputs are supported"));
         };

@@ -31,6 +31,8 @@ pub struct ImportOptions {
     pub dims: BTreeMap<String, (i64, i64)>,
     /// Module name; default: the file's stem.
     pub name: Option<String>,
+    /// Inputs fixed to a value: they become constants and leave the signature.
+    pub fixed: BTreeMap<String, sinter_ir::Tensor>,
     /// Read no weight data: constants that decide nothing about shapes are taken as zeros.
     pub skip_weights: bool,
 }
@@ -69,6 +71,11 @@ pub fn import_bytes(
     for asked in options.dims.keys() {
         if !known_dim(graph, asked) {
             return Err(vec![Diag::input(format!("--dim {asked}: the model has no such dim"))]);
+        }
+    }
+    for name in options.fixed.keys() {
+        if !graph.input.iter().any(|i| &i.name == name) {
+            return Err(vec![Diag::input(format!("--fix {name}: the model has no such input"))]);
         }
     }
     let level = importer.main(graph);
@@ -125,6 +132,14 @@ fn external_files(graph: &proto::GraphProto, model: &Path) -> Vec<PathBuf> {
     names.sort_unstable();
     names.dedup();
     names.into_iter().filter_map(|n| system::beside(model, n).ok()).collect()
+}
+
+/// Names of the inputs that a caller feeds, in order.
+pub fn input_names(path: &Path) -> Result<Vec<String>> {
+    let model = decode(system::read(path)?)?;
+    let graph = model.graph.unwrap_or_default();
+    let held: Vec<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    Ok(graph.input.iter().filter(|i| !held.contains(&i.name.as_str())).map(|i| i.name.clone()).collect())
 }
 
 /// A C identifier from any text.

@@ -54,6 +54,12 @@ fn no_zero(cx: &mut NodeCx, scale: ValueId, dtype: DType) -> Result<ValueId> {
     cx.broadcast(zero, dims)
 }
 
+/// A single zero point may be written as a scalar or as one element whatever the scale does.
+fn match_scale(cx: &mut NodeCx, zero: ValueId, scale: ValueId) -> Result<ValueId> {
+    let dims = cx.dims(scale);
+    if cx.ty(zero).numel().is(1) && cx.ty(scale).numel().is(1) { cx.reshape(zero, dims) } else { Ok(zero) }
+}
+
 fn quantize(cx: &mut NodeCx) -> Out {
     let (x, scale) = (cx.input(0)?, cx.input(1)?);
     let zero = match cx.opt(2)? {
@@ -66,6 +72,7 @@ fn quantize(cx: &mut NodeCx) -> Out {
             no_zero(cx, scale, t)?
         }
     };
+    let zero = match_scale(cx, zero, scale)?;
     let (axis, block) = axis_and_block(cx, x)?;
     let y = cx.emit(op::Quantize { axis, block }, &[x, scale, zero])?;
     cx.one(y)
@@ -77,6 +84,7 @@ fn dequantize(cx: &mut NodeCx) -> Out {
         Some(z) => z,
         None => no_zero(cx, scale, cx.dtype(x))?,
     };
+    let zero = match_scale(cx, zero, scale)?;
     let (axis, block) = axis_and_block(cx, x)?;
     let to = match cx.int("output_dtype", 0) {
         0 => cx.dtype(scale),

@@ -132,15 +132,7 @@ fn resize(cx: &mut NodeCx) -> Out {
                     scales[a] = Some(v);
                 }
             }
-            // Scales only known at run time: take the declared sizes.
-            (None, Some(d)) => {
-                for &a in &axes {
-                    let n = d.get(a).copied().flatten().ok_or_else(|| Diag::unsupported("scales that are known only at run time"))?;
-                    dims[a] = n.into();
-                    scales[a] = None;
-                }
-            }
-            (None, None) => return Err(Diag::unsupported("scales that are known only at run time")),
+            (None, _) => return Err(Diag::unsupported("scales that are known only at run time")),
         }
     } else {
         return Err(Diag::input("neither scales nor sizes"));

@@ -1,0 +1,164 @@
+//! Shared by the data-driven tests: finding suites, reading cases, comparing tensors.
+
+#![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
+
+use sinter::frontend::onnx::tensor_from_pb;
+use sinter_ir::{DType, Tensor};
+use std::path::{Path, PathBuf};
+
+/// The folder with models and suites that lies beside the checkout; absent on a bare clone.
+pub fn shared() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut candidates = vec![root.parent().unwrap().join("shared")];
+    candidates.extend(std::env::var("SINTER_SHARED").ok().map(PathBuf::from));
+    candidates.into_iter().find(|p| p.is_dir())
+}
+
+/// Root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Says loudly that something was not tested.
+pub fn skip(what: &str) {
+    eprintln!("SKIP: {what}");
+    println!("SKIP: {what}");
+}
+
+/// One case: a model with inputs and expected outputs.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Folder name.
+    pub name: String,
+    /// The model file.
+    pub model: PathBuf,
+    /// Relative tolerance.
+    pub rtol: f64,
+    /// Absolute tolerance.
+    pub atol: f64,
+}
+
+/// All cases of a folder, sorted by name.
+pub fn cases(dir: &Path) -> Vec<Case> {
+    let mut out: Vec<Case> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.join("model.onnx").is_file())
+        .map(|p| {
+            let text = std::fs::read_to_string(p.join("tolerance.json")).unwrap_or_else(|_| "{}".into());
+            let t: serde_json::Value = serde_json::from_str(&text).unwrap();
+            Case {
+                name: p.file_name().unwrap().to_string_lossy().into_owned(),
+                model: p.join("model.onnx"),
+                rtol: t["rtol"].as_f64().unwrap_or(1e-3),
+                atol: t["atol"].as_f64().unwrap_or(1e-7),
+            }
+        })
+        .collect();
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    out
+}
+
+/// Data sets of a case: inputs and outputs in order; an error where a file is not a tensor.
+pub fn data(case: &Case) -> Result<Vec<(Vec<Tensor>, Vec<Tensor>)>, String> {
+    let dir = case.model.parent().unwrap();
+    let mut sets = vec![];
+    for k in 0.. {
+        let set = dir.join(format!("test_data_set_{k}"));
+        if !set.is_dir() {
+            break;
+        }
+        let read = |kind: &str| -> Result<Vec<Tensor>, String> {
+            (0..)
+                .map(|i| set.join(format!("{kind}_{i}.pb")))
+                .take_while(|p| p.is_file())
+                .map(|p| tensor_from_pb(&std::fs::read(&p).unwrap()).map_err(|d| d.to_string()))
+                .collect()
+        };
+        sets.push((read("input")?, read("output")?));
+    }
+    Ok(sets)
+}
+
+/// Compares like numpy's allclose, NaN equal to NaN; integers and texts exactly.
+pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Result<(), String> {
+    if got.dtype() != want.dtype() || got.shape() != want.shape() {
+        let show = |t: &Tensor| format!("{}{:?}", t.dtype(), t.shape());
+        return Err(format!("got {}, expected {}", show(got), show(want)));
+    }
+    if !want.dtype().is_float() {
+        return if got == want { Ok(()) } else { Err(mismatch(got, want)) };
+    }
+    let (g, w) = (got.to_f64().unwrap(), want.to_f64().unwrap());
+    // Narrow floats may round the other way in the last place.
+    let ulp = match want.dtype() {
+        DType::F16 => 1.0 / 1024.0,
+        DType::BF16 => 1.0 / 128.0,
+        _ => 0.0,
+    };
+    for (i, (&g, &w)) in g.iter().zip(&w).enumerate() {
+        let close = (g.is_nan() && w.is_nan()) || g == w || (g - w).abs() <= atol + rtol.max(ulp) * w.abs();
+        if !close {
+            return Err(format!("element {i}: got {g}, expected {w}"));
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(got: &Tensor, want: &Tensor) -> String {
+    match (got.to_i64(), want.to_i64()) {
+        (Ok(g), Ok(w)) => {
+            let i = g.iter().zip(&w).position(|(a, b)| a != b).unwrap_or(0);
+            format!("element {i}: got {}, expected {}", g[i], w[i])
+        }
+        _ => "values differ".into(),
+    }
+}
+
+/// Unpacks the ONNX backend suite once per build folder and returns where it lies.
+pub fn suite() -> Option<PathBuf> {
+    let archive = shared()?.join("onnx-backend-tests.tar.xz");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx-suite");
+    if out.join("done").is_file() {
+        return Some(out);
+    }
+    let _ = std::fs::remove_dir_all(&out);
+    std::fs::create_dir_all(&out).unwrap();
+    let status = std::process::Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(&out).status().ok()?;
+    if !status.success() {
+        return None;
+    }
+    std::fs::write(out.join("done"), "").unwrap();
+    Some(out)
+}
+
+/// Runs `f` over items on all cores, keeping order.
+pub fn parallel<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let mut results: Vec<(usize, R)> = std::thread::scope(|s| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                s.spawn(|| {
+                    let mut mine = vec![];
+                    loop {
+                        let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        let Some(item) = items.get(i) else { return mine };
+                        mine.push((i, f(item)));
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|w| w.join().unwrap()).collect()
+    });
+    results.sort_by_key(|r| r.0);
+    results.into_iter().map(|r| r.1).collect()
+}
+
+/// Runs a closure; a panic becomes an error.
+pub fn no_panic<R>(f: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|e| {
+        let text = e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        Err(format!("PANIC: {}", text.unwrap_or_default()))
+    })
+}
