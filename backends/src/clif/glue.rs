@@ -1,0 +1,305 @@
+//! Everything of a bundle that is neither a kernel nor `run`.
+
+use super::kernel::signature;
+use super::layout::{Layout, Name};
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{
+    AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature, Type, Value,
+};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use sinter_abi::{ABI_VERSION, ALIGNMENT, CODES, Code, WEIGHTS_MAGIC, context, header};
+use sinter_ir::program::Program;
+use sinter_ir::target::TargetDesc;
+use sinter_ir::{Diag, Result};
+
+/// Offsets in what `Dispatch` hands to `Task` through the host's threads.
+pub mod task {
+    /// Kernel address.
+    pub const KERNEL: i32 = 0;
+    /// Buffer addresses.
+    pub const BUFS: i32 = 8;
+    /// Symbol array.
+    pub const SYMS: i32 = 16;
+    /// i32: first error.
+    pub const STATUS: i32 = 24;
+    /// Bytes.
+    pub const BYTES: u32 = 32;
+}
+
+/// Declares another function of the bundle for use in one being built.
+pub fn import(b: &mut FunctionBuilder, name: Name, sig: Signature) -> FuncRef {
+    let user = b.func.declare_imported_user_function(name.user());
+    let signature = b.import_signature(sig);
+    b.import_function(ExtFuncData { name: ExternalName::user(user), signature, colocated: true, patchable: false })
+}
+
+/// A signature.
+pub fn sig(isa: &dyn TargetIsa, params: &[Type], result: Option<Type>) -> Signature {
+    let mut s = Signature::new(isa.default_call_conv());
+    s.params.extend(params.iter().copied().map(AbiParam::new));
+    s.returns.extend(result.map(AbiParam::new));
+    s
+}
+
+fn define(
+    layout: &mut Layout,
+    isa: &dyn TargetIsa,
+    name: Name,
+    label: &str,
+    sig: Signature,
+    f: impl FnOnce(&mut FunctionBuilder, &[Value]),
+) -> Result<()> {
+    let mut ctx = Context::new();
+    ctx.func = Function::with_name_signature(name.func(), sig);
+    let mut fctx = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut ctx.func, &mut fctx);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let params = b.block_params(entry).to_vec();
+    f(&mut b, &params);
+    b.seal_all_blocks();
+    b.finalize(isa.frontend_config());
+    layout.add(name, label, &mut ctx, isa)
+}
+
+/// Adds all glue functions.
+pub fn add_all(layout: &mut Layout, p: &Program, target: &TargetDesc, weights: &[u8], isa: &dyn TargetIsa) -> Result<()> {
+    layout.add_raw(Name::Cpu, "cpu", &cpu_check(target));
+    let (texts, offsets) = texts();
+    layout.add_raw(Name::Texts, "error texts", &texts);
+    task(layout, isa)?;
+    dispatch(layout, isa)?;
+    init(layout, p, weights, isa)?;
+    sizes(layout, p, isa)?;
+    define(layout, isa, Name::AbiVersion, "abi_version", sig(isa, &[], Some(I32)), |b, _| {
+        let v = b.ins().iconst(I32, i64::from(ABI_VERSION));
+        b.ins().return_(&[v]);
+    })?;
+    define(layout, isa, Name::ErrorText, "error_text", sig(isa, &[I32], Some(I64)), |b, x| {
+        let f = import(b, Name::Texts, sig(isa, &[], None));
+        let base = b.ins().func_addr(I64, f);
+        let unknown = *offsets.last().unwrap_or(&0);
+        let mut at = b.ins().iconst(I64, unknown);
+        for ((code, _), offset) in CODES.iter().zip(&offsets) {
+            let hit = b.ins().icmp_imm_s(IntCC::Equal, x[0], i64::from(*code as i32));
+            let o = b.ins().iconst(I64, *offset);
+            at = b.ins().select(hit, o, at);
+        }
+        let r = b.ins().iadd(base, at);
+        b.ins().return_(&[r]);
+    })
+}
+
+/// All texts, NUL-terminated, and where each begins; the last is for unknown codes.
+fn texts() -> (Vec<u8>, Vec<i64>) {
+    let (mut bytes, mut offsets) = (vec![], vec![]);
+    for text in CODES.iter().map(|c| c.1).chain(["unknown error"]) {
+        offsets.push(bytes.len() as i64);
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    (bytes, offsets)
+}
+
+/// `task(arg, begin, end)`: runs the kernel and keeps an error.
+fn task(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
+    define(layout, isa, Name::Task, "task", sig(isa, &[I64; 3], None), |b, x| {
+        let flags = MemFlagsData::trusted();
+        let field = |b: &mut FunctionBuilder, at| b.ins().load(I64, flags, x[0], at);
+        let (kernel, bufs, syms) = (field(b, task::KERNEL), field(b, task::BUFS), field(b, task::SYMS));
+        let s = b.import_signature(signature(isa.default_call_conv()));
+        let call = b.ins().call_indirect(s, kernel, &[bufs, syms, x[1], x[2]]);
+        let status = b.inst_results(call)[0];
+        let (bad, done) = (b.create_block(), b.create_block());
+        b.ins().brif(status, bad, &[], done, &[]);
+        b.switch_to_block(bad);
+        b.ins().store(flags, status, x[0], task::STATUS);
+        b.ins().jump(done, &[]);
+        b.switch_to_block(done);
+        b.ins().return_(&[]);
+    })
+}
+
+/// `dispatch(ctx, kernel, bufs, syms, n) -> status`: over the host's threads when there are any.
+fn dispatch(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
+    define(layout, isa, Name::Dispatch, "dispatch", sig(isa, &[I64; 5], Some(I32)), |b, x| {
+        let flags = MemFlagsData::trusted();
+        let [ctx, kernel, bufs, syms, n] = *x else { return };
+        let hook = b.ins().load(I64, flags, ctx, context::PARALLEL_FOR);
+        let (threads, alone) = (b.create_block(), b.create_block());
+        let many = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, n, 1);
+        let zero = b.ins().iconst(I64, 0);
+        let hook_if = b.ins().select(many, hook, zero);
+        b.ins().brif(hook_if, threads, &[], alone, &[]);
+
+        b.switch_to_block(alone);
+        let s = b.import_signature(signature(isa.default_call_conv()));
+        let call = b.ins().call_indirect(s, kernel, &[bufs, syms, zero, n]);
+        let status = b.inst_results(call)[0];
+        b.ins().return_(&[status]);
+
+        b.switch_to_block(threads);
+        let slot = b.create_sized_stack_slot(cranelift_codegen::ir::StackSlotData::new(
+            cranelift_codegen::ir::StackSlotKind::ExplicitSlot,
+            task::BYTES,
+            3,
+        ));
+        let arg = b.ins().stack_addr(I64, slot, 0);
+        b.ins().store(flags, kernel, arg, task::KERNEL);
+        b.ins().store(flags, bufs, arg, task::BUFS);
+        b.ins().store(flags, syms, arg, task::SYMS);
+        let ok = b.ins().iconst(I32, 0);
+        b.ins().store(flags, ok, arg, task::STATUS);
+        let f = import(b, Name::Task, sig(isa, &[I64; 3], None));
+        let f = b.ins().func_addr(I64, f);
+        let pool = b.ins().load(I64, flags, ctx, context::POOL);
+        let s = b.import_signature(sig(isa, &[I64; 4], None));
+        b.ins().call_indirect(s, hook, &[pool, n, f, arg]);
+        let status = b.ins().load(I32, flags, arg, task::STATUS);
+        b.ins().return_(&[status]);
+    })
+}
+
+/// `init(ctx, weights, arena) -> code`. Keeps the threading fields that the host may have set.
+fn init(layout: &mut Layout, p: &Program, weights: &[u8], isa: &dyn TargetIsa) -> Result<()> {
+    let word = |at: usize| {
+        let bytes = weights.get(at..at + 8).and_then(|b| b.try_into().ok());
+        bytes.map(i64::from_le_bytes).ok_or_else(|| Diag::bug("weights without a header"))
+    };
+    let (total, hash) = (word(header::TOTAL)?, word(header::HASH)?);
+    let needs_arena = p.arena_bytes > 0;
+    define(layout, isa, Name::Init, "init", sig(isa, &[I64; 3], Some(I32)), |b, x| {
+        let flags = MemFlagsData::new().with_notrap();
+        let [ctx, w, arena] = *x else { return };
+        let exit = b.create_block();
+        b.append_block_param(exit, I32);
+        let fail_if = |b: &mut FunctionBuilder, cond: Value, code: Code| {
+            let next = b.create_block();
+            let c = b.ins().iconst(I32, i64::from(code as i32));
+            b.ins().brif(cond, exit, &[BlockArg::from(c)], next, &[]);
+            b.switch_to_block(next);
+        };
+        for (v, needed) in [(ctx, true), (w, true), (arena, needs_arena)] {
+            if needed {
+                let null = b.ins().icmp_imm_s(IntCC::Equal, v, 0);
+                fail_if(b, null, Code::BadPointer);
+            }
+        }
+        for v in [w, arena] {
+            let low = b.ins().band_imm_u(v, ALIGNMENT as i64 - 1);
+            let off = b.ins().icmp_imm_s(IntCC::NotEqual, low, 0);
+            fail_if(b, off, Code::BadPointer);
+        }
+        let wants = [
+            (header::MAGIC, i64::from_le_bytes(WEIGHTS_MAGIC)),
+            (header::TOTAL, total),
+            (header::HASH, hash),
+        ];
+        for (at, want) in wants {
+            let v = b.ins().load(I64, flags, w, at as i32);
+            let want = b.ins().iconst(I64, want);
+            let differs = b.ins().icmp(IntCC::NotEqual, v, want);
+            fail_if(b, differs, Code::BadWeights);
+        }
+        let f = import(b, Name::Cpu, sig(isa, &[], Some(I32)));
+        let call = b.ins().call(f, &[]);
+        let able = b.inst_results(call)[0];
+        let lacking = b.ins().icmp_imm_s(IntCC::Equal, able, 0);
+        fail_if(b, lacking, Code::MissingIsa);
+        b.ins().store(flags, w, ctx, context::WEIGHTS);
+        b.ins().store(flags, arena, ctx, context::ARENA);
+        let ready = b.ins().iconst(I64, context::READY as i64);
+        b.ins().store(flags, ready, ctx, context::STATE);
+        let ok = b.ins().iconst(I32, 0);
+        b.ins().jump(exit, &[BlockArg::from(ok)]);
+        b.switch_to_block(exit);
+        let code = b.block_params(exit)[0];
+        b.ins().return_(&[code]);
+    })
+}
+
+/// `sizes(uint64_t out[4])`: arena bytes, weights file bytes, inputs, outputs.
+fn sizes(layout: &mut Layout, p: &Program, isa: &dyn TargetIsa) -> Result<()> {
+    let file = sinter_abi::WEIGHTS_HEADER_BYTES as u64 + p.weights_bytes();
+    let values = [p.arena_bytes, file, p.inputs.len() as u64, p.outputs.len() as u64];
+    define(layout, isa, Name::Sizes, "sizes", sig(isa, &[I64], None), |b, x| {
+        for (i, v) in values.into_iter().enumerate() {
+            let v = b.ins().iconst(I64, v as i64);
+            b.ins().store(MemFlagsData::new().with_notrap(), v, x[0], 8 * i as i32);
+        }
+        b.ins().return_(&[]);
+    })
+}
+
+/// cpuid leaf and register bits that feature names stand for: `(leaf, register 0..=3 for a b c d, bit)`.
+const CPUID: &[(&str, u32, u8, u8)] = &[
+    ("sse3", 1, 2, 0),
+    ("ssse3", 1, 2, 9),
+    ("fma", 1, 2, 12),
+    ("sse4.1", 1, 2, 19),
+    ("sse4.2", 1, 2, 20),
+    ("popcnt", 1, 2, 23),
+    ("avx", 1, 2, 28),
+    ("bmi1", 7, 1, 3),
+    ("avx2", 7, 1, 5),
+    ("bmi2", 7, 1, 8),
+    ("avx512f", 7, 1, 16),
+    ("avx512dq", 7, 1, 17),
+    ("avx512bw", 7, 1, 30),
+    ("avx512vl", 7, 1, 31),
+    ("lzcnt", 0x8000_0001, 2, 5),
+];
+
+/// Machine code of `int cpu(void)`: 1 when the processor and the operating system have what the target needs.
+/// Written in bytes because no portable instruction asks the processor what it is.
+fn cpu_check(target: &TargetDesc) -> Vec<u8> {
+    // push rbx
+    let mut code = vec![0x53];
+    let mut fails = vec![];
+    let mut leaves: Vec<u32> = CPUID.iter().filter(|c| target.has(c.0)).map(|c| c.1).collect();
+    leaves.sort_unstable();
+    leaves.dedup();
+    for leaf in leaves {
+        let mut masks = [0u32; 4];
+        CPUID.iter().filter(|c| c.1 == leaf && target.has(c.0)).for_each(|c| masks[c.2 as usize] |= 1 << c.3);
+        if leaf == 1 && target.has("avx") {
+            // OSXSAVE, so that xgetbv below is allowed.
+            masks[2] |= 1 << 27;
+        }
+        // mov eax, leaf; xor ecx, ecx; cpuid
+        code.push(0xb8);
+        code.extend(leaf.to_le_bytes());
+        code.extend([0x31, 0xc9, 0x0f, 0xa2]);
+        for (reg, mask) in [(3u8, masks[1]), (1, masks[2]), (2, masks[3])] {
+            if mask != 0 {
+                // and reg, mask; cmp reg, mask; jne fail
+                code.extend([0x81, 0xe0 | reg]);
+                code.extend(mask.to_le_bytes());
+                code.extend([0x81, 0xf8 | reg]);
+                code.extend(mask.to_le_bytes());
+                code.extend([0x0f, 0x85, 0, 0, 0, 0]);
+                fails.push(code.len());
+            }
+        }
+    }
+    if target.has("avx") {
+        let mask: u8 = if target.has("avx512f") { 0xe6 } else { 0x06 };
+        // xor ecx, ecx; xgetbv; and al, mask; cmp al, mask; jne fail
+        code.extend([0x31, 0xc9, 0x0f, 0x01, 0xd0, 0x24, mask, 0x3c, mask, 0x0f, 0x85, 0, 0, 0, 0]);
+        fails.push(code.len());
+    }
+    // mov eax, 1; pop rbx; ret
+    code.extend([0xb8, 1, 0, 0, 0, 0x5b, 0xc3]);
+    let fail = code.len();
+    // xor eax, eax; pop rbx; ret
+    code.extend([0x31, 0xc0, 0x5b, 0xc3]);
+    for end in fails {
+        let distance = (fail - end) as i32;
+        code[end - 4..end].copy_from_slice(&distance.to_le_bytes());
+    }
+    code
+}

@@ -1,0 +1,67 @@
+//! Cranelift settings per target.
+
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable};
+use sinter_ir::target::TargetDesc;
+use sinter_ir::{Diag, Result};
+
+/// One instruction set under the optimisation levels that kernels and glue want.
+pub struct Isas {
+    /// Keeps instruction order: vector kernels, whose register tiles the optimiser would tear apart.
+    pub ordered: OwnedTargetIsa,
+    /// Scalar kernels.
+    pub optimised: OwnedTargetIsa,
+    /// Glue.
+    pub small: OwnedTargetIsa,
+}
+
+/// TOML feature names and Cranelift's.
+const FLAGS: &[(&str, &str)] = &[
+    ("sse3", "has_sse3"),
+    ("ssse3", "has_ssse3"),
+    ("sse4.1", "has_sse41"),
+    ("sse4.2", "has_sse42"),
+    ("popcnt", "has_popcnt"),
+    ("avx", "has_avx"),
+    ("avx2", "has_avx2"),
+    ("fma", "has_fma"),
+    ("bmi1", "has_bmi1"),
+    ("bmi2", "has_bmi2"),
+    ("lzcnt", "has_lzcnt"),
+];
+
+impl Isas {
+    /// Looks the target up.
+    pub fn new(target: &TargetDesc) -> Result<Self> {
+        Ok(Self {
+            ordered: isa(target, "none")?,
+            optimised: isa(target, "speed")?,
+            small: isa(target, "speed_and_size")?,
+        })
+    }
+}
+
+fn isa(target: &TargetDesc, opt_level: &str) -> Result<OwnedTargetIsa> {
+    let bad = |e: String| Diag::bug(format!("target {}: {e}", target.name));
+    let mut flags = settings::builder();
+    let set = [
+        ("opt_level", opt_level),
+        ("is_pic", "true"),
+        ("use_colocated_libcalls", "true"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ("enable_probestack", "false"),
+        ("unwind_info", "false"),
+        ("preserve_frame_pointers", "false"),
+    ];
+    for (name, value) in set {
+        flags.set(name, value).map_err(|e| bad(e.to_string()))?;
+    }
+    let triple = target.triple.parse().map_err(|_| bad(format!("bad triple {}", target.triple)))?;
+    let mut builder = cranelift_codegen::isa::lookup(triple).map_err(|e| bad(e.to_string()))?;
+    for (name, flag) in FLAGS {
+        if target.has(name) {
+            builder.enable(flag).map_err(|e| bad(e.to_string()))?;
+        }
+    }
+    builder.finish(settings::Flags::new(flags)).map_err(|e| bad(e.to_string()))
+}

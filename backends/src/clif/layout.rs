@@ -1,0 +1,151 @@
+//! Lays compiled functions into one blob and resolves the calls between them.
+
+use crate::Blob;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{ExternalName, Function, UserExternalName, UserFuncName};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::{Context, FinalizedRelocTarget};
+use sinter_ir::{Diag, Result};
+use std::collections::BTreeMap;
+
+/// Functions of a bundle as numbers in Cranelift's name spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// A kernel by its number.
+    Kernel(u32),
+    /// Runs a kernel over a sub-range: what `parallel_for` calls.
+    Task,
+    /// Calls a kernel, through the host's threads when it has any.
+    Dispatch,
+    /// cpuid and xgetbv checks.
+    Cpu,
+    /// Error texts, NUL-terminated.
+    Texts,
+    /// Public: run.
+    Run,
+    /// Public: init.
+    Init,
+    /// Public: sizes.
+    Sizes,
+    /// Public: error_text.
+    ErrorText,
+    /// Public: abi_version.
+    AbiVersion,
+}
+
+const PUBLIC: &[(Name, &str)] = &[
+    (Name::Run, "run"),
+    (Name::Init, "init"),
+    (Name::Sizes, "sizes"),
+    (Name::ErrorText, "error_text"),
+    (Name::AbiVersion, "abi_version"),
+];
+
+impl Name {
+    /// As a Cranelift name.
+    pub fn user(self) -> UserExternalName {
+        let (namespace, index) = match self {
+            Name::Kernel(i) => (0, i),
+            Name::Task => (1, 0),
+            Name::Dispatch => (1, 1),
+            Name::Cpu => (1, 2),
+            Name::Texts => (1, 3),
+            Name::Run => (2, 0),
+            Name::Init => (2, 1),
+            Name::Sizes => (2, 2),
+            Name::ErrorText => (2, 3),
+            Name::AbiVersion => (2, 4),
+        };
+        UserExternalName { namespace, index }
+    }
+    /// As the name of a function being defined.
+    pub fn func(self) -> UserFuncName {
+        UserFuncName::User(self.user())
+    }
+}
+
+struct Fixup {
+    at: u64,
+    kind: Reloc,
+    addend: i64,
+    to: UserExternalName,
+}
+
+/// The blob under construction.
+pub struct Layout {
+    prefix: String,
+    bytes: Vec<u8>,
+    at: BTreeMap<(u32, u32), u64>,
+    fixups: Vec<Fixup>,
+    code: BTreeMap<String, u64>,
+}
+
+impl Layout {
+    /// An empty blob; `prefix` names the public functions.
+    pub fn new(prefix: &str, kernels: usize) -> Self {
+        let bytes = Vec::with_capacity(kernels * 1024);
+        Self { prefix: prefix.to_owned(), bytes, at: BTreeMap::new(), fixups: vec![], code: BTreeMap::new() }
+    }
+    fn place(&mut self, name: Name, label: &str, bytes: &[u8], align: usize) -> u64 {
+        let start = self.bytes.len().next_multiple_of(align);
+        // int3 between functions.
+        self.bytes.resize(start, 0xcc);
+        self.bytes.extend_from_slice(bytes);
+        let u = name.user();
+        self.at.insert((u.namespace, u.index), start as u64);
+        *self.code.entry(label.to_owned()).or_default() += bytes.len() as u64;
+        start as u64
+    }
+    /// Adds ready bytes (code or data).
+    pub fn add_raw(&mut self, name: Name, label: &str, bytes: &[u8]) {
+        self.place(name, label, bytes, 16);
+    }
+    /// Compiles a function and adds it.
+    pub fn add(&mut self, name: Name, label: &str, ctx: &mut Context, isa: &dyn TargetIsa) -> Result<()> {
+        let bug = |e: String| Diag::bug(format!("code generation of {label}: {e}"));
+        let compiled = ctx.compile(isa, &mut ControlPlane::default()).map_err(|e| bug(format!("{:?}", e.inner)))?;
+        let bytes = compiled.code_buffer().to_vec();
+        let relocs = compiled.buffer.relocs().to_vec();
+        let start = self.place(name, label, &bytes, 32);
+        for r in relocs {
+            let FinalizedRelocTarget::ExternalName(target) = &r.target else {
+                return Err(bug("a relocation inside the function".to_owned()));
+            };
+            let to = external(&ctx.func, target).ok_or_else(|| bug(format!("a call out of the bundle: {target:?}")))?;
+            self.fixups.push(Fixup { at: start + u64::from(r.offset), kind: r.kind, addend: r.addend, to });
+        }
+        Ok(())
+    }
+    /// Resolves everything.
+    pub fn finish(mut self) -> Result<(Blob, BTreeMap<String, u64>)> {
+        for f in &self.fixups {
+            let target = self.at.get(&(f.to.namespace, f.to.index)).copied();
+            let target = target.ok_or_else(|| Diag::bug(format!("function {} is missing", f.to)))?;
+            match f.kind {
+                Reloc::X86PCRel4 | Reloc::X86CallPCRel4 | Reloc::X86CallPLTRel4 => {
+                    let value = target as i64 + f.addend - f.at as i64;
+                    let value = i32::try_from(value).map_err(|_| Diag::limit("more than 2 GB of code"))?;
+                    let at = f.at as usize;
+                    self.bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                }
+                other => return Err(Diag::bug(format!("relocation {other:?}"))),
+            }
+        }
+        let mut entries = BTreeMap::new();
+        for (name, suffix) in PUBLIC {
+            let u = name.user();
+            if let Some(&at) = self.at.get(&(u.namespace, u.index)) {
+                entries.insert(format!("{}_{suffix}", self.prefix), at);
+            }
+        }
+        Ok((Blob { bytes: self.bytes, entries }, self.code))
+    }
+}
+
+fn external(func: &Function, name: &ExternalName) -> Option<UserExternalName> {
+    match name {
+        ExternalName::User(r) => func.params.user_named_funcs().get(*r).cloned(),
+        _ => None,
+    }
+}

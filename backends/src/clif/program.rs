@@ -1,0 +1,321 @@
+//! `run(ctx, inputs, outputs, dims) -> code`: the program's steps as straight code.
+//!
+//! `dims` holds all dims of all inputs, then all dims of all outputs; the latter are written here. A null `dims`
+//! means that every input dim has its only possible value.
+
+use super::expr;
+use super::glue::{import, sig};
+use super::layout::Name;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I8, I32, I64};
+use cranelift_codegen::ir::{
+    Block, BlockArg, Function, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value,
+};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use sinter_abi::{Code, WEIGHTS_HEADER_BYTES, context};
+use sinter_ir::program::{Loc, Program, Step};
+use sinter_ir::{DType, Diag, Expr, Result, Sym};
+
+struct Run<'a, 'f> {
+    b: FunctionBuilder<'f>,
+    p: &'a Program,
+    isa: &'a dyn TargetIsa,
+    ctx: Value,
+    weights: Value,
+    arena: Value,
+    inputs: Value,
+    outputs: Value,
+    dims: Value,
+    bufs: StackSlot,
+    exit: Block,
+}
+
+/// Builds `run`.
+pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa) -> Result<()> {
+    *func = Function::with_name_signature(Name::Run.func(), sig(isa, &[I64; 4], Some(I32)));
+    let mut fctx = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(func, &mut fctx);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let [ctx, inputs, outputs, dims] = *b.block_params(entry) else { return Err(Diag::bug("run signature")) };
+    let exit = b.create_block();
+    b.append_block_param(exit, I32);
+    let flags = MemFlagsData::trusted();
+    let state = b.ins().load(I64, flags, ctx, context::STATE);
+    let ready = b.ins().iconst(I64, context::READY as i64);
+    let fresh = b.ins().icmp(IntCC::NotEqual, state, ready);
+    let weights = b.ins().load(I64, flags, ctx, context::WEIGHTS);
+    let weights = b.ins().iadd_imm_s(weights, WEIGHTS_HEADER_BYTES as i64);
+    let arena = b.ins().load(I64, flags, ctx, context::ARENA);
+    let most = p.kernels.iter().map(|k| k.bufs.len()).max().unwrap_or(0).max(1) as u32;
+    let bufs = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most, 3));
+    let mut r = Run { b, p, isa, ctx, weights, arena, inputs, outputs, dims, bufs, exit };
+    r.fail_if(fresh, Code::NotInitialised);
+    r.prologue()?;
+    r.steps(&p.steps)?;
+    r.epilogue();
+    let ok = r.b.ins().iconst(I32, 0);
+    r.b.ins().jump(r.exit, &[BlockArg::from(ok)]);
+    r.b.switch_to_block(r.exit);
+    let code = r.b.block_params(r.exit)[0];
+    r.b.ins().return_(&[code]);
+    r.b.seal_all_blocks();
+    r.b.finalize(isa.frontend_config());
+    Ok(())
+}
+
+impl Run<'_, '_> {
+    fn fail_if(&mut self, cond: Value, code: Code) {
+        let next = self.b.create_block();
+        let c = self.b.ins().iconst(I32, i64::from(code as i32));
+        self.b.ins().brif(cond, self.exit, &[BlockArg::from(c)], next, &[]);
+        self.b.switch_to_block(next);
+    }
+    /// The symbol array is the first thing in the arena.
+    fn syms(&self) -> Value {
+        self.arena
+    }
+    fn expr(&mut self, e: &Expr) -> Value {
+        let syms = self.syms();
+        expr::emit(&mut self.b, syms, e)
+    }
+    fn set_sym(&mut self, s: Sym, v: Value, code: Code) {
+        if let Some(info) = self.p.symbols.info(s) {
+            let (min, max) = (info.min, info.max);
+            let off = self.b.ins().iadd_imm_s(v, min.wrapping_neg());
+            let span = self.b.ins().iconst(I64, max.wrapping_sub(min));
+            let bad = self.b.ins().icmp(IntCC::UnsignedGreaterThan, off, span);
+            self.fail_if(bad, code);
+        }
+        let syms = self.syms();
+        self.b.ins().store(MemFlagsData::trusted(), v, syms, 8 * s.0 as i32);
+    }
+    /// Binds and checks input dims, then the constraints among them.
+    fn prologue(&mut self) -> Result<()> {
+        let open = self.p.inputs.iter().flat_map(|i| &i.dims).any(|d| d.as_const().is_none());
+        let (given, bound) = (self.b.create_block(), self.b.create_block());
+        let null = self.b.ins().icmp_imm_s(IntCC::Equal, self.dims, 0);
+        if open {
+            self.fail_if(null, Code::BadDim);
+            self.b.ins().jump(given, &[]);
+        } else {
+            self.b.ins().brif(null, bound, &[], given, &[]);
+        }
+        self.b.switch_to_block(given);
+        let flags = MemFlagsData::trusted();
+        let mut seen: Vec<Sym> = vec![];
+        let all: Vec<Expr> = self.p.inputs.iter().flat_map(|i| i.dims.iter().cloned()).collect();
+        for (i, d) in all.iter().enumerate() {
+            if let Some(s) = d.as_sym().filter(|s| !seen.contains(s)) {
+                let v = self.b.ins().load(I64, flags, self.dims, 8 * i as i32);
+                self.set_sym(s, v, Code::BadDim);
+                seen.push(s);
+            }
+        }
+        for (i, d) in all.iter().enumerate() {
+            let v = self.b.ins().load(I64, flags, self.dims, 8 * i as i32);
+            let want = self.expr(d);
+            let bad = self.b.ins().icmp(IntCC::NotEqual, v, want);
+            self.fail_if(bad, Code::BadDim);
+        }
+        self.b.ins().jump(bound, &[]);
+        self.b.switch_to_block(bound);
+        Ok(())
+    }
+    /// Writes the dims of the outputs.
+    fn epilogue(&mut self) {
+        let (given, done) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(self.dims, given, &[], done, &[]);
+        self.b.switch_to_block(given);
+        let mut at: usize = self.p.inputs.iter().map(|i| i.dims.len()).sum();
+        let all: Vec<Expr> = self.p.outputs.iter().flat_map(|o| o.dims.iter().cloned()).collect();
+        for d in all {
+            let v = self.expr(&d);
+            self.b.ins().store(MemFlagsData::trusted(), v, self.dims, 8 * at as i32);
+            at += 1;
+        }
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+    }
+    fn address(&mut self, loc: Loc) -> Value {
+        let flags = MemFlagsData::trusted();
+        match loc {
+            Loc::Arena(o) => self.b.ins().iadd_imm_s(self.arena, o as i64),
+            Loc::Weights(o) => self.b.ins().iadd_imm_s(self.weights, o as i64),
+            Loc::Input(i) => self.b.ins().load(I64, flags, self.inputs, 8 * i as i32),
+            Loc::Output(i) => self.b.ins().load(I64, flags, self.outputs, 8 * i as i32),
+        }
+    }
+    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+        steps.iter().try_for_each(|s| self.step(s))
+    }
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Call { kernel, args, .. } => self.call(*kernel, args)?,
+            Step::Copy { dst, src, bytes } => self.copy(*dst, *src, bytes),
+            Step::SetSym { sym, value } => {
+                let v = self.expr(value);
+                self.set_sym(*sym, v, Code::BadRunTimeValue);
+            }
+            Step::ReadSym { sym, from, index, dtype } => {
+                let base = self.address(*from);
+                let flags = MemFlagsData::trusted();
+                let v = match dtype {
+                    DType::I64 => self.b.ins().load(I64, flags, base, 8 * *index as i32),
+                    DType::I32 => {
+                        let v = self.b.ins().load(I32, flags, base, 4 * *index as i32);
+                        self.b.ins().sextend(I64, v)
+                    }
+                    other => return Err(Diag::bug(format!("ReadSym of {other}"))),
+                };
+                self.set_sym(*sym, v, Code::BadRunTimeValue);
+            }
+            Step::Require { a, b, .. } => {
+                let (x, y) = (self.expr(a), self.expr(b));
+                let bad = self.b.ins().icmp(IntCC::NotEqual, x, y);
+                self.fail_if(bad, Code::BadConstraint);
+            }
+            Step::If { cond, then, els } => {
+                let at = self.address(*cond);
+                let c = self.b.ins().load(I8, MemFlagsData::trusted(), at, 0);
+                let (yes, no, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+                self.b.ins().brif(c, yes, &[], no, &[]);
+                for (block, body) in [(yes, then), (no, els)] {
+                    self.b.switch_to_block(block);
+                    self.steps(body)?;
+                    self.b.ins().jump(after, &[]);
+                }
+                self.b.switch_to_block(after);
+            }
+            Step::Loop { trip, cond, iter, count, body } => self.repeat(*trip, *cond, *iter, *count, body)?,
+        }
+        Ok(())
+    }
+    fn call(&mut self, kernel: u32, args: &[Loc]) -> Result<()> {
+        let k = self.p.kernels.get(kernel as usize).ok_or_else(|| Diag::bug("call of an unknown kernel"))?;
+        for (i, loc) in args.iter().enumerate() {
+            let v = self.address(*loc);
+            self.b.ins().stack_store(I64, v, self.bufs, 8 * i as i32);
+        }
+        let bufs = self.b.ins().stack_addr(I64, self.bufs, 0);
+        let syms = self.syms();
+        let f = import(&mut self.b, Name::Kernel(kernel), super::kernel::signature(self.isa.default_call_conv()));
+        let call = match &k.parallel {
+            None => {
+                let (zero, one) = (self.b.ins().iconst(I64, 0), self.b.ins().iconst(I64, 1));
+                self.b.ins().call(f, &[bufs, syms, zero, one])
+            }
+            Some(n) => {
+                let n = self.expr(n);
+                let f = self.b.ins().func_addr(I64, f);
+                let d = import(&mut self.b, Name::Dispatch, sig(self.isa, &[I64; 5], Some(I32)));
+                self.b.ins().call(d, &[self.ctx, f, bufs, syms, n])
+            }
+        };
+        let status = self.b.inst_results(call)[0];
+        let next = self.b.create_block();
+        self.b.ins().brif(status, self.exit, &[BlockArg::from(status)], next, &[]);
+        self.b.switch_to_block(next);
+        // A kernel may have defined symbols: check their ranges.
+        for s in set_syms(&k.body) {
+            let syms = self.syms();
+            let v = self.b.ins().load(I64, MemFlagsData::trusted(), syms, 8 * s.0 as i32);
+            self.set_sym(s, v, Code::BadRunTimeValue);
+        }
+        Ok(())
+    }
+    /// Eight bytes at a time, then the rest.
+    fn copy(&mut self, dst: Loc, src: Loc, bytes: &Expr) {
+        let (d, s) = (self.address(dst), self.address(src));
+        let n = self.expr(bytes);
+        let mut from = self.b.ins().iconst(I64, 0);
+        for (ty, width) in [(I64, 8), (I8, 1)] {
+            let left = self.b.ins().isub(n, from);
+            let whole = self.b.ins().band_imm_s(left, -width);
+            let end = self.b.ins().iadd(from, whole);
+            let (head, body, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+            let i = self.b.append_block_param(head, I64);
+            self.b.ins().jump(head, &[BlockArg::from(from)]);
+            self.b.switch_to_block(head);
+            let more = self.b.ins().icmp(IntCC::SignedLessThan, i, end);
+            self.b.ins().brif(more, body, &[], after, &[]);
+            self.b.switch_to_block(body);
+            let flags = MemFlagsData::new().with_notrap();
+            let (ps, pd) = (self.b.ins().iadd(s, i), self.b.ins().iadd(d, i));
+            let v = self.b.ins().load(ty, flags, ps, 0);
+            self.b.ins().store(flags, v, pd, 0);
+            let next = self.b.ins().iadd_imm_s(i, width);
+            self.b.ins().jump(head, &[BlockArg::from(next)]);
+            self.b.switch_to_block(after);
+            from = end;
+        }
+    }
+    fn repeat(&mut self, trip: Option<Loc>, cond: Option<Loc>, iter: Loc, count: Sym, body: &[Step]) -> Result<()> {
+        let flags = MemFlagsData::trusted();
+        let (head, test, inside, after) =
+            (self.b.create_block(), self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let zero = self.b.ins().iconst(I64, 0);
+        let i = self.b.append_block_param(head, I64);
+        self.b.ins().jump(head, &[BlockArg::from(zero)]);
+        self.b.switch_to_block(head);
+        match trip {
+            Some(t) => {
+                let at = self.address(t);
+                let n = self.b.ins().load(I64, flags, at, 0);
+                let more = self.b.ins().icmp(IntCC::SignedLessThan, i, n);
+                self.b.ins().brif(more, test, &[], after, &[]);
+            }
+            None => {
+                self.b.ins().jump(test, &[]);
+            }
+        }
+        self.b.switch_to_block(test);
+        match cond {
+            Some(c) => {
+                let at = self.address(c);
+                let go = self.b.ins().load(I8, flags, at, 0);
+                self.b.ins().brif(go, inside, &[], after, &[]);
+            }
+            None => {
+                self.b.ins().jump(inside, &[]);
+            }
+        }
+        self.b.switch_to_block(inside);
+        // One more than what has begun must still fit the planned buffers.
+        let begun = self.b.ins().iadd_imm_s(i, 1);
+        self.set_sym(count, begun, Code::TooManyIterations);
+        self.set_sym_unchecked(count, i);
+        let at = self.address(iter);
+        self.b.ins().store(flags, i, at, 0);
+        self.steps(body)?;
+        let next = self.b.ins().iadd_imm_s(i, 1);
+        self.b.ins().jump(head, &[BlockArg::from(next)]);
+        self.b.switch_to_block(after);
+        self.set_sym(count, i, Code::TooManyIterations);
+        Ok(())
+    }
+    fn set_sym_unchecked(&mut self, s: Sym, v: Value) {
+        let syms = self.syms();
+        self.b.ins().store(MemFlagsData::trusted(), v, syms, 8 * s.0 as i32);
+    }
+}
+
+fn set_syms(body: &[sinter_ir::tile::Stmt]) -> Vec<Sym> {
+    use sinter_ir::tile::Stmt;
+    let mut out: Vec<Sym> = body
+        .iter()
+        .flat_map(|s| match s {
+            Stmt::SetSym { sym, .. } => vec![*sym],
+            Stmt::For { body, .. } => set_syms(body),
+            Stmt::While { test, body, .. } => [set_syms(test), set_syms(body)].concat(),
+            Stmt::If { then, els, .. } => [set_syms(then), set_syms(els)].concat(),
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::FailIf { .. } => vec![],
+        })
+        .collect();
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
