@@ -7,6 +7,7 @@ use crate::DType;
 #[derive(Debug)]
 pub struct KernelBuilder {
     kernel: Kernel,
+    prelude: Vec<Stmt>,
     blocks: Vec<Vec<Stmt>>,
 }
 
@@ -20,7 +21,7 @@ impl KernelBuilder {
     /// New, empty kernel.
     pub fn new(name: impl Into<String>) -> Self {
         let kernel = Kernel { name: name.into(), bufs: vec![], regs: vec![], body: vec![], parallel: None };
-        Self { kernel, blocks: vec![vec![]] }
+        Self { kernel, prelude: vec![], blocks: vec![vec![]] }
     }
     /// Renames the kernel.
     pub fn set_name(&mut self, name: impl Into<String>) {
@@ -63,6 +64,19 @@ impl KernelBuilder {
         let dst = self.reg(ty.elem, ty.lanes);
         self.set(dst, inst);
         dst
+    }
+    /// Assigns a fresh register once, in front of everything else: for what no loop changes (constants, dims).
+    pub fn hoist(&mut self, elem: Elem, lanes: u16, inst: Inst) -> Reg {
+        let ty = Ty { elem, lanes };
+        let known = self.prelude.iter().find_map(|s| match s {
+            Stmt::Let { dst, inst: i } if *i == inst && self.kernel.ty(*dst) == ty => Some(*dst),
+            _ => None,
+        });
+        known.unwrap_or_else(|| {
+            let dst = self.reg(elem, lanes);
+            self.prelude.push(Stmt::Let { dst, inst });
+            dst
+        })
     }
     /// Integer constant in every lane.
     pub fn int(&mut self, elem: Elem, lanes: u16, v: i64) -> Reg {
@@ -223,7 +237,8 @@ impl KernelBuilder {
     }
     /// The finished kernel.
     pub fn finish(mut self) -> Kernel {
-        self.kernel.body = self.blocks.pop().unwrap_or_default();
+        self.kernel.body = self.prelude;
+        self.kernel.body.extend(self.blocks.pop().unwrap_or_default());
         self.kernel
     }
 }

@@ -1,0 +1,108 @@
+//! The closed graph that a kernel computes, with its root.
+
+use super::{Arg, KernelCall, LowerCx, Lowered, NodeView};
+use bytes::Bytes;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Access, Buf};
+use sinter_ir::{Diag, Graph, Node, NodeId, Op, Result, Tensor, TensorType, ValueId};
+
+/// A node or group in one form: a graph whose inputs are the node's operands and whose outputs its results.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// The graph.
+    pub graph: Graph,
+    /// The node that cannot be pulled, if any.
+    pub root: Option<NodeId>,
+    consts: Vec<Option<Tensor>>,
+}
+
+impl Body {
+    /// Of a node; at most one op of it may be a root.
+    pub fn new(cx: &LowerCx, node: &NodeView) -> Result<Self> {
+        let graph = match node.op {
+            Op::Group(g) => g.body.clone(),
+            op => {
+                let mut g = Graph::default();
+                let mut symbols = cx.symbols.clone();
+                let ins: Vec<ValueId> = node.inputs.iter().map(|t| g.add_input((*t).clone(), None)).collect();
+                g.outputs = g.add(&mut symbols, op.clone(), &ins, &vec![])?;
+                g
+            }
+        };
+        let mut roots = graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id);
+        let root = roots.next();
+        if roots.next().is_some() {
+            return Err(Diag::bug("a kernel group with two roots"));
+        }
+        drop(roots);
+        Ok(Self { graph, root, consts: node.consts.iter().map(|c| c.cloned()).collect() })
+    }
+    /// The root node.
+    pub fn root_node(&self) -> Result<&Node> {
+        self.root.map(|r| self.graph.node(r)).ok_or_else(|| Diag::bug("a group without root"))
+    }
+    /// Type of a value.
+    pub fn ty(&self, v: ValueId) -> &TensorType {
+        self.graph.ty(v)
+    }
+    /// Which operand of the node a value is.
+    pub fn input_index(&self, v: ValueId) -> Option<usize> {
+        self.graph.inputs.iter().position(|&i| i == v)
+    }
+    /// The tensor when a value is known at compile time.
+    pub fn const_of(&self, v: ValueId) -> Option<&Tensor> {
+        match self.input_index(v) {
+            Some(i) => self.consts.get(i).and_then(Option::as_ref),
+            None => self.graph.as_const(v),
+        }
+    }
+}
+
+/// Parameters of a kernel being built: every buffer is declared once.
+#[derive(Debug, Default)]
+pub struct Params {
+    args: Vec<Arg>,
+    bufs: Vec<Buf>,
+    packed: Vec<Bytes>,
+}
+
+impl Params {
+    /// The buffer of an argument.
+    pub fn buf(&mut self, b: &mut KernelBuilder, arg: Arg, access: Access, ty: &TensorType) -> Buf {
+        if let Some(i) = self.args.iter().position(|a| *a == arg) {
+            return self.bufs[i];
+        }
+        let name = match arg {
+            Arg::Input(i) => format!("in{i}"),
+            Arg::Output(i) => format!("out{i}"),
+            Arg::Scratch(i) => format!("tmp{i}"),
+            Arg::Packed(i) => format!("w{i}"),
+        };
+        let buf = b.tensor(name, access, ty.dtype, &ty.numel());
+        self.args.push(arg);
+        self.bufs.push(buf);
+        buf
+    }
+    /// The buffer that holds a value: an operand, or a constant of the body.
+    pub fn value(&mut self, b: &mut KernelBuilder, body: &Body, v: ValueId) -> Result<Buf> {
+        let ty = body.ty(v).clone();
+        if let Some(i) = body.input_index(v) {
+            return Ok(self.buf(b, Arg::Input(i), Access::Read, &ty));
+        }
+        let t = body.const_of(v).ok_or_else(|| Diag::bug("a value without a buffer"))?;
+        let bytes = t.shared_bytes();
+        let at = self.packed.iter().position(|p| *p == bytes).unwrap_or_else(|| {
+            self.packed.push(bytes);
+            self.packed.len() - 1
+        });
+        Ok(self.buf(b, Arg::Packed(at), Access::Read, &ty))
+    }
+    /// One finished kernel as the whole lowering.
+    pub fn finish(self, b: KernelBuilder) -> Lowered {
+        Lowered { calls: vec![KernelCall { kernel: b.finish(), args: self.args }], scratch: vec![], packed: self.packed }
+    }
+    /// The kernel's arguments, in buffer order, and the packed data.
+    pub fn into_parts(self) -> (Vec<Arg>, Vec<Bytes>) {
+        (self.args, self.packed)
+    }
+}

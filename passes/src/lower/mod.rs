@@ -1,0 +1,115 @@
+//! Nodes and groups to TileIR kernels.
+//!
+//! A group has at most one *root* (contraction, reduction, softmax, pooling, ...). Element-wise and movement ops
+//! are *pulled*: the value of an element is computed where it is needed, from the loads up. A root pulls its
+//! operands where it reads few of them ([`pulls_operands`]), and hands its results to an [`epilogue::Epilogue`]
+//! that computes the consumers on registers and stores the group's outputs. Groups without a root are loop nests
+//! over their (equal) output dims.
+
+pub mod access;
+pub mod body;
+mod elementwise;
+pub mod epilogue;
+pub mod index;
+mod mini;
+pub mod pull;
+mod reduce;
+mod rows;
+mod scatter;
+
+use body::Body;
+use bytes::Bytes;
+use sinter_ir::target::TargetDesc;
+use sinter_ir::tile::Kernel;
+use sinter_ir::{Diag, Expr, Op, Result, Symbols, Tensor, TensorType};
+
+/// What lowering knows besides the node.
+#[derive(Debug, Clone, Copy)]
+pub struct LowerCx<'a> {
+    /// Target: vector width, caches.
+    pub target: &'a TargetDesc,
+    /// Symbols and their ranges.
+    pub symbols: &'a Symbols,
+}
+
+/// What a kernel parameter is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arg {
+    /// Operand of the node.
+    Input(usize),
+    /// Result of the node.
+    Output(usize),
+    /// Temporary buffer of [`Lowered::scratch`].
+    Scratch(usize),
+    /// Compile-time data of [`Lowered::packed`].
+    Packed(usize),
+}
+
+/// One kernel and its arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelCall {
+    /// Code.
+    pub kernel: Kernel,
+    /// One per buffer.
+    pub args: Vec<Arg>,
+}
+
+/// A node as kernels.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Lowered {
+    /// In order.
+    pub calls: Vec<KernelCall>,
+    /// Bytes of temporaries.
+    pub scratch: Vec<Expr>,
+    /// Data in the layout that the kernels want.
+    pub packed: Vec<Bytes>,
+}
+
+/// A node with what is known of its operands.
+#[derive(Debug, Clone)]
+pub struct NodeView<'a> {
+    /// Operation.
+    pub op: &'a Op,
+    /// Operand types.
+    pub inputs: Vec<&'a TensorType>,
+    /// Operands known at compile time.
+    pub consts: Vec<Option<&'a Tensor>>,
+    /// Result types.
+    pub outputs: Vec<&'a TensorType>,
+}
+
+/// Whether an op can be computed element by element from its operands.
+pub fn can_pull(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Quantize(_) | Op::Dequantize(_)
+            | Op::Transpose(_) | Op::Broadcast(_) | Op::Reshape(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_)
+            | Op::Gather(_) | Op::GatherElements(_) | Op::GatherNd(_) | Op::Iota(_) | Op::FromDims(_) | Op::Identity(_)
+            | Op::Bitcast(_) | Op::ReverseSequence(_) | Op::Constant(_)
+    )
+}
+
+/// Whether an op anchors a kernel and takes an epilogue on its first result.
+pub fn is_root(op: &Op) -> bool {
+    matches!(op, Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::Reduce(_) | Op::Softmax(_))
+}
+
+/// Whether a root computes its operands on the fly; all others read them from buffers.
+pub fn pulls_operands(op: &Op) -> bool {
+    matches!(op, Op::Reduce(_) | Op::Softmax(_))
+}
+
+/// Lowers a node or group.
+pub fn lower(cx: &LowerCx, node: &NodeView) -> Result<Lowered> {
+    let body = Body::new(cx, node)?;
+    let Some(root) = body.root else { return elementwise::lower(cx, &body) };
+    match &body.graph.node(root).op {
+        Op::Reduce(op) => reduce::lower(cx, &body, op),
+        Op::Softmax(op) => rows::softmax(cx, &body, op),
+        Op::ArgReduce(op) => rows::arg(cx, &body, op),
+        Op::Cumulate(op) => rows::cumulate(cx, &body, op),
+        Op::ScatterElements(op) => scatter::elements(cx, &body, op),
+        Op::ScatterNd(op) => scatter::nd(cx, &body, op),
+        other => Err(Diag::unsupported(format!("machine code for {}", other.name()))),
+    }
+}

@@ -1,0 +1,171 @@
+//! Conversions between element types, quantisation included.
+
+use super::{Puller, access, not_vector};
+use crate::lower::index::Idx;
+use crate::lower::mini;
+use sinter_ir::op::{Cast, Dequantize, Quantize};
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
+use sinter_ir::{DType, Result, ValueId};
+
+impl Puller<'_> {
+    pub(super) fn cast(&mut self, b: &mut KernelBuilder, op: &Cast, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+        let from = self.ty(x).dtype;
+        let v = self.at(b, x, idx, lanes)?;
+        self.convert(b, from, op.to, v, op.saturate)
+    }
+    /// A compute register of one type as another's.
+    pub(super) fn convert(&mut self, b: &mut KernelBuilder, from: DType, to: DType, v: Reg, saturate: bool) -> Result<Reg> {
+        let (fe, te) = (access::compute(from)?, access::compute(to)?);
+        let lanes = b.ty(v).lanes;
+        if te == Elem::B1 {
+            if fe == Elem::B1 {
+                return Ok(v);
+            }
+            let zero = access::constant(b, fe, lanes, 0.0);
+            return Ok(b.cmp(CmpOp::Ne, v, zero));
+        }
+        let unsigned = from.is_unsigned_int();
+        let r = match (fe, te) {
+            (Elem::B1, t) if t.is_float() => {
+                let i = b.cvt(CvtOp::ZExt, Elem::I32, v);
+                b.cvt(CvtOp::SToF, t, i)
+            }
+            (Elem::B1, t) => b.cvt(CvtOp::ZExt, t, v),
+            (f, t) if f == t => v,
+            (f, t) if f.is_float() && t.is_float() => b.cvt(CvtOp::FToF, t, v),
+            (f, t) if f.is_float() => return Ok(self.float_to_int(b, to, v, saturate, t)),
+            (_, t) if t.is_float() => {
+                let op = if matches!(from, DType::U32 | DType::U64) { CvtOp::UToF } else { CvtOp::SToF };
+                // Narrow floats are reached through f32, exactly as far as f32 goes.
+                b.cvt(op, t, v)
+            }
+            (Elem::I64, t) => b.cvt(CvtOp::Narrow, t, v),
+            (_, t) => b.cvt(if unsigned { CvtOp::ZExt } else { CvtOp::SExt }, t, v),
+        };
+        Ok(match to {
+            d if d.is_float() && d.bits() <= 8 => {
+                let code = mini::encode(b, d, r, saturate);
+                mini::decode(b, d, code)
+            }
+            d => access::round(b, d, r),
+        })
+    }
+    /// Truncation; out of range wraps as through i64, or clamps when saturating.
+    fn float_to_int(&mut self, b: &mut KernelBuilder, to: DType, v: Reg, saturate: bool, elem: Elem) -> Reg {
+        let (fe, lanes) = (b.ty(v).elem, b.ty(v).lanes);
+        let mut v = v;
+        if let (true, Some((lo, hi))) = (saturate, to.int_range().filter(|_| to.bits() < 32)) {
+            let (lo, hi) = (access::constant(b, fe, lanes, lo as f64), access::constant(b, fe, lanes, hi as f64));
+            let up = b.bin(BinOp::Max, v, lo);
+            v = b.bin(BinOp::Min, up, hi);
+            return b.cvt(CvtOp::FToS, elem, v);
+        }
+        if to == DType::U64 {
+            let zero = access::constant(b, fe, lanes, 0.0);
+            let (s, u) = (b.cvt(CvtOp::FToS, Elem::I64, v), b.cvt(CvtOp::FToU, Elem::I64, v));
+            let low = b.cmp(CmpOp::Lt, v, zero);
+            return b.select(low, s, u);
+        }
+        if lanes > 1 || elem == Elem::I64 {
+            let r = b.cvt(CvtOp::FToS, elem, v);
+            return access::wrap(b, to, r);
+        }
+        let r = b.cvt(CvtOp::FToS, Elem::I64, v);
+        let r = b.cvt(CvtOp::Narrow, Elem::I32, r);
+        access::wrap(b, to, r)
+    }
+    pub(super) fn bitcast(&mut self, b: &mut KernelBuilder, to: DType, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+        let from = self.ty(x).dtype;
+        if lanes > 1 && from != to {
+            return Err(not_vector());
+        }
+        let v = self.at(b, x, idx, lanes)?;
+        let raw = access::narrow(b, from, v);
+        let want = access::memory(to);
+        let raw = if b.ty(raw).elem == want { raw } else { b.cvt(CvtOp::Bits, want, raw) };
+        Ok(if to.bits() < 8 {
+            let wide = b.cvt(CvtOp::ZExt, Elem::I32, raw);
+            if to.is_float() { mini::decode(b, to, wide) } else { access::wrap(b, to, wide) }
+        } else {
+            access::widen(b, to, raw)
+        })
+    }
+
+    /// Index of the scale of an element.
+    fn scale_index(&mut self, b: &mut KernelBuilder, scale: ValueId, axis: usize, block: usize, idx: &[Idx]) -> Result<Vec<Idx>> {
+        let dims = self.dims(scale);
+        if self.flat || self.ty(scale).numel().is(1) {
+            return Ok(if self.flat { idx.to_vec() } else { vec![Idx::default(); dims.len()] });
+        }
+        if dims.len() == 1 && block == 0 {
+            return Ok(vec![idx[axis].clone()]);
+        }
+        let mut own = idx.to_vec();
+        let i = &idx[axis];
+        own[axis] = match i.as_const() {
+            Some(c) => Idx::at(c.div_euclid(block.max(1) as i64)),
+            None if i.step != 0 => return Err(not_vector()),
+            None => {
+                let (x, d) = (i.materialise(b), crate::lower::index::int(b, block.max(1) as i64));
+                Idx::reg(b.bin(BinOp::DivU, x, d))
+            }
+        };
+        Ok(own)
+    }
+    pub(super) fn quantize(
+        &mut self,
+        b: &mut KernelBuilder,
+        op: &Quantize,
+        x: &[ValueId],
+        v: ValueId,
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
+        let to = self.ty(v).dtype;
+        let at = self.scale_index(b, x[1], op.axis, op.block, idx)?;
+        let value = self.at(b, x[0], idx, lanes)?;
+        let value = self.convert(b, self.ty(x[0]).dtype, DType::F32, value, false)?;
+        let scale = self.at(b, x[1], &at, lanes)?;
+        let scale = self.convert(b, self.ty(x[1]).dtype, DType::F32, scale, false)?;
+        let zero = self.at(b, x[2], &at, lanes)?;
+        let q = b.bin(BinOp::Div, value, scale);
+        let Some((lo, hi)) = to.int_range() else {
+            let code = mini::encode(b, to, q, true);
+            return Ok(mini::decode(b, to, code));
+        };
+        let q = b.un(UnOp::Nearest, q);
+        // Zero points are small: the sum is exact in f32 wherever it is not clamped.
+        let zero = self.convert(b, to, DType::F32, zero, false)?;
+        let q = b.add(q, zero);
+        let (lo, hi) = (access::constant(b, Elem::F32, lanes, lo as f64), access::constant(b, Elem::F32, lanes, hi as f64));
+        let q = b.bin(BinOp::Max, q, lo);
+        let q = b.bin(BinOp::Min, q, hi);
+        Ok(b.cvt(CvtOp::FToS, access::compute(to)?, q))
+    }
+    pub(super) fn dequantize(
+        &mut self,
+        b: &mut KernelBuilder,
+        op: &Dequantize,
+        x: &[ValueId],
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
+        let from = self.ty(x[0]).dtype;
+        let at = self.scale_index(b, x[1], op.axis, op.block, idx)?;
+        let value = self.at(b, x[0], idx, lanes)?;
+        let scale = self.at(b, x[1], &at, lanes)?;
+        let zero = self.at(b, x[2], &at, lanes)?;
+        let t = if op.to == DType::F64 { DType::F64 } else { DType::F32 };
+        let d = if from.is_int() && from.bits() <= 16 {
+            let d = b.sub(value, zero);
+            self.convert(b, DType::I32, t, d, false)?
+        } else {
+            let (v, z) = (self.convert(b, from, t, value, false)?, self.convert(b, from, t, zero, false)?);
+            b.sub(v, z)
+        };
+        let scale = self.convert(b, self.ty(x[1]).dtype, t, scale, false)?;
+        let y = b.mul(d, scale);
+        self.convert(b, t, op.to, y, true)
+    }
+}
