@@ -1,5 +1,15 @@
-//! Passes over graph IR, lowering to TileIR and memory planning.
+//! Graph to graph, graph to TileIR, and the plan of memory and steps.
+//!
+//! [`pipeline::PASSES`] is the table of contents. Must not know files, targets' machine code, or formats.
 
 #![forbid(unsafe_code)]
 
+pub mod assemble;
+pub mod canon;
+pub mod fuse;
 pub mod lower;
+pub mod pipeline;
+pub mod plan;
+pub mod rebuild;
+pub mod report;
+pub mod symbols;

@@ -1,0 +1,128 @@
+//! Steps of one region, in node order.
+
+use super::scope::Scope;
+use super::storage::{Storage, is_alias};
+use super::Assembler;
+use crate::lower::{self, Arg, NodeView};
+use crate::plan::{Place, VStep};
+use crate::report::KernelStat;
+use sinter_ir::{Diag, Graph, Node, Op, Result};
+
+/// The user's name of a node for labels and messages.
+pub(super) fn label(node: &Node) -> String {
+    match node.origin.as_slice() {
+        [] => node.op.name().to_owned(),
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first} .. {last}"),
+    }
+}
+
+/// Core ops of a node, e.g. `Conv+Binary`.
+fn ops(node: &Node) -> String {
+    match &node.op {
+        Op::Group(g) => {
+            let names = g.body.iter().filter(|(_, n)| !matches!(n.op, Op::Constant(_))).map(|(_, n)| n.op.name());
+            names.collect::<Vec<_>>().join("+")
+        }
+        op => op.name().to_owned(),
+    }
+}
+
+impl Assembler<'_> {
+    /// Emits a region and returns where its outputs are. Outputs with a wanted place are there.
+    pub(super) fn region(
+        &mut self,
+        g: &Graph,
+        inputs: &[Place],
+        wanted: &[Option<Place>],
+        scope: &mut Scope,
+        steps: &mut Vec<VStep>,
+    ) -> Result<Vec<Place>> {
+        let storage = Storage::assign(self, g, inputs, wanted)?;
+        for (_, node) in g.iter() {
+            if matches!(node.op, Op::Constant(_)) || is_alias(node) {
+                continue;
+            }
+            self.node(g, node, &storage, scope, steps).map_err(|d| d.at(label(node)))?;
+        }
+        let mut places = Vec::with_capacity(wanted.len());
+        for (&v, want) in g.outputs.iter().zip(wanted) {
+            let have = storage.place(self, g, v)?;
+            if let Some(dst) = *want
+                && dst != have
+            {
+                steps.push(VStep::Copy { dst, src: have, bytes: Self::bytes(g.ty(v)) });
+            }
+            places.push(want.unwrap_or(have));
+        }
+        Ok(places)
+    }
+
+    fn node(
+        &mut self,
+        g: &Graph,
+        node: &Node,
+        storage: &Storage,
+        scope: &mut Scope,
+        steps: &mut Vec<VStep>,
+    ) -> Result<()> {
+        match &node.op {
+            Op::If(op) => self.if_(op, g, node, storage, scope, steps)?,
+            Op::Loop(op) => self.loop_(op, g, node, storage, scope, steps)?,
+            Op::ReadSyms(op) => {
+                let v = *node.inputs.first().ok_or_else(|| Diag::bug("ReadSyms without operand"))?;
+                let from = storage.place(self, g, v)?;
+                let dtype = g.ty(v).dtype;
+                for (i, &sym) in op.syms.iter().enumerate() {
+                    steps.push(VStep::ReadSym { sym, from, index: i as u64, dtype });
+                }
+            }
+            _ => self.kernels(g, node, storage, steps)?,
+        }
+        let symbols = std::mem::take(&mut self.symbols);
+        scope.define(&symbols, &node.op.defines(), steps);
+        self.symbols = symbols;
+        Ok(())
+    }
+
+    /// Lowers one node and emits its calls.
+    fn kernels(&mut self, g: &Graph, node: &Node, storage: &Storage, steps: &mut Vec<VStep>) -> Result<()> {
+        let view = NodeView {
+            op: &node.op,
+            inputs: node.inputs.iter().map(|&v| g.ty(v)).collect(),
+            consts: node.inputs.iter().map(|&v| g.as_const(v)).collect(),
+            outputs: node.outputs.iter().map(|&v| g.ty(v)).collect(),
+        };
+        let lowered = lower::lower(&self.lower_cx(), &view)?;
+        let name = label(node);
+        let mut scratch = Vec::with_capacity(lowered.scratch.len());
+        for (i, bytes) in lowered.scratch.iter().enumerate() {
+            let max = self.symbols.max(bytes) as u64;
+            scratch.push(self.arena(format!("{name} scratch {i}"), max));
+        }
+        let packed: Vec<Place> = lowered.packed.iter().map(|p| self.weight(p, &name)).collect();
+        let missing = || Diag::bug(format!("lowering of {} names an argument that it does not have", node.op.name()));
+        for call in lowered.calls {
+            let mut args = Vec::with_capacity(call.args.len());
+            for arg in &call.args {
+                args.push(match *arg {
+                    Arg::Input(i) => storage.place(self, g, *node.inputs.get(i).ok_or_else(missing)?)?,
+                    Arg::Output(i) => storage.place(self, g, *node.outputs.get(i).ok_or_else(missing)?)?,
+                    Arg::Scratch(i) => *scratch.get(i).ok_or_else(missing)?,
+                    Arg::Packed(i) => *packed.get(i).ok_or_else(missing)?,
+                });
+            }
+            if args.len() != call.kernel.bufs.len() {
+                return Err(Diag::bug(format!("kernel {} takes {} buffers, the call has {}", call.kernel.name, call.kernel.bufs.len(), args.len())));
+            }
+            let kernel = self.kernels.add(call.kernel, self.report);
+            self.report.kernels.push(KernelStat {
+                kernel: self.kernels.name(kernel).to_owned(),
+                ops: ops(node),
+                origin: node.origin.iter().map(|o| o.to_string()).collect(),
+            });
+            steps.push(VStep::Call { kernel, args, label: name.clone() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! From the fused graph to a [`Program`]: lowers every node, gives every value a place, plans the arena.
+
+mod control;
+mod emit;
+mod kernels;
+mod scope;
+mod storage;
+
+use crate::lower::LowerCx;
+use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Weights};
+use crate::report::{MemoryStat, PassReport};
+use kernels::KernelTable;
+use scope::Scope;
+use sinter_ir::graph::SymKind;
+use sinter_ir::program::{BufferLife, Port, Program, Step};
+use sinter_ir::target::TargetDesc;
+use sinter_ir::{Diag, Expr, Module, Result, Sym, Symbols, TensorType, ValueId};
+use std::collections::BTreeMap;
+
+/// State of the assembly of one program.
+pub(crate) struct Assembler<'a> {
+    pub target: &'a TargetDesc,
+    pub symbols: Symbols,
+    pub buffers: Buffers,
+    pub kernels: KernelTable,
+    pub report: &'a mut PassReport,
+    weights: Weights,
+    weight_bufs: BTreeMap<u64, BufId>,
+    /// Weights offsets by buffer; arena buffers are 0 until packed.
+    offsets: Vec<u64>,
+}
+
+/// Lowers a module to a program for one target.
+pub fn run(module: &Module, target: &TargetDesc, report: &mut PassReport) -> Result<Program> {
+    let mut asm = Assembler {
+        target,
+        symbols: module.symbols.clone(),
+        buffers: Buffers::default(),
+        kernels: KernelTable::default(),
+        report,
+        weights: Weights::default(),
+        weight_bufs: BTreeMap::new(),
+        offsets: Vec::new(),
+    };
+    let g = &module.graph;
+    let inputs = asm.ports(module, &g.inputs, "input")?;
+    let outputs = asm.ports(module, &g.outputs, "output")?;
+    let mut places = |ports: &[Port], home: fn(u32) -> Home| -> Vec<Place> {
+        let add = |(i, p): (usize, &Port)| asm.buffers.add(&p.name, p.max_bytes, home(i as u32));
+        ports.iter().enumerate().map(add).map(Place::start).collect()
+    };
+    let input_places = places(&inputs, Home::Input);
+    let wanted: Vec<Option<Place>> = places(&outputs, Home::Output).into_iter().map(Some).collect();
+    let mut steps = Vec::new();
+    let mut scope = Scope::new(&asm.symbols);
+    let given: Vec<Sym> = (0..asm.symbols.table.len() as u32)
+        .map(Sym)
+        .filter(|s| asm.symbols.info(*s).is_some_and(|i| i.kind == SymKind::Input))
+        .collect();
+    let symbols = asm.symbols.clone();
+    scope.define(&symbols, &given, &mut steps);
+    asm.region(g, &input_places, &wanted, &mut scope, &mut steps)?;
+    asm.finish(module, inputs, outputs, steps)
+}
+
+impl Assembler<'_> {
+    fn ports(&self, module: &Module, values: &[ValueId], what: &str) -> Result<Vec<Port>> {
+        let port = |(i, v): (usize, &ValueId)| {
+            let value = module.graph.value(*v);
+            Ok(Port {
+                name: value.name.as_deref().map_or_else(|| format!("{what}{i}"), str::to_owned),
+                dtype: value.ty.dtype,
+                dims: value.ty.dims.clone(),
+                max_bytes: self.max_bytes(&value.ty)?,
+            })
+        };
+        values.iter().enumerate().map(port).collect()
+    }
+    /// Storage bytes of a type at the largest dims.
+    pub fn max_bytes(&self, ty: &TensorType) -> Result<u64> {
+        let n = usize::try_from(self.symbols.max(&ty.numel())).ok().and_then(|n| ty.dtype.bytes_for(n));
+        n.map(|b| b as u64).ok_or_else(|| Diag::limit(format!("{} is too large", self.symbols.show_type(ty))))
+    }
+    /// Storage bytes of a type.
+    pub fn bytes(ty: &TensorType) -> Expr {
+        (ty.numel() * Expr::from(ty.dtype.bits())).ceil_div(&8.into())
+    }
+    /// A fresh arena buffer.
+    pub fn arena(&mut self, name: impl Into<String>, bytes: u64) -> Place {
+        Place::start(self.buffers.add(name, bytes, Home::Arena))
+    }
+    /// The place of a constant in the weights section.
+    pub fn weight(&mut self, data: &bytes::Bytes, name: &str) -> Place {
+        let at = self.weights.add(data);
+        let (buffers, offsets) = (&mut self.buffers, &mut self.offsets);
+        let buf = *self.weight_bufs.entry(at).or_insert_with(|| {
+            let b = buffers.add(name, data.len() as u64, Home::Weights);
+            offsets.resize(b.0 as usize + 1, 0);
+            offsets[b.0 as usize] = at;
+            b
+        });
+        Place::start(buf)
+    }
+    pub fn lower_cx(&self) -> LowerCx<'_> {
+        LowerCx { target: self.target, symbols: &self.symbols }
+    }
+
+    fn finish(self, module: &Module, inputs: Vec<Port>, outputs: Vec<Port>, steps: Vec<VStep>) -> Result<Program> {
+        let Assembler { symbols, buffers, kernels, report, weights, mut offsets, .. } = self;
+        offsets.resize(buffers.all.len(), 0);
+        let lives = life::lives(&steps, buffers.all.len());
+        // The array of symbol values is at the start of the arena.
+        let base = pack::align(8 * symbols.table.len() as u64);
+        let mut ids = Vec::new();
+        let mut items = Vec::new();
+        for (i, (buf, life)) in buffers.all.iter().zip(&lives).enumerate() {
+            if let (Home::Arena, Some(life)) = (buf.home, life) {
+                ids.push(i);
+                items.push(pack::Item { bytes: buf.bytes.max(1), life: *life });
+            }
+        }
+        let packing = pack::pack(&items);
+        let mut timeline = Vec::with_capacity(items.len());
+        for ((&id, item), &at) in ids.iter().zip(&items).zip(&packing.offsets) {
+            offsets[id] = base + at;
+            timeline.push(BufferLife {
+                name: buffers.all[id].name.clone(),
+                offset: base + at,
+                bytes: item.bytes,
+                first: item.life.first,
+                last: item.life.last,
+            });
+        }
+        let steps = locate_steps(&buffers, &offsets, steps);
+        let kernels: Vec<_> = kernels.finish().into_iter().map(crate::math::expand).collect();
+        let program = Program {
+            name: module.name.clone(),
+            symbols,
+            kernels,
+            inputs,
+            outputs,
+            steps,
+            arena_bytes: base + packing.total,
+            live_bytes: base + packing.bound,
+            weights: weights.finish(),
+            timeline,
+        };
+        report.memory = MemoryStat {
+            arena_bytes: program.arena_bytes,
+            live_bytes: program.live_bytes,
+            weight_bytes: program.weights_bytes(),
+            kernels: program.kernels.len(),
+        };
+        Ok(program)
+    }
+}
+
+fn locate_steps(buffers: &Buffers, offsets: &[u64], steps: Vec<VStep>) -> Vec<Step> {
+    let at = |p| plan::locate(buffers, offsets, p);
+    let nested = |s| locate_steps(buffers, offsets, s);
+    let one = |step| match step {
+        VStep::Call { kernel, args, label } => Step::Call { kernel, args: args.into_iter().map(at).collect(), label },
+        VStep::Copy { dst, src, bytes } => Step::Copy { dst: at(dst), src: at(src), bytes },
+        VStep::SetSym { sym, value } => Step::SetSym { sym, value },
+        VStep::ReadSym { sym, from, index, dtype } => Step::ReadSym { sym, from: at(from), index, dtype },
+        VStep::Require { a, b, why } => Step::Require { a, b, why },
+        VStep::If { cond, then, els } => Step::If { cond: at(cond), then: nested(then), els: nested(els) },
+        VStep::Loop { trip, cond, iter, count, body, .. } => {
+            Step::Loop { trip: trip.map(at), cond: cond.map(at), iter: at(iter), count, body: nested(body) }
+        }
+    };
+    steps.into_iter().map(one).collect()
+}

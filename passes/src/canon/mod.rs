@@ -1,0 +1,7 @@
+//! Canonicalisation: graph to graph, semantics kept, independent of the target.
+
+pub mod cse;
+pub mod dce;
+pub mod fold;
+pub mod simplify;
+pub mod substitute;

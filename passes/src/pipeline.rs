@@ -1,0 +1,91 @@
+//! The pipeline: the ordered list of passes and the driver that runs them.
+
+use crate::report::{PassReport, PassStat};
+use crate::{assemble, canon, fuse, rebuild};
+use sinter_ir::program::Program;
+use sinter_ir::target::TargetDesc;
+use sinter_ir::{Diag, Module, Result};
+
+/// One pass: module to module.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass {
+    /// CLI-visible name, e.g. for `--stop-after`.
+    pub name: &'static str,
+    /// Phase it belongs to: `canon` or `fuse`.
+    pub phase: &'static str,
+    /// One line for `--help`.
+    pub summary: &'static str,
+    /// The pass.
+    pub run: fn(&mut Module, &mut PassReport) -> Result<()>,
+}
+
+const fn pass(
+    phase: &'static str,
+    name: &'static str,
+    run: fn(&mut Module, &mut PassReport) -> Result<()>,
+    summary: &'static str,
+) -> Pass {
+    Pass { name, phase, summary, run }
+}
+
+/// All passes in order: the table of contents of the compiler.
+pub const PASSES: &[Pass] = &[
+    pass("canon", "dce", canon::dce::run, "drop what nothing needs"),
+    pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
+    pass("canon", "simplify", canon::simplify::run, "local rewrites, see RULES.md"),
+    pass("canon", "fold-final", canon::fold::run, "compute constants that the rewrites made"),
+    pass("canon", "cse", canon::cse::run, "merge equal nodes"),
+    pass("canon", "dce-final", canon::dce::run, "drop what the rewrites left over"),
+    pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
+];
+
+/// Name of the last phase, which makes the program.
+pub const ASSEMBLE: &str = "assemble";
+
+/// How to run the pipeline.
+#[derive(Default)]
+pub struct PipelineOptions<'a> {
+    /// Stop after this pass; there is no program then.
+    pub stop_after: Option<String>,
+    /// Verify the module after every pass (always done in debug builds).
+    pub verify_each: bool,
+    /// Called after every pass with its name and the module.
+    pub on_dump: Option<&'a mut dyn FnMut(&str, &Module)>,
+}
+
+/// What the pipeline gives.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The program; `None` when stopped before the end.
+    pub program: Option<Program>,
+    /// The module as last rewritten.
+    pub module: Module,
+    /// What happened.
+    pub report: PassReport,
+}
+
+/// Runs all passes over a module, then lowers and plans it for a target.
+pub fn run(mut module: Module, options: &mut PipelineOptions, target: &TargetDesc) -> Result<Compiled> {
+    if let Some(stop) = &options.stop_after
+        && stop != ASSEMBLE
+        && !PASSES.iter().any(|p| p.name == stop)
+    {
+        let names: Vec<&str> = PASSES.iter().map(|p| p.name).chain([ASSEMBLE]).collect();
+        return Err(Diag::input(format!("there is no pass `{stop}`")).help(format!("passes: {}", names.join(", "))));
+    }
+    let mut report = PassReport::default();
+    for p in PASSES {
+        let nodes_before = rebuild::count_nodes(&module.graph);
+        (p.run)(&mut module, &mut report)?;
+        let nodes_after = rebuild::count_nodes(&module.graph);
+        report.passes.push(PassStat { name: p.name.to_owned(), nodes_before, nodes_after });
+        if let Some(dump) = options.on_dump.as_mut() {
+            dump(p.name, &module);
+        }
+        if options.stop_after.as_deref() == Some(p.name) {
+            return Ok(Compiled { program: None, module, report });
+        }
+    }
+    let program = assemble::run(&module, target, &mut report)?;
+    Ok(Compiled { program: Some(program), module, report })
+}

@@ -1,0 +1,68 @@
+//! What the passes did: counted rules, node counts, kernels, memory. Goes into the bundle's report.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Everything that the passes tell the report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PassReport {
+    /// How often each rewrite fired, by `pass/rule`.
+    pub rules: BTreeMap<String, u64>,
+    /// Passes in the order they ran.
+    pub passes: Vec<PassStat>,
+    /// Kernel calls in program order.
+    pub kernels: Vec<KernelStat>,
+    /// Sizes.
+    pub memory: MemoryStat,
+}
+
+/// One run of a pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PassStat {
+    /// CLI-visible name.
+    pub name: String,
+    /// Nodes before, those of regions included.
+    pub nodes_before: usize,
+    /// Nodes after.
+    pub nodes_after: usize,
+}
+
+/// One kernel call and what it stands for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct KernelStat {
+    /// Kernel name in the program.
+    pub kernel: String,
+    /// Core ops fused into it, in order, e.g. `Conv+Add+Max`.
+    pub ops: String,
+    /// The user's nodes.
+    pub origin: Vec<String>,
+}
+
+/// Bytes of the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryStat {
+    /// Arena as planned.
+    pub arena_bytes: u64,
+    /// Largest sum of live buffers: no plan of this order can be smaller.
+    pub live_bytes: u64,
+    /// Packed constants.
+    pub weight_bytes: u64,
+    /// Number of different kernels.
+    pub kernels: usize,
+}
+
+impl PassReport {
+    /// Counts one firing of a rewrite.
+    pub fn fired(&mut self, rule: &str) {
+        match self.rules.get_mut(rule) {
+            Some(n) => *n += 1,
+            None => {
+                self.rules.insert(rule.to_owned(), 1);
+            }
+        }
+    }
+    /// How often a rewrite fired.
+    pub fn count(&self, rule: &str) -> u64 {
+        self.rules.get(rule).copied().unwrap_or(0)
+    }
+}
