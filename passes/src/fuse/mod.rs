@@ -1,9 +1,48 @@
-//! Fusion: groups nodes into kernels.
+//! Fusion: groups nodes into [`sinter_ir::op::Group`]s, each lowered to one kernel.
+//!
+//! First every root (contraction, reduction, softmax, pooling, ..) takes the element-wise nodes behind it as
+//! its epilogue; then, from the outputs backwards, element-wise and movement nodes join the group of their
+//! users where that saves memory traffic without repeating heavy work. [`cluster`] keeps the groups acyclic,
+//! [`policy`] decides what pays, [`build`] makes the new graph.
 
+mod build;
+mod cluster;
+mod epilogue;
+mod policy;
+mod pull;
+
+use crate::rebuild::map_regions;
 use crate::report::PassReport;
-use sinter_ir::{Module, Result};
+use cluster::Clusters;
+use sinter_ir::{Graph, Module, Op, Result, Symbols};
 
-/// Runs the pass.
-pub fn run(_module: &mut Module, _report: &mut PassReport) -> Result<()> {
+/// Runs the pass on the main graph and on the regions of `If` and `Loop`.
+pub fn run(module: &mut Module, report: &mut PassReport) -> Result<()> {
+    module.graph = graph(&module.graph, &mut module.symbols, report, true)?;
     Ok(())
+}
+
+fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport, main: bool) -> Result<Graph> {
+    let mut clusters = Clusters::new(g);
+    epilogue::grow(&mut clusters, symbols);
+    pull::grow(&mut clusters, symbols);
+    build::build(&clusters, symbols, report, main, &mut |op: &Op, symbols, report| {
+        map_regions(op, &mut |r| graph(r, symbols, report, false))
+    })
+}
+
+/// Whether the lowering can make one kernel of these nodes.
+fn accepts(cl: &Clusters, set: &std::collections::BTreeSet<sinter_ir::NodeId>, root: Option<sinter_ir::NodeId>) -> bool {
+    let _ = (cl, set, root);
+    true
+}
+
+/// How often a root reads each element of an operand.
+fn root_repeats(symbols: &Symbols, g: &Graph, node: &sinter_ir::Node, v: sinter_ir::ValueId) -> Option<u64> {
+    let _ = (symbols, g, v);
+    match node.op {
+        Op::Reduce(_) => Some(1),
+        Op::Softmax(_) => Some(2),
+        _ => None,
+    }
 }

@@ -1,0 +1,123 @@
+//! Producers: element-wise and movement nodes join the cluster that reads them; the rest form clusters of
+//! their own.
+
+use super::cluster::{ClusterId, Clusters};
+use super::policy::{self, Kind, MAX_INPUTS, MAX_NODES};
+use sinter_ir::{NodeId, Op, Symbols, ValueId};
+use std::collections::BTreeSet;
+
+/// Visits nodes from the outputs backwards, so that every user already has its cluster.
+pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
+    for &n in cl.g.order().iter().rev() {
+        if cl.home[n.0 as usize].is_some() {
+            continue;
+        }
+        match policy::kind(&cl.g.node(n).op) {
+            Kind::Elementwise | Kind::Movement => {
+                if !absorb(cl, symbols, n) && !duplicate(cl, symbols, n) {
+                    cl.start(n, false);
+                }
+            }
+            Kind::Alias => {
+                // Free by itself; worth pulling only between nodes that are computed per element anyway.
+                let _ = between(cl, symbols, n) && absorb(cl, symbols, n);
+            }
+            Kind::Root | Kind::Opaque => {}
+        }
+    }
+}
+
+/// Whether an alias has a producer that would be pulled along with it.
+fn between(cl: &Clusters, symbols: &Symbols, n: NodeId) -> bool {
+    let Some(&x) = cl.g.node(n).inputs.first() else { return false };
+    let Some((d, _)) = cl.g.value(x).def else { return false };
+    let _ = symbols;
+    matches!(cl.g.node(n).op, Op::Reshape(_))
+        && cl.home[d.0 as usize].is_none()
+        && matches!(policy::kind(&cl.g.node(d).op), Kind::Elementwise | Kind::Movement)
+        && cl.users[x.0 as usize].len() == 1
+        && !cl.is_output[x.0 as usize]
+}
+
+/// Moves a node into the only cluster that reads it.
+fn absorb(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
+    let [v] = cl.g.node(n).outputs[..] else { return false };
+    let readers = cl.reading(v);
+    let (Some(&c), 1) = (readers.first(), readers.len()) else { return false };
+    if cl.is_output[v.0 as usize] || cl.has_loose_user(v) || !allowed(cl, symbols, c, n, v) {
+        return false;
+    }
+    let mut set = cl.get(c).members.clone();
+    set.insert(n);
+    if !cl.is_convex(&set) || !super::accepts(cl, &set, cl.get(c).root) {
+        return false;
+    }
+    cl.join(c, n);
+    true
+}
+
+/// Copies a cheap node into all clusters that read it, so that its result is never stored.
+fn duplicate(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
+    let node = cl.g.node(n);
+    let [v] = node.outputs[..] else { return false };
+    if cl.is_output[v.0 as usize] || cl.has_loose_user(v) || policy::cost(&node.op) > 1 {
+        return false;
+    }
+    let readers = cl.reading(v);
+    // The copies read the operands instead of the result: that must not be more.
+    let own: u64 = policy::bytes(symbols, cl.g, v);
+    let sources: u64 = node.inputs.iter().map(|&i| policy::bytes(symbols, cl.g, i)).sum();
+    if readers.is_empty() || readers.len() > 4 || sources > own + own / 4 + 256 {
+        return false;
+    }
+    for &c in &readers {
+        let mut set = cl.get(c).members.clone();
+        set.insert(n);
+        if !allowed(cl, symbols, c, n, v) || !super::accepts(cl, &set, cl.get(c).root) {
+            return false;
+        }
+    }
+    readers.into_iter().for_each(|c| cl.copy_into(c, n));
+    cl.copied[n.0 as usize] = true;
+    true
+}
+
+/// Whether computing `n` inside the cluster repeats little work and keeps the cluster small.
+fn allowed(cl: &Clusters, symbols: &Symbols, c: ClusterId, n: NodeId, v: ValueId) -> bool {
+    let cluster = cl.get(c);
+    if cluster.members.len() >= MAX_NODES || !policy::fusible_type(cl.g.ty(v)) {
+        return false;
+    }
+    let members = cluster.members.iter().chain([&n]);
+    let inner = |v: &ValueId| cl.g.value(*v).def.is_some_and(|(d, _)| d == n || cluster.members.contains(&d));
+    let operands: BTreeSet<ValueId> =
+        members.flat_map(|m| &cl.g.node(*m).inputs).copied().filter(|v| !inner(v) && cl.g.as_const(*v).is_none()).collect();
+    if operands.len() > MAX_INPUTS {
+        return false;
+    }
+    let times = repeats(cl, symbols, cluster, v, 0);
+    times.is_some_and(|t| policy::cheap(policy::cost(&cl.g.node(n).op), t))
+}
+
+/// How often the cluster computes each element of a value; `None`: too often to say.
+fn repeats(cl: &Clusters, symbols: &Symbols, cluster: &super::cluster::Cluster, v: ValueId, depth: usize) -> Option<u64> {
+    let mut total = 0u64;
+    if depth > MAX_NODES {
+        return None;
+    }
+    for &u in cl.users[v.0 as usize].iter().filter(|u| cluster.members.contains(u)) {
+        let node = cl.g.node(u);
+        let times = if cluster.root == Some(u) {
+            super::root_repeats(symbols, cl.g, node, v)?
+        } else {
+            let out = node.outputs.first()?;
+            let (to, from) = (policy::elements(symbols, cl.g.ty(*out)), policy::elements(symbols, cl.g.ty(v)).max(1));
+            // Slices and concatenations use an element once at most.
+            let factor = to.div_ceil(from).max(1);
+            let factor = if matches!(node.op, Op::Concat(_)) { 1 } else { factor };
+            repeats(cl, symbols, cluster, *out, depth + 1)?.max(1).saturating_mul(factor)
+        };
+        total = total.saturating_add(times);
+    }
+    Some(total.max(1))
+}
