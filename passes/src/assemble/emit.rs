@@ -1,7 +1,7 @@
 //! Steps of one region, in node order.
 
 use super::scope::Scope;
-use super::storage::{Storage, is_alias};
+use super::storage::Storage;
 use super::Assembler;
 use crate::lower::{self, Arg, NodeView};
 use crate::plan::{Place, VStep};
@@ -39,11 +39,11 @@ impl Assembler<'_> {
         steps: &mut Vec<VStep>,
     ) -> Result<Vec<Place>> {
         let storage = Storage::assign(self, g, inputs, wanted)?;
-        for (_, node) in g.iter() {
-            if matches!(node.op, Op::Constant(_)) || is_alias(node) {
-                continue;
+        for &id in &storage.order {
+            let node = g.node(id);
+            if !storage.is_view(g, node) {
+                self.node(g, node, &storage, scope, steps).map_err(|d| d.at(label(node)))?;
             }
-            self.node(g, node, &storage, scope, steps).map_err(|d| d.at(label(node)))?;
         }
         let mut places = Vec::with_capacity(wanted.len());
         for (&v, want) in g.outputs.iter().zip(wanted) {
@@ -77,11 +77,32 @@ impl Assembler<'_> {
                     steps.push(VStep::ReadSym { sym, from, index: i as u64, dtype });
                 }
             }
-            _ => self.kernels(g, node, storage, steps)?,
+            _ => match storage.joined(g, node) {
+                Some(parts) => self.copy_parts(g, node, storage, &parts, steps)?,
+                None => self.kernels(g, node, storage, steps)?,
+            },
         }
         let symbols = std::mem::take(&mut self.symbols);
         scope.define(&symbols, &node.op.defines(), steps);
         self.symbols = symbols;
+        Ok(())
+    }
+
+    /// Copies the parts of a concatenation that were not computed in place.
+    fn copy_parts(
+        &mut self,
+        g: &Graph,
+        node: &Node,
+        storage: &Storage,
+        parts: &[Place],
+        steps: &mut Vec<VStep>,
+    ) -> Result<()> {
+        for (&v, &dst) in node.inputs.iter().zip(parts) {
+            let src = storage.place(self, g, v)?;
+            if src != dst {
+                steps.push(VStep::Copy { dst, src, bytes: Self::bytes(g.ty(v)) });
+            }
+        }
         Ok(())
     }
 

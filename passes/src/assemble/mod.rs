@@ -2,9 +2,11 @@
 
 mod control;
 mod emit;
+mod inplace;
 mod kernels;
 mod scope;
 mod storage;
+mod views;
 
 use crate::lower::LowerCx;
 use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Weights};

@@ -122,7 +122,7 @@ fn group(cl: &Clusters, rb: &mut Rebuild, c: ClusterId, members: &[NodeId]) -> R
         }
         let inputs: Vec<ValueId> = node.inputs.iter().map(|v| map[v]).collect();
         let outs = body.add(rb.symbols, node.op.clone(), &inputs, &node.origin)?;
-        node.outputs.iter().zip(outs).for_each(|(o, n)| drop(map.insert(*o, n)));
+        node.outputs.iter().zip(outs).for_each(|(o, n)| map.extend([(*o, n)]));
         origin.extend(node.origin.iter().filter(|o| !origin.contains(o)).cloned().collect::<Vec<_>>());
     }
     let set: BTreeSet<NodeId> = members.iter().copied().filter(own).collect();

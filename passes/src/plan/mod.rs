@@ -4,6 +4,7 @@
 //! ([`life`]), packs the arena ([`pack`]) and rewrites the steps to final locations.
 
 pub mod life;
+pub mod order;
 pub mod pack;
 pub mod weights;
 
