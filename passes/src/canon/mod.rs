@@ -1,5 +1,6 @@
 //! Canonicalisation: graph to graph, semantics kept, independent of the target.
 
+pub mod algebra;
 pub mod cse;
 pub mod dce;
 pub mod fold;

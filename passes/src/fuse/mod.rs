@@ -8,7 +8,7 @@
 mod build;
 mod cluster;
 mod epilogue;
-mod policy;
+pub(crate) mod policy;
 mod pull;
 
 use crate::rebuild::map_regions;

@@ -5,16 +5,16 @@ use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::{DType, Graph, Op, Symbols, TensorType, ValueId};
 
 /// Largest number of nodes in one group.
-pub(super) const MAX_NODES: usize = 48;
+pub(crate) const MAX_NODES: usize = 48;
 /// Largest number of operands of one group.
-pub(super) const MAX_INPUTS: usize = 16;
+pub(crate) const MAX_INPUTS: usize = 16;
 
 /// Arithmetic per element that costs as much as writing the element to memory and reading it again.
 const TRAFFIC: u64 = 4;
 
 /// How an op takes part in fusion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Needs no code on its own: reshape, identity.
     Alias,
     /// Computed per element, in or out of another kernel.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 }
 
 /// Kind of an op.
-pub(super) fn kind(op: &Op) -> Kind {
+pub(crate) fn kind(op: &Op) -> Kind {
     match op {
         Op::Reshape(_) | Op::Identity(_) | Op::Bitcast(_) => Kind::Alias,
         _ if !crate::lower::can_pull(op) => match crate::lower::is_root(op) {
@@ -43,7 +43,7 @@ pub(super) fn kind(op: &Op) -> Kind {
 }
 
 /// Arithmetic per element of an op, in units of an addition.
-pub(super) fn cost(op: &Op) -> u64 {
+pub(crate) fn cost(op: &Op) -> u64 {
     match op {
         Op::Unary(u) => match u.kind {
             U::Neg | U::Abs | U::Not | U::Ceil | U::Floor | U::Round | U::Trunc | U::Sign => 1,
@@ -66,22 +66,22 @@ pub(super) fn cost(op: &Op) -> u64 {
 }
 
 /// Whether repeating `cost` `times` per element is cheaper than going through memory.
-pub(super) fn cheap(cost: u64, times: u64) -> bool {
+pub(crate) fn cheap(cost: u64, times: u64) -> bool {
     cost.saturating_mul(times.saturating_sub(1)) <= TRAFFIC
 }
 
 /// Elements of a type at the largest dims.
-pub(super) fn elements(symbols: &Symbols, ty: &TensorType) -> u64 {
+pub(crate) fn elements(symbols: &Symbols, ty: &TensorType) -> u64 {
     symbols.max(&ty.numel()) as u64
 }
 
 /// Bytes of a value at the largest dims.
-pub(super) fn bytes(symbols: &Symbols, g: &Graph, v: ValueId) -> u64 {
+pub(crate) fn bytes(symbols: &Symbols, g: &Graph, v: ValueId) -> u64 {
     let ty = g.ty(v);
     elements(symbols, ty).saturating_mul(ty.dtype.bits() as u64) / 8
 }
 
 /// Types that generated element-wise code handles.
-pub(super) fn fusible_type(ty: &TensorType) -> bool {
+pub(crate) fn fusible_type(ty: &TensorType) -> bool {
     !matches!(ty.dtype, DType::C64 | DType::C128 | DType::Str)
 }
