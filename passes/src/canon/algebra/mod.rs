@@ -22,9 +22,12 @@ const ENODES: usize = 4000;
 
 /// Runs the pass.
 pub fn run(module: &mut Module, report: &mut PassReport) -> Result<()> {
-    module.graph = graph(&module.graph, &mut module.symbols, report, true)?;
+    let rewrites = rules::rewrites();
+    module.graph = graph(&module.graph, &mut module.symbols, report, &rewrites, true)?;
     Ok(())
 }
+
+type Rewrites = [egg::Rewrite<Term, Types>];
 
 fn eligible(op: &Op) -> bool {
     matches!(
@@ -73,12 +76,17 @@ fn find_regions(g: &Graph) -> Vec<Vec<NodeId>> {
     all
 }
 
-fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport, main: bool) -> Result<Graph> {
-    let rewrites = rules::rewrites();
+fn graph(
+    g: &Graph,
+    symbols: &mut Symbols,
+    report: &mut PassReport,
+    rewrites: &Rewrites,
+    main: bool,
+) -> Result<Graph> {
     let mut better: BTreeMap<NodeId, Region> = BTreeMap::new();
     let mut skipped = BTreeSet::new();
     for nodes in find_regions(g) {
-        if let Some(r) = Region::optimise(g, symbols, &nodes, &rewrites, report) {
+        if let Some(r) = Region::optimise(g, symbols, &nodes, rewrites, report) {
             skipped.extend(nodes.iter().copied());
             for &n in r.results.keys() {
                 better.insert(n, r.clone());
@@ -92,7 +100,7 @@ fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport, main: bool) 
             let v = r.build(&mut rb, r.results[&id], &mut built)?;
             rb.bind(node.outputs[0], v);
         } else if !skipped.contains(&id) {
-            let op = map_regions(&node.op, &mut |inner| graph(inner, rb.symbols, rb.report, false))?;
+            let op = map_regions(&node.op, &mut |inner| graph(inner, rb.symbols, rb.report, rewrites, false))?;
             rb.copy_as(node, op)?;
         }
     }
@@ -117,14 +125,14 @@ impl Region {
         g: &Graph,
         symbols: &Symbols,
         nodes: &[NodeId],
-        rewrites: &[egg::Rewrite<Term, Types>],
+        rewrites: &Rewrites,
         report: &mut PassReport,
     ) -> Option<Self> {
         let mut egraph = EGraph::new(Types { symbols: symbols.clone(), ..Types::default() });
         let mut classes: BTreeMap<ValueId, Id> = BTreeMap::new();
         let mut leaf_values: Vec<(Id, ValueId)> = Vec::new();
         let mut named: Vec<(Id, NodeId)> = Vec::new();
-        let mut original: BTreeMap<Id, f64> = BTreeMap::new();
+        let (mut original, mut distinct) = (BTreeMap::<Id, f64>::new(), BTreeMap::<Id, f64>::new());
         for &n in nodes {
             let node = g.node(n);
             let mut args = Vec::with_capacity(node.inputs.len());
@@ -141,6 +149,7 @@ impl Region {
             let cost = Traffic { egraph: &egraph }.own(&egraph[term], own);
             let total = cost + args.iter().map(|a| original.get(a).copied().unwrap_or(0.0)).sum::<f64>();
             original.entry(term).or_insert(total);
+            distinct.insert(term, cost);
             classes.insert(node.outputs[0], term);
             named.push((term, n));
         }
@@ -163,10 +172,11 @@ impl Region {
             after += extractor.find_best_cost(id);
             results.insert(n, id);
         }
-        // Costs are sums over trees; a real gain is far above their rounding.
+        // Extraction compares sums over trees; a real gain is far above their rounding.
         if after >= before * 0.9999 - 1e-9 {
             return None;
         }
+        let shared_before: f64 = distinct.values().sum();
         let mut region = Self {
             key: nodes[0],
             results,
@@ -174,15 +184,22 @@ impl Region {
             leaves: leaf_values.into_iter().map(|(id, v)| (egraph.find(id), v)).collect(),
             origins: named.iter().map(|(t, n)| (egraph.find(*t), g.node(*n).origin.clone())).collect(),
         };
+        let mut shared_after = 0.0;
         let mut work: Vec<Id> = region.results.values().copied().collect();
         while let Some(id) = work.pop() {
             if region.chosen.contains_key(&id) || region.leaves.contains_key(&id) {
                 continue;
             }
-            let (op, args) = lang::op_of(egraph, extractor.find_best_node(id))?;
+            let best = extractor.find_best_node(id);
+            shared_after += Traffic { egraph }.own(&egraph[id], best.head);
+            let (op, args) = lang::op_of(egraph, best)?;
             let args: Vec<Id> = args.into_iter().map(|a| egraph.find(a)).collect();
             work.extend(&args);
             region.chosen.insert(id, (op, args));
+        }
+        // A cheaper tree may undo sharing: every term counted once must be cheaper as well.
+        if shared_after >= shared_before * 0.9999 - 1e-9 {
+            return None;
         }
         for it in &runner.iterations {
             for (name, &count) in &it.applied {
