@@ -32,11 +32,12 @@ const fn pass(
 pub const PASSES: &[Pass] = &[
     pass("canon", "dce", canon::dce::run, "drop what nothing needs"),
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
+    pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),
     pass("canon", "simplify", canon::simplify::run, "local rewrites, see RULES.md"),
     pass("canon", "algebra", canon::algebra::run, "equality saturation on element-wise regions"),
     pass("canon", "fold-final", canon::fold::run, "compute constants that the rewrites made"),
     pass("canon", "cse", canon::cse::run, "merge equal nodes"),
-    pass("canon", "dce-final", canon::dce::run, "drop what the rewrites left over"),
+    pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
     pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
 ];
 

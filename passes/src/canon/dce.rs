@@ -10,11 +10,20 @@ use sinter_ir::op::{If, Loop};
 use sinter_ir::{Diag, Graph, Module, Node, Op, Result, Sym, Symbols};
 use std::collections::BTreeSet;
 
-/// Runs the pass.
+/// Runs the pass on an imported module: constraints of dead nodes go as well.
 pub fn run(module: &mut Module, report: &mut PassReport) -> Result<()> {
+    sweep(module, report, BTreeSet::new())
+}
+
+/// Runs the pass on a module whose constraints are all known to be needed: what they check stays.
+pub fn run_final(module: &mut Module, report: &mut PassReport) -> Result<()> {
+    let checked = module.symbols.constraints.iter().flat_map(|c| c.a.syms().into_iter().chain(c.b.syms())).collect();
+    sweep(module, report, checked)
+}
+
+fn sweep(module: &mut Module, report: &mut PassReport, mut needed: BTreeSet<Sym>) -> Result<()> {
     let mut defined = BTreeSet::new();
     symbols::defined_in(&module.graph, &mut defined);
-    let mut needed = BTreeSet::new();
     module.graph.inputs.iter().for_each(|&v| symbols::in_type(module.graph.ty(v), &mut needed));
     let mut cx = Cx { symbols: &mut module.symbols, report, needed };
     module.graph = cx.graph(&module.graph, true)?;

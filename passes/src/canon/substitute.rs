@@ -3,7 +3,7 @@
 use crate::rebuild::{Rebuild, map_regions};
 use crate::report::PassReport;
 use crate::symbols::{self, Substitution};
-use sinter_ir::{Graph, Module, Op, Result, Symbols};
+use sinter_ir::{Graph, Module, Result, Symbols};
 
 /// Applies a substitution. Values may mention other replaced symbols; those are resolved first.
 pub fn apply(module: &mut Module, map: &Substitution, report: &mut PassReport) -> Result<()> {
@@ -41,11 +41,6 @@ fn graph(
     for (_, node) in g.iter() {
         let mut op = map_regions(&node.op, &mut |r| graph(r, rb.symbols, rb.report, map, false))?;
         symbols::subst_op(&mut op, map);
-        if let Op::ReadSyms(r) = &op
-            && r.syms.iter().all(|s| map.contains_key(s))
-        {
-            continue;
-        }
         rb.copy_as(node, op)?;
     }
     rb.finish(main)
