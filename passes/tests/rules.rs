@@ -149,6 +149,26 @@ const CASES: &[Case] = &[
         let y = g.reshape(x, &[6]);
         g.reshape(y, &[3, 2])
     }),
+    ("unary-before-reshape", |g| {
+        let x = g.x(&[2, 3]);
+        let y = g.add(Softmax { axis: 1, log: false }, &[x]);
+        let y = g.reshape(y, &[6]);
+        g.cast(DType::F64, y)
+    }),
+    ("constant-before-reshape", |g| {
+        let x = g.x(&[2, 1, 3, 4]);
+        let y = g.add(Softmax { axis: 1, log: false }, &[x]);
+        let y = g.reshape(y, &[2, 3, 1, 4]);
+        let k = g.k(&[3, 1, 1]);
+        g.bin(B::Sub, k, y)
+    }),
+    ("constant-before-reshape", |g| {
+        let x = g.x(&[6, 4]);
+        let y = g.add(Softmax { axis: 1, log: false }, &[x]);
+        let y = g.reshape(y, &[2, 3, 4]);
+        let k = g.k(&[4]);
+        g.bin(B::Mul, y, k)
+    }),
     ("broadcast-same", |g| {
         let x = g.x(&[2, 3]);
         let y = g.un(U::Neg, x);
@@ -253,6 +273,24 @@ const CASES: &[Case] = &[
     ("select-same", |g| {
         let (c, x) = (g.input(DType::Bool, &[2, 1]), g.x(&[3]));
         g.add(Select {}, &[c, x, x])
+    }),
+    ("transpose-before-broadcast", |g| {
+        let x = g.x(&[3, 1]);
+        let b = g.broadcast(x, &[2, 3, 4]);
+        g.transpose(b, &[2, 0, 1])
+    }),
+    ("transpose-before-reshape", |g| {
+        let x = g.x(&[2, 1, 3, 4]);
+        let b = g.broadcast(x, &[2, 5, 3, 4]);
+        let r = g.reshape(b, &[10, 3, 4]);
+        g.transpose(r, &[0, 2, 1])
+    }),
+    ("matmul-of-repeated-heads", |g| {
+        let (a, x) = (g.x(&[2, 6, 5, 4]), g.x(&[2, 3, 1, 7, 4]));
+        let b = g.broadcast(x, &[2, 3, 2, 7, 4]);
+        let r = g.reshape(b, &[2, 6, 7, 4]);
+        let t = g.transpose(r, &[0, 1, 3, 2]);
+        g.add(MatMul {}, &[a, t])
     }),
     ("pad-nothing", |g| {
         let x = g.x(&[2, 3]);

@@ -1,6 +1,6 @@
 //! Clusters of nodes under construction. Contracting every cluster to a point leaves the graph acyclic.
 
-use sinter_ir::{Graph, NodeId, Op, ValueId};
+use sinter_ir::{Graph, NodeId, ValueId};
 use std::collections::BTreeSet;
 
 /// A cluster: index into [`Clusters::all`].
@@ -114,9 +114,5 @@ impl<'g> Clusters<'g> {
             }
         }
         true
-    }
-    /// Whether a node may ever be in a cluster.
-    pub fn is_loose(op: &Op) -> bool {
-        matches!(op, Op::Constant(_) | Op::If(_) | Op::Loop(_) | Op::Group(_) | Op::ReadSyms(_))
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
                     while extend(cl, symbols, c, *y) {}
                 }
             }
-            Kind::Opaque if !Clusters::is_loose(&node.op) => {
+            Kind::Opaque => {
                 cl.start(n, true);
             }
             _ => {}
@@ -47,7 +47,7 @@ fn extend(cl: &mut Clusters, symbols: &Symbols, c: ClusterId, shape: ValueId) ->
         }
         set.insert(next);
     }
-    if !cl.is_convex(&set) || !super::accepts(cl, &set, cl.get(c).root) {
+    if !cl.is_convex(&set) {
         return false;
     }
     set.into_iter().for_each(|n| cl.join(c, n));

@@ -30,19 +30,3 @@ fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport, main: bool) 
         map_regions(op, &mut |r| graph(r, symbols, report, false))
     })
 }
-
-/// Whether the lowering can make one kernel of these nodes.
-fn accepts(cl: &Clusters, set: &std::collections::BTreeSet<sinter_ir::NodeId>, root: Option<sinter_ir::NodeId>) -> bool {
-    let _ = (cl, set, root);
-    true
-}
-
-/// How often a root reads each element of an operand.
-fn root_repeats(symbols: &Symbols, g: &Graph, node: &sinter_ir::Node, v: sinter_ir::ValueId) -> Option<u64> {
-    let _ = (symbols, g, v);
-    match node.op {
-        Op::Reduce(_) => Some(1),
-        Op::Softmax(_) => Some(2),
-        _ => None,
-    }
-}

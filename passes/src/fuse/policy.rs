@@ -8,6 +8,8 @@ use sinter_ir::{DType, Graph, Op, Symbols, TensorType, ValueId};
 pub(crate) const MAX_NODES: usize = 48;
 /// Largest number of operands of one group.
 pub(crate) const MAX_INPUTS: usize = 16;
+/// Largest number of results of one group.
+pub(crate) const MAX_OUTPUTS: usize = 4;
 
 /// Arithmetic per element that costs as much as writing the element to memory and reading it again.
 const TRAFFIC: u64 = 4;
@@ -25,11 +27,14 @@ pub(crate) enum Kind {
     Root,
     /// A kernel of its own.
     Opaque,
+    /// Never a kernel: constants, control flow, reads of symbols.
+    Loose,
 }
 
 /// Kind of an op.
 pub(crate) fn kind(op: &Op) -> Kind {
     match op {
+        Op::Constant(_) | Op::If(_) | Op::Loop(_) | Op::Group(_) | Op::ReadSyms(_) => Kind::Loose,
         Op::Reshape(_) | Op::Identity(_) | Op::Bitcast(_) => Kind::Alias,
         _ if !crate::lower::can_pull(op) => match crate::lower::is_root(op) {
             true => Kind::Root,
@@ -68,6 +73,16 @@ pub(crate) fn cost(op: &Op) -> u64 {
 /// Whether repeating `cost` `times` per element is cheaper than going through memory.
 pub(crate) fn cheap(cost: u64, times: u64) -> bool {
     cost.saturating_mul(times.saturating_sub(1)) <= TRAFFIC
+}
+
+/// How often a root reads each element of an operand that it computes on the fly; `None`: it reads buffers.
+pub(crate) fn root_repeats(op: &Op) -> Option<u64> {
+    match op {
+        _ if !crate::lower::pulls_operands(op) => None,
+        // Maximum, sum, result.
+        Op::Softmax(_) => Some(3),
+        _ => Some(1),
+    }
 }
 
 /// Elements of a type at the largest dims.

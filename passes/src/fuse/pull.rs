@@ -2,7 +2,7 @@
 //! their own.
 
 use super::cluster::{ClusterId, Clusters};
-use super::policy::{self, Kind, MAX_INPUTS, MAX_NODES};
+use super::policy::{self, Kind, MAX_INPUTS, MAX_NODES, MAX_OUTPUTS};
 use sinter_ir::{NodeId, Op, Symbols, ValueId};
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
         }
         match policy::kind(&cl.g.node(n).op) {
             Kind::Elementwise | Kind::Movement => {
-                if !absorb(cl, symbols, n) && !duplicate(cl, symbols, n) {
+                if !absorb(cl, symbols, n) && !duplicate(cl, symbols, n) && !export(cl, symbols, n) {
                     cl.start(n, false);
                 }
             }
@@ -22,7 +22,7 @@ pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
                 // Free by itself; worth pulling only between nodes that are computed per element anyway.
                 let _ = between(cl, symbols, n) && absorb(cl, symbols, n);
             }
-            Kind::Root | Kind::Opaque => {}
+            Kind::Root | Kind::Opaque | Kind::Loose => {}
         }
     }
 }
@@ -49,7 +49,7 @@ fn absorb(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
     }
     let mut set = cl.get(c).members.clone();
     set.insert(n);
-    if !cl.is_convex(&set) || !super::accepts(cl, &set, cl.get(c).root) {
+    if !cl.is_convex(&set) {
         return false;
     }
     cl.join(c, n);
@@ -71,15 +71,36 @@ fn duplicate(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
         return false;
     }
     for &c in &readers {
-        let mut set = cl.get(c).members.clone();
-        set.insert(n);
-        if !allowed(cl, symbols, c, n, v) || !super::accepts(cl, &set, cl.get(c).root) {
+        if !allowed(cl, symbols, c, n, v) {
             return false;
         }
     }
     readers.into_iter().for_each(|c| cl.copy_into(c, n));
     cl.copied[n.0 as usize] = true;
     true
+}
+
+/// Lets a group without a root that runs over the same dims also store a node's result for others.
+fn export(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
+    let [v] = cl.g.node(n).outputs[..] else { return false };
+    for c in cl.reading(v) {
+        let cluster = cl.get(c);
+        let outs = cl.live_outs(&cluster.members);
+        let same = |o: &ValueId| {
+            let (a, b) = (&cl.g.ty(*o).dims, &cl.g.ty(v).dims);
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| symbols.known_eq(a, b))
+        };
+        if cluster.root.is_some() || !outs.iter().all(same) || outs.len() >= MAX_OUTPUTS || !allowed(cl, symbols, c, n, v) {
+            continue;
+        }
+        let mut set = cluster.members.clone();
+        set.insert(n);
+        if cl.is_convex(&set) {
+            cl.join(c, n);
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether computing `n` inside the cluster repeats little work and keeps the cluster small.
@@ -108,7 +129,7 @@ fn repeats(cl: &Clusters, symbols: &Symbols, cluster: &super::cluster::Cluster, 
     for &u in cl.users[v.0 as usize].iter().filter(|u| cluster.members.contains(u)) {
         let node = cl.g.node(u);
         let times = if cluster.root == Some(u) {
-            super::root_repeats(symbols, cl.g, node, v)?
+            policy::root_repeats(&node.op)?
         } else {
             let out = node.outputs.first()?;
             let (to, from) = (policy::elements(symbols, cl.g.ty(*out)), policy::elements(symbols, cl.g.ty(v)).max(1));

@@ -10,6 +10,8 @@ mod concat;
 mod contraction;
 mod gather;
 mod movement;
+mod repeat;
+mod reshape;
 mod slice;
 mod window;
 
@@ -58,12 +60,14 @@ pub(crate) const fn reassociating(name: &'static str, ops: &'static [&'static st
 pub const RULES: &[&[Rule]] = &[
     cast::RULES,
     movement::RULES,
+    reshape::RULES,
     slice::RULES,
     concat::RULES,
     gather::RULES,
     arith::RULES,
     window::RULES,
     contraction::RULES,
+    repeat::RULES,
 ];
 
 /// Chains of rewrites of one node are cut here: rules are directional, so real chains are short.
