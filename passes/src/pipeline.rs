@@ -31,6 +31,7 @@ const fn pass(
 /// All passes in order: the table of contents of the compiler.
 pub const PASSES: &[Pass] = &[
     pass("canon", "dce", canon::dce::run, "drop what nothing needs"),
+    pass("canon", "captures", canon::captures::run, "move captured constants into regions"),
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
     pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),
     pass("canon", "simplify", canon::simplify::run, "local rewrites, see RULES.md"),

@@ -1,6 +1,7 @@
 //! Canonicalisation: graph to graph, semantics kept, independent of the target.
 
 pub mod algebra;
+pub mod captures;
 pub mod constraints;
 pub mod cse;
 pub mod dce;
