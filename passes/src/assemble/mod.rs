@@ -6,7 +6,6 @@ mod inplace;
 mod kernels;
 mod scope;
 mod storage;
-mod views;
 
 use crate::lower::LowerCx;
 use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Weights};

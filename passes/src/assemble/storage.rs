@@ -1,7 +1,7 @@
 //! Places of a graph's values: which share a buffer, which are written straight into a result.
 
-use super::views::{alias_root, concat_offsets, is_alias, root, slice_offset};
 use super::{Assembler, inplace};
+use crate::plan::views::{alias_root, concat_offsets, is_alias, root, slice_offset};
 use crate::plan::{BufId, Home, Place, order};
 use sinter_ir::{Diag, Graph, Node, NodeId, Op, Result, TensorType, ValueId};
 use std::collections::BTreeMap;

@@ -13,6 +13,10 @@ pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
             continue;
         }
         match policy::kind(&cl.g.node(n).op) {
+            // Its parts are computed where they belong: no kernel, and nothing to gain from one.
+            _ if is_joined(cl, n) => {
+                cl.start(n, true);
+            }
             Kind::Elementwise | Kind::Movement => {
                 if !absorb(cl, symbols, n) && !duplicate(cl, symbols, n) && !export(cl, symbols, n) {
                     cl.start(n, false);
@@ -25,6 +29,13 @@ pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
             Kind::Root | Kind::Opaque | Kind::Loose => {}
         }
     }
+}
+
+/// Whether a node is a concatenation whose parts lie one after the other.
+fn is_joined(cl: &Clusters, n: NodeId) -> bool {
+    let node = cl.g.node(n);
+    let types: Vec<_> = node.inputs.iter().map(|&v| cl.g.ty(v)).collect();
+    matches!(&node.op, Op::Concat(c) if crate::plan::views::concat_offsets(c, &types).is_some())
 }
 
 /// Whether an alias has a producer that would be pulled along with it.

@@ -6,6 +6,7 @@
 pub mod life;
 pub mod order;
 pub mod pack;
+pub(crate) mod views;
 pub mod weights;
 
 use sinter_ir::program::Loc;

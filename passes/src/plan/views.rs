@@ -4,12 +4,12 @@ use sinter_ir::op::{Concat, Slice};
 use sinter_ir::{Expr, Graph, Node, Op, TensorType, ValueId};
 
 /// Whether a node's result is its operand's bytes: no code is needed.
-pub(super) fn is_alias(node: &Node) -> bool {
+pub(crate) fn is_alias(node: &Node) -> bool {
     matches!(node.op, Op::Reshape(_) | Op::Identity(_) | Op::Bitcast(_))
 }
 
 /// Byte offset of a slice that is a contiguous piece of its operand at a known place.
-pub(super) fn slice_offset(op: &Slice, x: &TensorType) -> Option<u64> {
+pub(crate) fn slice_offset(op: &Slice, x: &TensorType) -> Option<u64> {
     // Axes up to the first cut one must select a single index or have a single element; those behind, all.
     let cut = (0..x.rank()).rev().find(|&i| op.sizes[i] != x.dims[i])?;
     let single = |i: usize| op.sizes[i].is(1);
@@ -34,7 +34,7 @@ fn whole_bytes(elements: i64, ty: &TensorType) -> Option<u64> {
 }
 
 /// Byte offsets of the parts of a concatenation along the outermost axis that is not 1.
-pub(super) fn concat_offsets(op: &Concat, parts: &[&TensorType]) -> Option<Vec<u64>> {
+pub(crate) fn concat_offsets(op: &Concat, parts: &[&TensorType]) -> Option<Vec<u64>> {
     let first = parts.first()?;
     if !first.dims[..op.axis].iter().all(|d| d.is(1)) {
         return None;
@@ -64,7 +64,7 @@ fn source(g: &Graph, node: &Node) -> Option<ValueId> {
 }
 
 /// The value whose buffer holds `v`, through aliases only.
-pub(super) fn alias_root(g: &Graph, mut v: ValueId) -> ValueId {
+pub(crate) fn alias_root(g: &Graph, mut v: ValueId) -> ValueId {
     while let Some(node) = g.def(v).filter(|n| is_alias(n)) {
         v = node.inputs[0];
     }
@@ -72,7 +72,7 @@ pub(super) fn alias_root(g: &Graph, mut v: ValueId) -> ValueId {
 }
 
 /// The value whose buffer may hold `v`, through aliases and contiguous slices.
-pub(super) fn root(g: &Graph, mut v: ValueId) -> ValueId {
+pub(crate) fn root(g: &Graph, mut v: ValueId) -> ValueId {
     while let Some(x) = g.def(v).and_then(|n| source(g, n)) {
         v = x;
     }
