@@ -4,7 +4,7 @@ use super::{Arg, KernelCall, LowerCx, Lowered, NodeView};
 use bytes::Bytes;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Buf};
-use sinter_ir::{Diag, Graph, Node, NodeId, Op, Result, Tensor, TensorType, ValueId};
+use sinter_ir::{DType, Diag, Graph, Node, NodeId, Op, Result, Tensor, TensorType, ValueId};
 
 /// A node or group in one form: a graph whose inputs are the node's operands and whose outputs its results.
 #[derive(Debug, Clone)]
@@ -96,6 +96,12 @@ impl Params {
             self.packed.len() - 1
         });
         Ok(self.buf(b, Arg::Packed(at), Access::Read, &ty))
+    }
+    /// A buffer of data in an order of its own.
+    pub fn pack(&mut self, b: &mut KernelBuilder, bytes: Bytes, dtype: DType) -> Buf {
+        let ty = TensorType::new(dtype, vec![(bytes.len() * 8 / dtype.bits().max(1)).into()]);
+        self.packed.push(bytes);
+        self.buf(b, Arg::Packed(self.packed.len() - 1), Access::Read, &ty)
     }
     /// One finished kernel as the whole lowering.
     pub fn finish(self, b: KernelBuilder) -> Lowered {

@@ -8,14 +8,18 @@
 
 pub mod access;
 pub mod body;
+mod contract;
+mod conv;
 mod elementwise;
 pub mod epilogue;
 pub mod index;
 mod mini;
+mod out;
 pub mod pull;
 mod reduce;
 mod rows;
 mod scatter;
+mod window;
 
 use body::Body;
 use bytes::Bytes;
@@ -104,6 +108,8 @@ pub fn lower(cx: &LowerCx, node: &NodeView) -> Result<Lowered> {
     let body = Body::new(cx, node)?;
     let Some(root) = body.root else { return elementwise::lower(cx, &body) };
     match &body.graph.node(root).op {
+        Op::MatMul(_) => contract::lower(cx, &body),
+        Op::Conv(op) => conv::lower(cx, &body, op),
         Op::Reduce(op) => reduce::lower(cx, &body, op),
         Op::Softmax(op) => rows::softmax(cx, &body, op),
         Op::ArgReduce(op) => rows::arg(cx, &body, op),

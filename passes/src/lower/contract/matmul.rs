@@ -1,0 +1,80 @@
+//! `MatMul` as a [`Gemm`].
+
+use super::gemm::{Cols, Finish, Gemm, Rows};
+use super::micro::Tile;
+use super::kernel::{self, Shape, Source, name};
+use super::num::Num;
+use super::pack::panels;
+use crate::lower::body::Body;
+use crate::lower::{LowerCx, Lowered};
+use bytes::Bytes;
+use sinter_ir::expr::product;
+use sinter_ir::tile::Buf;
+use sinter_ir::{Expr, Result, Tensor};
+
+/// Lowers a matrix product with its epilogue.
+pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
+    let root = body.root_node()?;
+    let (x, y) = (root.inputs[0], root.inputs[1]);
+    let (a, b) = (body.ty(x), body.ty(y));
+    let num = Num::of(a.dtype)?;
+    let (ar, br) = (a.rank(), b.rank());
+    let (m, k, n) = (a.dims[ar - 2].clone(), a.dims[ar - 1].clone(), b.dims[br - 1].clone());
+    let rank = ar.max(br) - 2;
+    let (ab, bb) = (&a.dims[..ar - 2], &b.dims[..br - 2]);
+    let placeholder = Buf(0);
+    let mut gemm = Gemm {
+        batch: (0..rank).map(|i| batch_dim(ab, bb, rank, i)).collect(),
+        a_batch: strides(ab, &(m.clone() * k.clone()), rank),
+        b_batch: vec![],
+        tile: Tile::pick(cx.target, num, m.as_const(), n.as_const()),
+        a: (Rows::Strided { row: k.clone(), step: 1.into() }, num, placeholder),
+        b: (Cols::InPlace { step: n.clone(), len: b.numel() }, num, placeholder),
+        m,
+        n,
+        k,
+        finish: Finish::Registers,
+    };
+    let mut rows = 1;
+    if bb.iter().all(|d| d.is(1)) {
+        // One B for all: the batch is more rows.
+        gemm.m = product(&gemm.batch) * gemm.m;
+        (gemm.batch, gemm.a_batch) = (vec![], vec![]);
+        rows = rank + 1;
+        gemm.tile = Tile::pick(cx.target, num, gemm.m.as_const(), gemm.n.as_const());
+    }
+    let shared = gemm.batch.is_empty();
+    let ranks = if shared { 0 } else { rank };
+    gemm.b_batch = strides(bb, &(gemm.k.clone() * gemm.n.clone()), ranks);
+    let second = match body.const_of(y) {
+        Some(t) => Source::Packed(pack(&mut gemm, bb, t, ranks)?, b.dtype),
+        None => Source::Value(y),
+    };
+    let name = name("matmul", a.dtype, &[gemm.batch.as_slice(), &[gemm.m.clone(), gemm.k.clone(), gemm.n.clone()]].concat());
+    kernel::lower(cx, body, &name, &gemm, &[Source::Value(x), second], &Shape { grouped: None, rows, cols: 1 })
+}
+
+/// Packs a constant B.
+fn pack(gemm: &mut Gemm, batch: &[Expr], t: &Tensor, rank: usize) -> Result<Bytes> {
+    let (r, nr) = (t.rank(), gemm.tile.nr());
+    let (k, n) = (t.shape()[r - 2], t.shape()[r - 1]);
+    let outer = t.shape()[..r - 2].iter().product();
+    let size = Expr::from(n.div_ceil(nr) * nr * k);
+    gemm.b_batch = strides(batch, &size, rank);
+    gemm.b.0 = Cols::Panels;
+    panels(t, (outer, k, n), nr, |o, i, j| (o * k + i) * n + j)
+}
+
+fn batch_dim(a: &[Expr], b: &[Expr], rank: usize, i: usize) -> Expr {
+    let at = |d: &[Expr]| (i + d.len()).checked_sub(rank).map(|j| d[j].clone()).filter(|d| !d.is(1));
+    at(a).or_else(|| at(b)).unwrap_or_else(|| 1.into())
+}
+
+/// Distance of matrices of `size` elements per batch dim of the result; 0 where the operand has one matrix.
+fn strides(batch: &[Expr], size: &Expr, rank: usize) -> Vec<Expr> {
+    let stride = |i: usize| match (i + batch.len()).checked_sub(rank) {
+        Some(j) if !batch[j].is(1) => product(&batch[j + 1..]) * size.clone(),
+        _ => 0.into(),
+    };
+    (0..rank).map(stride).collect()
+}

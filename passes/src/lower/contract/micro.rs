@@ -1,0 +1,197 @@
+//! The register tile of all contractions: `mr x nv` vector accumulators over a run of `k`.
+//!
+//! Every value loaded from B is used `mr` times and every value of A `nv * lanes` times. Addresses are
+//! running element offsets, one register each, so that an emitter can fold them into its addressing modes.
+
+use super::num::Num;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, Inst, LoopKind, Reg, Ty};
+use sinter_ir::{Expr, target::TargetDesc};
+
+/// Shape of a register tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows.
+    pub mr: usize,
+    /// Vectors per row.
+    pub nv: usize,
+    /// Lanes per vector.
+    pub lanes: u16,
+}
+
+impl Tile {
+    /// The tile for `rows` rows where their number is known to be small, else the widest that the vector
+    /// registers hold: accumulators, one row of B and a broadcast of A, with a few registers to spare.
+    pub fn pick(target: &TargetDesc, num: Num, rows: Option<i64>, cols: Option<i64>) -> Self {
+        let lanes = target.lanes(num.acc.bits());
+        let accs = if target.vector_registers >= 32 { 16 } else { 8 };
+        let mr = match rows {
+            Some(m @ 1..=3) => m as usize,
+            _ if accs == 16 && !matches!(rows, Some(4)) => 8,
+            _ => 4,
+        };
+        // A single row is bound by the latency of its sums and by memory: more columns at once.
+        let most = cols.map_or(usize::MAX, |n| (n.max(1) as usize).div_ceil(lanes.into()));
+        Self { mr, nv: (accs / mr).clamp(1, most), lanes }
+    }
+    /// Columns of the tile.
+    pub fn nr(self) -> usize {
+        self.nv * usize::from(self.lanes)
+    }
+}
+
+/// Distance between neighbours along k, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Step {
+    Const(i64),
+    Reg(Reg),
+}
+
+impl Step {
+    /// From a symbolic distance.
+    pub fn of(b: &mut KernelBuilder, e: &Expr) -> Self {
+        match e.as_const() {
+            Some(c) => Step::Const(c),
+            None => Step::Reg(b.dim(e)),
+        }
+    }
+}
+
+/// One operand: part `j` (a row of A, a vector of B) at step k is at `starts[s] + offset + k * step`
+/// with `(s, offset) = parts[j]`.
+#[derive(Debug, Clone)]
+pub struct Operand {
+    /// Memory.
+    pub buf: Buf,
+    /// Elements in memory and registers.
+    pub num: Num,
+    /// Element offsets at k = 0; not changed.
+    pub starts: Vec<Reg>,
+    /// Offsets of the parts.
+    pub parts: Vec<(usize, i64)>,
+    /// Distance along k.
+    pub step: Step,
+}
+
+/// Bounds along k.
+#[derive(Debug, Clone)]
+pub struct Depth {
+    /// All steps.
+    pub all: Bound,
+    /// The first steps in which whole vectors of B may be read, and per vector the number of lanes to read in
+    /// the others. `None`: always whole vectors.
+    pub ragged: Option<(Reg, Vec<Reg>)>,
+    /// Steps per loop iteration.
+    pub unroll: i64,
+}
+
+impl Depth {
+    /// `k` steps over whole vectors.
+    pub fn whole(b: &mut KernelBuilder, k: &Expr) -> Self {
+        let unroll = match k.as_const() {
+            Some(k) if k < 8 => 1,
+            _ => 4,
+        };
+        Self { all: b.bound(k), ragged: None, unroll }
+    }
+}
+
+/// Emits `acc[i][v] += Σ_k a[i, k] * b[k, v]`; `acc` is row-major and already has its start values.
+pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y: &Operand, acc: &[Reg]) {
+    let run = |b: &mut KernelBuilder, o: &Operand| -> Vec<Reg> {
+        o.starts.iter().map(|&s| copy(b, s)).collect()
+    };
+    let (xs, ys) = (run(b, x), run(b, y));
+    let cx = Body { tile, x, y, xs: &xs, ys: &ys, acc };
+    let whole = match &depth.ragged {
+        Some((whole, _)) => Bound::Reg(*whole),
+        None => depth.all.clone(),
+    };
+    let u = depth.unroll;
+    let even = match &whole {
+        Bound::Const(k) => Bound::Const(k - k % u),
+        Bound::Reg(k) => {
+            let mask = b.i64(-u);
+            Bound::Reg(b.bin(BinOp::And, *k, mask))
+        }
+    };
+    steps(b, Bound::Const(0), even.clone(), u, |b| cx.emit(b, u, &[]));
+    if even != whole {
+        steps(b, even, whole.clone(), 1, |b| cx.emit(b, 1, &[]));
+    }
+    if let Some((_, tails)) = &depth.ragged {
+        steps(b, whole, depth.all.clone(), 1, |b| cx.emit(b, 1, tails));
+    }
+}
+
+/// Loop that disappears when it is known to have no iteration.
+fn steps(b: &mut KernelBuilder, lo: Bound, hi: Bound, by: i64, f: impl FnOnce(&mut KernelBuilder)) {
+    if let (Bound::Const(l), Bound::Const(h)) = (&lo, &hi)
+        && l >= h
+    {
+        return;
+    }
+    b.for_(lo, hi, by, LoopKind::Serial, |b, _| f(b));
+}
+
+/// A fresh register with the value of another.
+pub fn copy(b: &mut KernelBuilder, r: Reg) -> Reg {
+    let ty = b.ty(r);
+    let c = b.reg(ty.elem, ty.lanes);
+    b.copy_to(c, r);
+    c
+}
+
+struct Body<'a> {
+    tile: Tile,
+    x: &'a Operand,
+    y: &'a Operand,
+    xs: &'a [Reg],
+    ys: &'a [Reg],
+    acc: &'a [Reg],
+}
+
+impl Body<'_> {
+    /// `n` steps along k, then the offsets move on.
+    fn emit(&self, b: &mut KernelBuilder, n: i64, tails: &[Reg]) {
+        for u in 0..n {
+            let ys: Vec<Reg> = (0..self.tile.nv)
+                .map(|v| {
+                    let (s, o) = self.y.parts[0];
+                    let at = self.at(self.y, self.ys[s], o + (v * usize::from(self.tile.lanes)) as i64, u);
+                    self.y.num.load(b, self.tile.lanes, self.y.buf, at, tails.get(v).copied())
+                })
+                .collect();
+            for (i, &(s, o)) in self.x.parts.iter().enumerate() {
+                let at = self.at(self.x, self.xs[s], o, u);
+                let x = self.x.num.load(b, 1, self.x.buf, at, None);
+                let x = b.splat(x, self.tile.lanes);
+                for (v, &y) in ys.iter().enumerate() {
+                    let acc = self.acc[i * self.tile.nv + v];
+                    b.set(acc, Inst::MulAdd(x, y, acc));
+                }
+            }
+            for (o, run) in [(self.x, self.xs), (self.y, self.ys)] {
+                let by = match o.step {
+                    Step::Const(_) if u + 1 < n => continue,
+                    Step::Const(c) => b.i64(c * n),
+                    Step::Reg(r) => r,
+                };
+                run.iter().for_each(|&r| b.set(r, Inst::Bin(BinOp::Add, r, by)));
+            }
+        }
+    }
+    fn at(&self, o: &Operand, run: Reg, offset: i64, u: i64) -> Addr {
+        let ahead = match o.step {
+            Step::Const(c) => c * u,
+            Step::Reg(_) => 0,
+        };
+        Addr::reg(run).offset(offset + ahead)
+    }
+}
+
+/// Zeroed accumulators of a tile.
+pub fn zeros(b: &mut KernelBuilder, tile: Tile, num: Num) -> Vec<Reg> {
+    (0..tile.mr * tile.nv).map(|_| b.zero(Ty { elem: num.acc, lanes: tile.lanes })).collect()
+}

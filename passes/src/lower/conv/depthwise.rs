@@ -1,0 +1,76 @@
+//! Convolution of every channel by itself.
+
+use super::Layer;
+use crate::lower::Lowered;
+use crate::lower::contract::gemm::{add_const, unravel};
+use crate::lower::contract::kernel::{Kernel, Source, build};
+use crate::lower::index::{Idx, linear};
+use crate::lower::out::Index;
+use crate::lower::window::{Axis, Window, for_each_tap, for_each_window};
+use sinter_ir::expr::product;
+use sinter_ir::tile::{BinOp, Inst, Ty};
+use sinter_ir::{Expr, Result};
+
+/// Lowers a convolution with one input channel per group.
+pub fn lower(layer: &Layer) -> Result<Lowered> {
+    let (num, r) = (layer.num, layer.xt.rank() - 2);
+    let lanes = layer.cx.target.lanes(num.acc.bits());
+    let axis = |i: usize| Axis {
+        size: layer.xt.dims[2 + i].clone(),
+        points: layer.yt.dims[2 + i].clone(),
+        taps: layer.wt.dims[2 + i].clone(),
+        stride: layer.op.strides[i] as i64,
+        dilation: layer.op.dilations[i] as i64,
+        before: layer.op.pads_before[i].clone(),
+    };
+    let axes: Vec<Axis> = (0..r).map(axis).collect();
+    let taps: Vec<Expr> = layer.wt.dims[2..].to_vec();
+    let planes = [layer.xt.dims[0].clone(), layer.wt.dims[0].clone()];
+    build(layer.cx, layer.body, &layer.name("dwconv"), |k| {
+        let w = k.source(Source::Value(layer.w))?;
+        let x = k.source(Source::Value(layer.x))?;
+        let Kernel { b, out, .. } = k;
+        let lanes = if out.is_scalar() { 1 } else { lanes };
+        let mut done = Ok(());
+        b.parallel(&product(&planes), |b, p| {
+            let at = unravel(b, p, &planes);
+            let (image, weights) = (b.dim(&(layer.xt.dims[1].clone() * layer.plane())), b.dim(&product(&taps)));
+            let image = b.mul(at[0], image);
+            let per = b.dim(&layer.per_group());
+            let channel = b.bin(BinOp::DivU, at[1], per);
+            let plane = b.dim(&layer.plane());
+            let channel = b.mul(channel, plane);
+            let x0 = Idx::reg(b.add(image, channel));
+            let w0 = Idx::reg(b.mul(at[1], weights));
+            done = for_each_window(b, &axes, lanes, &mut |b, win: &Window| {
+                let acc: Vec<_> = (0..win.vectors).map(|_| b.zero(Ty { elem: num.acc, lanes: win.lanes })).collect();
+                let mut inner = Ok(());
+                for_each_tap(b, &axes, win.spans, &mut |b, t| {
+                    let mut one = || -> Result<()> {
+                        let wi = linear(b, &t.tap, &taps)?.plus(&w0);
+                        let weight = num.load(b, 1, w, wi.addr(), None);
+                        let weight = b.splat(weight, win.lanes);
+                        let xi = linear(b, &t.pos, &layer.xt.dims[2..])?.plus(&x0);
+                        for (v, &a) in acc.iter().enumerate() {
+                            let from = xi.addr().offset((v * usize::from(win.lanes)) as i64);
+                            let value = num.load(b, win.lanes, x, from, None);
+                            b.set(a, Inst::MulAdd(weight, value, a));
+                        }
+                        Ok(())
+                    };
+                    inner = inner.clone().and_then(|()| one());
+                });
+                inner?;
+                for (v, &a) in acc.iter().enumerate() {
+                    let mut index: Vec<Index> = at.iter().chain(win.at).map(|&at| Index { at, axes: 1 }).collect();
+                    if let Some(last) = index.last_mut() {
+                        last.at = add_const(b, last.at, (v * usize::from(win.lanes)) as i64);
+                    }
+                    out.put(b, &index, a)?;
+                }
+                Ok(())
+            });
+        });
+        done
+    })
+}
