@@ -8,6 +8,7 @@
 mod build;
 mod cluster;
 mod epilogue;
+mod lanes;
 pub(crate) mod policy;
 mod pull;
 

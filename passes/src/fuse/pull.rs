@@ -97,10 +97,9 @@ fn export(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
     for c in cl.reading(v) {
         let cluster = cl.get(c);
         let outs = cl.live_outs(&cluster.members);
-        let same = |o: &ValueId| {
-            let (a, b) = (&cl.g.ty(*o).dims, &cl.g.ty(v).dims);
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| symbols.known_eq(a, b))
-        };
+        // Results share one loop nest; packed ones need their own.
+        let whole = |v: ValueId| cl.g.ty(v).dtype.bits() >= 8;
+        let same = |o: &ValueId| cl.g.ty(*o).dims == cl.g.ty(v).dims && whole(*o) && whole(v);
         if cluster.root.is_some() || !outs.iter().all(same) || outs.len() >= MAX_OUTPUTS || !allowed(cl, symbols, c, n, v) {
             continue;
         }
@@ -128,7 +127,7 @@ fn allowed(cl: &Clusters, symbols: &Symbols, c: ClusterId, n: NodeId, v: ValueId
         return false;
     }
     let times = repeats(cl, symbols, cluster, v, 0);
-    times.is_some_and(|t| policy::cheap(policy::cost(&cl.g.node(n).op), t))
+    !super::lanes::breaks(cl, symbols, cluster, n) && times.is_some_and(|t| policy::cheap(policy::cost(&cl.g.node(n).op), t))
 }
 
 /// How often the cluster computes each element of a value; `None`: too often to say.
