@@ -1,0 +1,133 @@
+//! `manifest.json`: what a bundle is, needs and came from.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sinter_ir::graph::{SymKind, Symbols};
+use sinter_ir::program::{Port, Program};
+use sinter_ir::target::TargetDesc;
+use std::collections::BTreeMap;
+
+/// Version of this schema; readers refuse a newer one.
+pub const SCHEMA: u32 = 1;
+
+/// A model input or output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Name in the model.
+    pub name: String,
+    /// Element type.
+    pub dtype: sinter_ir::DType,
+    /// Dims as text, with symbol names.
+    pub dims: Vec<String>,
+    /// Smallest and largest value per dim.
+    pub range: Vec<(usize, usize)>,
+    /// Bytes at the largest dims.
+    pub max_bytes: u64,
+}
+
+/// A symbolic dim that the caller chooses at run time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DimInfo {
+    /// Name in the model.
+    pub name: String,
+    /// Smallest value.
+    pub min: i64,
+    /// Largest value.
+    pub max: i64,
+}
+
+/// The whole manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Schema version.
+    pub schema: u32,
+    /// Compiler version.
+    pub sinter: String,
+    /// Version of the C ABI.
+    pub abi: u32,
+    /// C symbol prefix and file stem.
+    pub name: String,
+    /// Target name and object triple.
+    pub target: String,
+    /// Object triple.
+    pub triple: String,
+    /// ISA features that the code needs.
+    pub features: Vec<String>,
+    /// SHA-256 of every input file, by file name.
+    pub sources: BTreeMap<String, String>,
+    /// Flags that shape the output.
+    pub flags: BTreeMap<String, String>,
+    /// Open dims.
+    pub dims: Vec<DimInfo>,
+    /// Inputs in call order.
+    pub inputs: Vec<PortInfo>,
+    /// Outputs in call order.
+    pub outputs: Vec<PortInfo>,
+    /// Arena that the caller provides.
+    pub arena_bytes: u64,
+    /// Largest sum of live buffers: the lower bound of the arena.
+    pub live_bytes: u64,
+    /// Packed weights.
+    pub weights_bytes: u64,
+    /// Machine code.
+    pub code_bytes: u64,
+    /// SHA-256 of the other files of the bundle.
+    pub files: BTreeMap<String, String>,
+}
+
+/// SHA-256 in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl PortInfo {
+    /// Describes a port under the module's symbols.
+    pub fn of(port: &Port, symbols: &Symbols) -> Self {
+        let range = |d| {
+            let (lo, hi) = symbols.range(d);
+            (usize::try_from(lo).unwrap_or(0), usize::try_from(hi).unwrap_or(0))
+        };
+        Self {
+            name: port.name.clone(),
+            dtype: port.dtype,
+            dims: port.dims.iter().map(|d| symbols.show(d)).collect(),
+            range: port.dims.iter().map(range).collect(),
+            max_bytes: port.max_bytes,
+        }
+    }
+    /// For messages: `input f32[batch, 3, 224, 224]`.
+    pub fn show(&self) -> String {
+        format!("{} {}[{}]", self.name, self.dtype, self.dims.join(", "))
+    }
+    /// What `run` may feed.
+    pub fn spec(&self) -> crate::data::InputSpec {
+        crate::data::InputSpec { name: self.name.clone(), dtype: self.dtype, dims: self.range.clone() }
+    }
+}
+
+impl Manifest {
+    /// Everything that follows from the program and the target; files and sources are added by the caller.
+    pub fn new(program: &Program, target: &TargetDesc, code_bytes: u64) -> Self {
+        let port = |p| PortInfo::of(p, &program.symbols);
+        let open = program.symbols.table.iter().filter(|s| s.kind == SymKind::Input && s.min != s.max);
+        Self {
+            schema: SCHEMA,
+            sinter: env!("CARGO_PKG_VERSION").to_owned(),
+            abi: sinter_abi::ABI_VERSION,
+            name: program.name.clone(),
+            target: target.name.clone(),
+            triple: target.triple.clone(),
+            features: target.features.clone(),
+            sources: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            dims: open.map(|s| DimInfo { name: s.name.clone(), min: s.min, max: s.max }).collect(),
+            inputs: program.inputs.iter().map(port).collect(),
+            outputs: program.outputs.iter().map(port).collect(),
+            arena_bytes: program.arena_bytes,
+            live_bytes: program.live_bytes,
+            weights_bytes: program.weights_bytes(),
+            code_bytes,
+            files: BTreeMap::new(),
+        }
+    }
+}
