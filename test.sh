@@ -1,0 +1,21 @@
+#!/bin/sh
+# Everything that must hold, from a fresh machine: installs what the tests need, then runs them all.
+# Missing optional tools are installed where possible; what stays missing is skipped loudly and counted.
+set -eu
+cd "$(dirname "$0")"
+need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+missing=""
+need cc gcc
+need nm binutils
+need xz xz-utils
+if [ -n "$missing" ] && command -v apt-get >/dev/null; then
+    (apt-get update -qq && apt-get install -y -qq $missing) || echo "SKIP: could not install$missing"
+fi
+for target in thumbv7em-none-eabihf wasm32-unknown-unknown; do
+    rustup target add "$target" >/dev/null 2>&1 || echo "SKIP: no rust target $target"
+done
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --locked -- -D warnings
+cargo test --workspace --locked
+cargo build --locked -p sinter-runtime-core --target thumbv7em-none-eabihf
+cargo build --locked -p sinter-runtime-core --target wasm32-unknown-unknown
