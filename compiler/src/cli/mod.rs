@@ -1,0 +1,107 @@
+//! The command line: one file per command.
+
+pub mod check;
+pub mod compile;
+pub mod inspect;
+pub mod run;
+pub mod targets;
+
+use clap::{Args, Parser, Subcommand};
+use sinter_ir::{Diag, Fault, Result};
+use std::collections::BTreeMap;
+
+/// Ahead-of-time compiler for neural networks: a model in, a device bundle out.
+#[derive(Debug, Parser)]
+#[command(name = "sinter", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compile a model to one bundle per target.
+    Compile(compile::CompileArgs),
+    /// Tell everything that keeps a model from compiling, without reading weights.
+    Check(check::CheckArgs),
+    /// Run a bundle (or a model, compiled on the fly) on this machine.
+    Run(run::RunArgs),
+    /// Show a model or a bundle: signature, ops, sizes, memory timeline.
+    Inspect(inspect::InspectArgs),
+    /// List the targets.
+    Targets(targets::TargetsArgs),
+}
+
+/// How a model is read.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// ONNX file.
+    pub model: String,
+    /// Fix or bound a symbolic dim, by its name or as INPUT.AXIS: `batch=1`, `height=32..960`.
+    #[arg(long = "dim", value_name = "NAME=N|MIN..MAX")]
+    pub dims: Vec<String>,
+}
+
+impl ModelArgs {
+    /// The parsed `--dim` options.
+    pub fn dim_ranges(&self) -> Result<BTreeMap<String, (i64, i64)>> {
+        self.dims.iter().map(|d| parse_dim(d)).collect()
+    }
+}
+
+fn parse_dim(text: &str) -> Result<(String, (i64, i64))> {
+    let bad = || Diag::input(format!("--dim {text}: expected NAME=N or NAME=MIN..MAX with 0 <= MIN <= MAX"));
+    let (name, range) = text.rsplit_once('=').ok_or_else(bad)?;
+    let (lo, hi) = range.split_once("..").unwrap_or((range, range));
+    let lo: i64 = lo.trim().parse().map_err(|_| bad())?;
+    let hi: i64 = hi.trim().trim_start_matches('=').parse().map_err(|_| bad())?;
+    if name.is_empty() || lo < 0 || hi < lo {
+        return Err(bad());
+    }
+    Ok((name.to_owned(), (lo, hi)))
+}
+
+/// Exit codes, stable.
+pub fn exit_code(diags: &[Diag]) -> u8 {
+    match diags.iter().map(|d| d.fault).max() {
+        None => 0,
+        Some(Fault::Input) => 1,
+        Some(Fault::Unsupported) => 3,
+        Some(Fault::Limit) => 4,
+        Some(Fault::Bug) => 70,
+    }
+}
+
+/// Runs a command; returns all problems.
+pub fn run(cli: Cli) -> Result<(), Vec<Diag>> {
+    match cli.command {
+        Command::Compile(a) => compile::run(&a),
+        Command::Check(a) => check::run(&a),
+        Command::Run(a) => run::run(&a),
+        Command::Inspect(a) => inspect::run(&a),
+        Command::Targets(a) => targets::run(&a),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dims() {
+        assert_eq!(parse_dim("x=3").unwrap(), ("x".into(), (3, 3)));
+        assert_eq!(parse_dim("a.b=1..8").unwrap(), ("a.b".into(), (1, 8)));
+        for bad in ["x", "=3", "x=-1", "x=5..2", "x=a"] {
+            assert!(parse_dim(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,107 @@
+//! The HTML form of the report.
+
+use super::Report;
+use std::fmt::Write;
+
+const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#1b2330}\
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
+th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #dde3ea;vertical-align:top}\
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
+.layers{color:#5a6675;font-size:.85em;overflow-wrap:anywhere}svg{width:100%;height:auto;background:#f6f8fa}";
+
+/// Buffers drawn in the timeline, largest first.
+const BUFFERS_DRAWN: usize = 400;
+
+pub(super) fn page(r: &Report) -> String {
+    let mut o = String::new();
+    let title = escape(&format!("{} for {}", r.name, r.target));
+    let _ = write!(
+        o,
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{title}</title><style>{STYLE}</style><h1>{title}</h1><table>"
+    );
+    for (what, bytes) in [("Machine code", r.code_bytes), ("Weights", r.weights_bytes), ("Arena", r.arena_bytes)] {
+        let _ = write!(o, "<tr><td>{what}<td class=n>{}", size(bytes));
+    }
+    let _ = write!(
+        o,
+        "<tr><td>Arena lower bound (largest sum of live buffers)<td class=n>{}\
+         <tr><td>Gap of the plan to the bound<td class=n>{:.2} %</table>",
+        size(r.live_bytes),
+        r.arena_gap_percent
+    );
+    if !r.dims.is_empty() {
+        o.push_str("<h2>Symbolic dims</h2><table><tr><th>Dim<th class=n>Min<th class=n>Max");
+        for d in &r.dims {
+            let _ = write!(o, "<tr><td>{}<td class=n>{}<td class=n>{}", escape(&d.name), d.min, d.max);
+        }
+        o.push_str("</table>");
+    }
+    o.push_str("<h2>Memory over time</h2><p>Each box is a buffer: steps from left to right, arena offsets upward.</p>");
+    timeline(&mut o, r);
+    o.push_str("<h2>Kernels</h2><table><tr><th>Kernel and layers<th class=n>Code<th class=n>Calls");
+    for k in &r.kernels {
+        let _ = write!(
+            o,
+            "<tr><td>{}<div class=layers>{}</div><td class=n>{}<td class=n>{}",
+            escape(&k.name),
+            escape(&k.layers.join(" · ")),
+            size(k.code_bytes),
+            k.calls
+        );
+    }
+    o.push_str("</table><h2>Rewrites</h2><table><tr><th>Rule<th class=n>Times");
+    for (name, n) in &r.rules {
+        let _ = write!(o, "<tr><td>{}<td class=n>{n}", escape(name));
+    }
+    o.push_str("</table>");
+    if !r.warnings.is_empty() {
+        o.push_str("<h2>Warnings</h2><ul>");
+        for w in &r.warnings {
+            let _ = write!(o, "<li>{}", escape(w));
+        }
+        o.push_str("</ul>");
+    }
+    o.push_str("</html>\n");
+    o
+}
+
+fn timeline(o: &mut String, r: &Report) {
+    let steps = r.timeline.iter().map(|b| b.last).max().unwrap_or(0) + 1;
+    let top = r.arena_bytes.max(1);
+    let (w, h) = (1000.0, 320.0);
+    let _ = write!(o, "<svg viewBox=\"0 0 {w} {h}\" role=img aria-label=\"arena over time\">");
+    let mut largest: Vec<_> = r.timeline.iter().collect();
+    largest.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| (a.first, a.offset).cmp(&(b.first, b.offset))));
+    for (i, b) in largest.into_iter().take(BUFFERS_DRAWN).enumerate() {
+        let x = f64::from(b.first) / f64::from(steps) * w;
+        let bw = f64::from(b.last - b.first + 1) / f64::from(steps) * w;
+        let bh = b.bytes as f64 / top as f64 * h;
+        let y = h - bh - b.offset as f64 / top as f64 * h;
+        let hue = (i * 47) % 360;
+        let _ = write!(
+            o,
+            "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{bw:.2}\" height=\"{bh:.2}\" fill=\"hsl({hue} 55% 70%)\" \
+             stroke=\"#fff\" stroke-width=\".5\"><title>{}: {} at {}, steps {} to {}</title></rect>",
+            escape(&b.name),
+            size(b.bytes),
+            b.offset,
+            b.first,
+            b.last
+        );
+    }
+    o.push_str("</svg>");
+}
+
+/// Bytes for people.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+fn escape(s: &str) -> String {
+    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

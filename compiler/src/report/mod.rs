@@ -1,0 +1,112 @@
+//! `report.json` and `report.html`: what was fused, what everything costs, where memory goes.
+
+mod html;
+
+use serde::Serialize;
+use sinter_ir::program::{BufferLife, Program, Step};
+use std::collections::BTreeMap;
+
+/// Size and use of one kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KernelRow {
+    /// Kernel name.
+    pub name: String,
+    /// Machine code bytes.
+    pub code_bytes: u64,
+    /// How many steps call it.
+    pub calls: u32,
+    /// The user's layers that it computes, first few.
+    pub layers: Vec<String>,
+}
+
+/// Everything that the report says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Model name.
+    pub name: String,
+    /// Target name.
+    pub target: String,
+    /// Kernels, largest code first.
+    pub kernels: Vec<KernelRow>,
+    /// All machine code, glue included.
+    pub code_bytes: u64,
+    /// Packed weights.
+    pub weights_bytes: u64,
+    /// Planned arena.
+    pub arena_bytes: u64,
+    /// Largest sum of live buffers: no plan can be smaller.
+    pub live_bytes: u64,
+    /// `arena / live - 1` in percent.
+    pub arena_gap_percent: f64,
+    /// Rewrites by name and how often each fired.
+    pub rules: BTreeMap<String, u64>,
+    /// Ranges of the symbolic dims that memory is planned for.
+    pub dims: Vec<crate::manifest::DimInfo>,
+    /// Life of every arena buffer.
+    pub timeline: Vec<BufferLife>,
+    /// Things in the model that look wrong but do not matter to the result.
+    pub warnings: Vec<String>,
+}
+
+/// Layers listed per kernel.
+const LAYERS_SHOWN: usize = 8;
+
+impl Report {
+    /// Collects the report of one target.
+    pub fn new(
+        program: &Program,
+        target: &str,
+        code: &BTreeMap<String, u64>,
+        rules: &BTreeMap<String, u64>,
+        dims: &[crate::manifest::DimInfo],
+        warnings: &[String],
+    ) -> Self {
+        let mut calls: BTreeMap<u32, (u32, Vec<String>)> = BTreeMap::new();
+        visit(&program.steps, &mut |kernel, label| {
+            let row = calls.entry(kernel).or_default();
+            row.0 += 1;
+            if row.1.len() < LAYERS_SHOWN {
+                row.1.push(label.to_owned());
+            }
+        });
+        let row = |(i, k): (usize, &sinter_ir::tile::Kernel)| {
+            let (calls, layers) = calls.get(&(i as u32)).cloned().unwrap_or_default();
+            KernelRow { name: k.name.clone(), code_bytes: code.get(&k.name).copied().unwrap_or(0), calls, layers }
+        };
+        let mut kernels: Vec<KernelRow> = program.kernels.iter().enumerate().map(row).collect();
+        kernels.sort_by(|a, b| b.code_bytes.cmp(&a.code_bytes).then_with(|| a.name.cmp(&b.name)));
+        let gap = program.arena_bytes as f64 / program.live_bytes.max(1) as f64 - 1.0;
+        Self {
+            name: program.name.clone(),
+            target: target.to_owned(),
+            kernels,
+            code_bytes: code.values().sum(),
+            weights_bytes: program.weights_bytes(),
+            arena_bytes: program.arena_bytes,
+            live_bytes: program.live_bytes,
+            arena_gap_percent: if program.live_bytes == 0 { 0.0 } else { (gap * 1e4).round() / 100.0 },
+            rules: rules.clone(),
+            dims: dims.to_vec(),
+            timeline: program.timeline.clone(),
+            warnings: warnings.to_vec(),
+        }
+    }
+    /// `report.html`: self-contained, no scripts, no network.
+    pub fn html(&self) -> String {
+        html::page(self)
+    }
+}
+
+fn visit(steps: &[Step], f: &mut dyn FnMut(u32, &str)) {
+    for step in steps {
+        match step {
+            Step::Call { kernel, label, .. } => f(*kernel, label),
+            Step::If { then, els, .. } => {
+                visit(then, f);
+                visit(els, f);
+            }
+            Step::Loop { body, .. } => visit(body, f),
+            Step::Copy { .. } | Step::SetSym { .. } | Step::ReadSym { .. } | Step::Require { .. } => {}
+        }
+    }
+}
