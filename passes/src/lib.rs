@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod canon;
 pub mod fuse;
 pub mod lower;
+pub mod math;
 pub mod pipeline;
 pub mod plan;
 pub mod rebuild;

@@ -23,6 +23,17 @@ impl KernelBuilder {
         let kernel = Kernel { name: name.into(), bufs: vec![], regs: vec![], body: vec![], parallel: None };
         Self { kernel, prelude: vec![], blocks: vec![vec![]] }
     }
+    /// Takes a finished kernel apart for rewriting: its registers and buffers stay, its statements come back.
+    pub fn reopen(mut kernel: Kernel) -> (Self, Vec<Stmt>) {
+        let body = std::mem::take(&mut kernel.body);
+        (Self { kernel, prelude: vec![], blocks: vec![vec![]] }, body)
+    }
+    /// Statements that `f` emits, not added anywhere.
+    pub fn detached(&mut self, f: impl FnOnce(&mut Self)) -> Vec<Stmt> {
+        self.blocks.push(vec![]);
+        f(self);
+        self.blocks.pop().unwrap_or_default()
+    }
     /// Renames the kernel.
     pub fn set_name(&mut self, name: impl Into<String>) {
         self.kernel.name = name.into();

@@ -133,7 +133,7 @@ impl Assembler<'_> {
             });
         }
         let steps = locate_steps(&buffers, &offsets, steps);
-        let kernels = kernels.finish();
+        let kernels = kernels.finish().into_iter().map(crate::math::expand).collect();
         let program = Program {
             name: module.name.clone(),
             symbols,

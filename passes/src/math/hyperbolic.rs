@@ -1,0 +1,77 @@
+//! tanh, sinh, cosh.
+
+use super::exp::exp;
+use super::{div, num, poly, with_sign};
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{CmpOp, Elem, Reg, UnOp};
+
+/// Near 0 an odd polynomial (f32: Cephes tanhf) or sinh / cosh, elsewhere `1 - 2 / (e^2|x| + 1)`.
+pub fn tanh(b: &mut KernelBuilder, x: Reg) -> Reg {
+    let a = b.un(UnOp::Abs, x);
+    let (one, two) = (num(b, x, 1.0), num(b, x, 2.0));
+    let d = b.add(a, a);
+    let e = exp(b, d);
+    let e = b.add(e, one);
+    let q = div(b, two, e);
+    let far = b.sub(one, q);
+    let far = with_sign(b, far, x);
+    let z = b.mul(x, x);
+    let (near, limit) = if b.ty(x).elem == Elem::F64 {
+        let s = small_sinh(b, x);
+        let ss = b.mul(s, s);
+        let c = b.add(ss, one);
+        let c = b.un(UnOp::Sqrt, c);
+        (div(b, s, c), 0.3)
+    } else {
+        let p = poly(b, z, &[-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1]);
+        let pz = b.mul(p, z);
+        (b.mul_add(pz, x, x), 0.625)
+    };
+    let limit = num(b, x, limit);
+    let small = b.cmp(CmpOp::Lt, a, limit);
+    b.select(small, near, far)
+}
+
+/// Taylor series to x^15: full accuracy up to 1.
+fn small_sinh(b: &mut KernelBuilder, x: Reg) -> Reg {
+    let z = b.mul(x, x);
+    let mut c = vec![1.0];
+    for k in 1..=8 {
+        let n = f64::from(2 * k);
+        c.push(c[k as usize - 1] / (n * (n + 1.0)));
+    }
+    c.reverse();
+    let p = poly(b, z, &c);
+    b.mul(p, x)
+}
+
+/// f64.
+pub fn sinh(b: &mut KernelBuilder, x: Reg) -> Reg {
+    let a = b.un(UnOp::Abs, x);
+    let (half, one) = (num(b, x, 0.5), num(b, x, 1.0));
+    // e^|x| as a square, halved in between: no overflow before the result does.
+    let h = b.mul(a, half);
+    let h = exp(b, h);
+    let hh = b.mul(h, half);
+    let big = b.mul(hh, h);
+    let sq = b.mul(h, h);
+    let inv = div(b, half, sq);
+    let far = b.sub(big, inv);
+    let far = with_sign(b, far, x);
+    let near = small_sinh(b, x);
+    let small = b.cmp(CmpOp::Lt, a, one);
+    b.select(small, near, far)
+}
+
+/// f64.
+pub fn cosh(b: &mut KernelBuilder, x: Reg) -> Reg {
+    let a = b.un(UnOp::Abs, x);
+    let half = num(b, x, 0.5);
+    let h = b.mul(a, half);
+    let h = exp(b, h);
+    let hh = b.mul(h, half);
+    let big = b.mul(hh, h);
+    let sq = b.mul(h, h);
+    let inv = div(b, half, sq);
+    b.add(big, inv)
+}

@@ -1,0 +1,141 @@
+//! Functions as arithmetic: what no processor has an instruction for becomes polynomials in TileIR, so that bundles
+//! need no math library and every target computes the same way.
+//!
+//! Bounds, relative to the correctly rounded result: f32 exp, log 2 ulp; tanh, sigmoid, erf 4 ulp; all other f32
+//! functions go through f64 and are within 1 ulp on their usual ranges (sin, cos, tan up to |x| = 1e6, fmod up to
+//! quotients of 2^29). f64 functions are within a few 1e-15.
+
+mod erf;
+mod exp;
+mod hyperbolic;
+mod inverse;
+mod log;
+mod narrow;
+mod pow;
+mod trig;
+
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, UnOp};
+
+/// Rewrites every function call of a kernel.
+pub fn expand(kernel: Kernel) -> Kernel {
+    let (mut b, body) = KernelBuilder::reopen(kernel);
+    body.into_iter().for_each(|s| stmt(&mut b, s));
+    b.finish()
+}
+
+fn block(b: &mut KernelBuilder, body: Vec<Stmt>) -> Vec<Stmt> {
+    b.detached(|b| body.into_iter().for_each(|s| stmt(b, s)))
+}
+
+fn stmt(b: &mut KernelBuilder, s: Stmt) {
+    let s = match s {
+        Stmt::Let { dst, inst } => match function(b, dst, &inst) {
+            Some(r) => Stmt::Let { dst, inst: Inst::Copy(r) },
+            None => Stmt::Let { dst, inst },
+        },
+        Stmt::For { var, lo, hi, step, kind, body } => {
+            let body = block(b, body);
+            Stmt::For { var, lo, hi, step, kind, body }
+        }
+        Stmt::While { test, cond, body } => {
+            let (test, body) = (block(b, test), block(b, body));
+            Stmt::While { test, cond, body }
+        }
+        Stmt::If { cond, then, els } => {
+            let (then, els) = (block(b, then), block(b, els));
+            Stmt::If { cond, then, els }
+        }
+        other => other,
+    };
+    b.push(s);
+}
+
+/// The value of a function call, or none for everything else.
+fn function(b: &mut KernelBuilder, dst: Reg, inst: &Inst) -> Option<Reg> {
+    let double = b.ty(dst).elem == Elem::F64;
+    Some(match *inst {
+        Inst::Un(op, x) => match op {
+            UnOp::F16ToF32 => narrow::f16_to_f32(b, x),
+            UnOp::F32ToF16 => narrow::f32_to_f16(b, x),
+            UnOp::Bf16ToF32 => narrow::bf16_to_f32(b, x),
+            UnOp::F32ToBf16 => narrow::f32_to_bf16(b, x),
+            UnOp::Exp => exp::exp(b, x),
+            UnOp::Log => log::log(b, x),
+            UnOp::Sigmoid => exp::sigmoid(b, x),
+            UnOp::Tanh => hyperbolic::tanh(b, x),
+            UnOp::Erf => erf::erf(b, x),
+            UnOp::Sin => widened(b, double, &[x], |b, x| trig::sin(b, x[0])),
+            UnOp::Cos => widened(b, double, &[x], |b, x| trig::cos(b, x[0])),
+            UnOp::Tan => widened(b, double, &[x], |b, x| trig::tan(b, x[0])),
+            UnOp::Asin => widened(b, double, &[x], |b, x| inverse::asin(b, x[0])),
+            UnOp::Acos => widened(b, double, &[x], |b, x| inverse::acos(b, x[0])),
+            UnOp::Atan => widened(b, double, &[x], |b, x| inverse::atan(b, x[0])),
+            UnOp::Asinh => widened(b, double, &[x], |b, x| inverse::asinh(b, x[0])),
+            UnOp::Acosh => widened(b, double, &[x], |b, x| inverse::acosh(b, x[0])),
+            UnOp::Atanh => widened(b, double, &[x], |b, x| inverse::atanh(b, x[0])),
+            UnOp::Sinh => widened(b, double, &[x], |b, x| hyperbolic::sinh(b, x[0])),
+            UnOp::Cosh => widened(b, double, &[x], |b, x| hyperbolic::cosh(b, x[0])),
+            UnOp::Neg | UnOp::Abs | UnOp::Not | UnOp::Ceil | UnOp::Floor | UnOp::Trunc | UnOp::Nearest | UnOp::Sqrt => {
+                return None;
+            }
+        },
+        Inst::Bin(BinOp::Pow, x, y) => widened(b, double, &[x, y], |b, x| pow::pow(b, x[0], x[1])),
+        Inst::Bin(BinOp::Fmod, x, y) => widened(b, double, &[x, y], |b, x| pow::fmod(b, x[0], x[1])),
+        _ => return None,
+    })
+}
+
+/// Runs an f64 function on f32 or f64 operands.
+fn widened(b: &mut KernelBuilder, double: bool, x: &[Reg], f: impl FnOnce(&mut KernelBuilder, &[Reg]) -> Reg) -> Reg {
+    if double {
+        return f(b, x);
+    }
+    let wide: Vec<Reg> = x.iter().map(|&x| b.cvt(CvtOp::FToF, Elem::F64, x)).collect();
+    let y = f(b, &wide);
+    b.cvt(CvtOp::FToF, Elem::F32, y)
+}
+
+/// A float constant of the type and lanes of `like`, hoisted.
+fn num(b: &mut KernelBuilder, like: Reg, v: f64) -> Reg {
+    let ty = b.ty(like);
+    let s = if ty.elem == Elem::F64 { Scalar::F64(v) } else { Scalar::F32(v as f32) };
+    b.hoist(ty.elem, ty.lanes, Inst::Const(s))
+}
+
+/// An integer constant with the lanes of `like`, hoisted.
+fn int(b: &mut KernelBuilder, like: Reg, elem: Elem, v: i64) -> Reg {
+    let lanes = b.ty(like).lanes;
+    b.hoist(elem, lanes, Inst::Const(Scalar::Int(v)))
+}
+
+/// Horner's rule, highest coefficient first.
+fn poly(b: &mut KernelBuilder, x: Reg, coefficients: &[f64]) -> Reg {
+    let (first, rest) = coefficients.split_first().unwrap_or((&0.0, &[]));
+    let mut y = num(b, x, *first);
+    for &c in rest {
+        let c = num(b, x, c);
+        y = b.mul_add(y, x, c);
+    }
+    y
+}
+
+fn div(b: &mut KernelBuilder, x: Reg, y: Reg) -> Reg {
+    b.bin(BinOp::Div, x, y)
+}
+
+/// `x` with the sign of `s`, for `x >= 0`.
+fn with_sign(b: &mut KernelBuilder, x: Reg, s: Reg) -> Reg {
+    let (zero, neg) = (num(b, x, 0.0), b.un(UnOp::Neg, x));
+    let minus = b.cmp(CmpOp::Lt, s, zero);
+    b.select(minus, neg, x)
+}
+
+/// `2^n` for whole `n` within the exponent range, built from bits.
+fn exp2i(b: &mut KernelBuilder, n: Reg, elem: Elem) -> Reg {
+    let (int_elem, bias, shift) = if elem == Elem::F64 { (Elem::I64, 1023, 52) } else { (Elem::I32, 127, 23) };
+    let (bias, shift) = (int(b, n, int_elem, bias), int(b, n, int_elem, shift));
+    let e = b.add(n, bias);
+    let e = b.bin(BinOp::Shl, e, shift);
+    b.cvt(CvtOp::Bits, elem, e)
+}
