@@ -13,8 +13,9 @@ pub(super) fn same_index(symbols: &Symbols, g: &Graph, node: &Node, i: usize) ->
     match &node.op {
         Op::Group(group) => {
             let body = &group.body;
+            // Roots store only through their epilogue, each element right after its operands are read.
             body.outputs.len() == 1
-                && body.iter().all(|(_, n)| elementwise(&n.op) || crate::lower::can_pull(&n.op) || matches!(n.op, Op::Constant(_)))
+                && body.iter().all(|(_, n)| crate::lower::can_pull(&n.op) || crate::lower::is_root(&n.op))
                 && body.inputs.get(i).is_some_and(|&v| only_elementwise(symbols, body, v, ty))
         }
         op => elementwise(op),
