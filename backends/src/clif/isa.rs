@@ -46,7 +46,9 @@ fn isa(target: &TargetDesc, opt_level: &str) -> Result<OwnedTargetIsa> {
     let mut flags = settings::builder();
     let set = [
         ("opt_level", opt_level),
-        ("is_pic", "true"),
+        // All functions are in one blob and reached relative to the program counter either way; with `is_pic`
+        // their addresses would go through a GOT that a blob does not have.
+        ("is_pic", "false"),
         ("use_colocated_libcalls", "true"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("enable_probestack", "false"),
