@@ -1,1 +1,14 @@
-//! placeholder
+//! Runtime for hosts with the standard library: aligned memory and mapped weights, a thread pool, and bundles loaded
+//! into this process without a linker.
+//!
+//! With the emitter's tests the only place with `unsafe`: it maps machine code and calls it.
+
+mod archive;
+mod bundle;
+mod code;
+mod memory;
+mod pool;
+
+pub use bundle::{Bundle, Error, Outputs};
+pub use memory::{Aligned, Image};
+pub use pool::Pool;

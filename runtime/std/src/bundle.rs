@@ -1,0 +1,148 @@
+//! A bundle in this process.
+
+#![allow(unsafe_code)]
+
+use crate::archive;
+use crate::code::Code;
+use crate::memory::{Aligned, Image};
+use crate::pool::Pool;
+use sinter_abi::{ABI_VERSION, context, error_text};
+use std::ffi::c_void;
+use std::fmt;
+
+/// What went wrong: loading, or a code from the bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// The files are not a bundle that this runtime can load.
+    Load(String),
+    /// A function of the bundle returned this code.
+    Code(i32),
+    /// The call does not fit the bundle's signature.
+    Call(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(why) | Self::Call(why) => f.write_str(why),
+            Self::Code(c) => write!(f, "{} (code {c})", error_text(*c)),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What a run gives: bytes per output and its dims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outputs {
+    /// Output buffers at their largest size; the dims tell how much of it counts.
+    pub bytes: Vec<Vec<u8>>,
+    /// All dims of all outputs.
+    pub dims: Vec<i64>,
+}
+
+type Init = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> i32;
+type Run = unsafe extern "C" fn(*mut c_void, *const *const c_void, *const *mut c_void, *mut i64) -> i32;
+type Sizes = unsafe extern "C" fn(*mut u64);
+type Version = unsafe extern "C" fn() -> u32;
+
+/// A loaded bundle with its memory: one per thread of use.
+pub struct Bundle {
+    // Fields that others point into come last, so that they are dropped last.
+    ctx: Box<[u64; context::BYTES / 8]>,
+    run: Run,
+    inputs: usize,
+    outputs: usize,
+    arena: Aligned,
+    weights: Image,
+    pool: Option<Box<Pool>>,
+    code: Code,
+}
+
+impl Bundle {
+    /// Loads a bundle's archive and weights; `threads` above 1 starts a pool.
+    pub fn load(name: &str, archive: &[u8], weights: Image, threads: usize) -> Result<Self, Error> {
+        let bad = |e: String| Error::Load(format!("lib{name}.a: {e}"));
+        let text = archive::text(archive).map_err(bad)?;
+        let code = Code::map(&text.bytes).map_err(|e| bad(e.to_string()))?;
+        let entry = |suffix: &str| {
+            let full = format!("{name}_{suffix}");
+            let at = text.entries.get(&full).and_then(|&o| code.at(o));
+            at.ok_or_else(|| bad(format!("no function {full}")))
+        };
+        // SAFETY: the archive was checked to be one relocation-free code section; its functions have the types of
+        // ABI 1, which `abi_version` confirms before any other is called.
+        let (version, sizes, init, run) = unsafe {
+            (
+                std::mem::transmute::<*const u8, Version>(entry("abi_version")?),
+                std::mem::transmute::<*const u8, Sizes>(entry("sizes")?),
+                std::mem::transmute::<*const u8, Init>(entry("init")?),
+                std::mem::transmute::<*const u8, Run>(entry("run")?),
+            )
+        };
+        // SAFETY: takes nothing, touches nothing.
+        let abi = unsafe { version() };
+        if abi != ABI_VERSION {
+            return Err(bad(format!("ABI {abi}, this runtime knows {ABI_VERSION}")));
+        }
+        let mut size = [0u64; 4];
+        // SAFETY: writes four words.
+        unsafe { sizes(size.as_mut_ptr()) };
+        let [arena, weight_bytes, inputs, outputs] = size.map(|s| usize::try_from(s).unwrap_or(usize::MAX));
+        if weights.bytes().len() != weight_bytes {
+            return Err(Error::Load(format!("weights have {} bytes, the code wants {weight_bytes}", weights.bytes().len())));
+        }
+        let mut arena = Aligned::zeroed(arena).map_err(|e| bad(e.to_string()))?;
+        let mut ctx = Box::new([0u64; context::BYTES / 8]);
+        let pool = (threads > 1).then(|| Box::new(Pool::new(threads)));
+        if let Some(p) = &pool {
+            ctx[context::PARALLEL_FOR as usize / 8] = Pool::parallel_for as *const () as u64;
+            ctx[context::POOL as usize / 8] = std::ptr::from_ref::<Pool>(p) as u64;
+        }
+        // SAFETY: context, weights and arena have the sizes that the bundle stated and live as long as self.
+        let status = unsafe {
+            init(ctx.as_mut_ptr().cast(), weights.bytes().as_ptr().cast(), arena.bytes_mut().as_mut_ptr().cast())
+        };
+        if status != 0 {
+            return Err(Error::Code(status));
+        }
+        Ok(Self { ctx, run, inputs, outputs, arena, weights, pool, code })
+    }
+    /// Threads that a run uses.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, |p| p.threads())
+    }
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.bytes().len()
+    }
+    /// Runs the model. `dims` are all dims of all inputs in order and must describe `inputs`; `output_bytes` are the
+    /// largest sizes of the outputs and `output_dims` the number of all their dims, from the manifest.
+    ///
+    /// # Safety
+    /// Inputs must have the bytes that `dims` and the bundle's element types say, and `output_bytes` must be the
+    /// bundle's own maxima.
+    pub unsafe fn run(
+        &mut self,
+        inputs: &[&[u8]],
+        dims: &[i64],
+        output_bytes: &[usize],
+        output_dims: usize,
+    ) -> Result<Outputs, Error> {
+        if inputs.len() != self.inputs || output_bytes.len() != self.outputs {
+            return Err(Error::Call(format!("{} inputs and {} outputs are needed", self.inputs, self.outputs)));
+        }
+        let mut bytes: Vec<Vec<u8>> = output_bytes.iter().map(|&n| vec![0; n]).collect();
+        let ins: Vec<*const c_void> = inputs.iter().map(|i| i.as_ptr().cast()).collect();
+        let outs: Vec<*mut c_void> = bytes.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
+        let mut all = dims.to_vec();
+        all.resize(dims.len() + output_dims, 0);
+        // SAFETY: the caller's promise; everything else is owned here and outlives the call.
+        let status = unsafe { (self.run)(self.ctx.as_mut_ptr().cast(), ins.as_ptr(), outs.as_ptr(), all.as_mut_ptr()) };
+        let _ = (&self.weights, &self.code);
+        if status != 0 {
+            return Err(Error::Code(status));
+        }
+        Ok(Outputs { bytes, dims: all.split_off(dims.len()) })
+    }
+}

@@ -1,0 +1,84 @@
+//! Memory that bundles accept: aligned to 64 bytes.
+
+#![allow(unsafe_code)]
+
+use memmap2::Mmap;
+use sinter_abi::ALIGNMENT;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::ptr::NonNull;
+
+/// Zeroed heap memory aligned to 64 bytes.
+#[derive(Debug)]
+pub struct Aligned {
+    at: NonNull<u8>,
+    layout: Layout,
+    len: usize,
+}
+
+impl Aligned {
+    /// Allocates; sizes that the address space cannot hold are an error.
+    pub fn zeroed(len: usize) -> io::Result<Self> {
+        let layout = Layout::from_size_align(len.max(1), ALIGNMENT)
+            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too large"))?;
+        // SAFETY: the layout has a non-zero size.
+        let at = unsafe { alloc_zeroed(layout) };
+        match NonNull::new(at) {
+            Some(at) => Ok(Self { at, layout, len }),
+            None => handle_alloc_error(layout),
+        }
+    }
+    /// A copy of bytes.
+    pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+        let mut a = Self::zeroed(bytes.len())?;
+        a.bytes_mut().copy_from_slice(bytes);
+        Ok(a)
+    }
+    /// The memory.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `at` points to `len` initialised bytes owned by self.
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
+    }
+    /// The memory.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and self is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this layout, freed once.
+        unsafe { dealloc(self.at.as_ptr(), self.layout) }
+    }
+}
+
+// SAFETY: plain memory without interior sharing.
+unsafe impl Send for Aligned {}
+
+/// A weights file in memory.
+#[derive(Debug)]
+pub enum Image {
+    /// Mapped, read-only: pages come in when they are used.
+    Mapped(Mmap),
+    /// Copied.
+    Heap(Aligned),
+}
+
+impl Image {
+    /// Maps a file, which must not change while it is mapped.
+    pub fn map(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // SAFETY: read-only mapping; the caller keeps the bundle's files unchanged while it runs, as documented.
+        Ok(Self::Mapped(unsafe { Mmap::map(&file)? }))
+    }
+    /// The bytes, page- or 64-byte aligned.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(m) => m,
+            Self::Heap(a) => a.bytes(),
+        }
+    }
+}
