@@ -1,8 +1,15 @@
 //! The Sinter compiler: importers, driver, reports and the `sinter` command line.
 //!
-//! The only crate with input and output; files, environment and clock are touched in [`system`] alone.
+//! The only crate with input and output; files, environment and clock are touched in [`system`] alone. The single
+//! `unsafe` block calls a loaded bundle.
 
-#![forbid(unsafe_code)]
-
+pub mod bindings;
+pub mod cli;
+pub mod data;
+pub mod driver;
 pub mod frontend;
+pub mod manifest;
+pub mod progress;
+pub mod report;
+pub mod session;
 pub mod system;

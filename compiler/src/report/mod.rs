@@ -1,6 +1,7 @@
 //! `report.json` and `report.html`: what was fused, what everything costs, where memory goes.
 
 mod html;
+pub(crate) use html::size;
 
 use serde::Serialize;
 use sinter_ir::program::{BufferLife, Program, Step};

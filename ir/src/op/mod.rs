@@ -52,6 +52,14 @@ macro_rules! ops {
                     $(Op::$name(_) => stringify!($name)),*
                 }
             }
+            /// Attributes as JSON, without regions and constant data.
+            pub fn attributes(&self) -> serde_json::Value {
+                match self {
+                    Op::Constant(_) => Ok(serde_json::Value::Null),
+                    $(Op::$name(o) => serde_json::to_value(o)),*
+                }
+                .unwrap_or_default()
+            }
             fn spec(&self) -> &dyn OpSpec {
                 match self {
                     Op::Constant(o) => o,
@@ -128,6 +136,15 @@ ops! {
 }
 
 impl Op {
+    /// Nested graphs with their names.
+    pub fn regions(&self) -> Vec<(&'static str, &crate::Graph)> {
+        match self {
+            Op::If(o) => vec![("then", &o.then_body), ("else", &o.else_body)],
+            Op::Loop(o) => vec![("body", &o.body)],
+            Op::Group(o) => vec![("group", &o.body)],
+            _ => vec![],
+        }
+    }
     /// See [`OpSpec::infer`].
     pub fn infer(&self, symbols: &mut Symbols, inputs: &[&TensorType]) -> Result<Vec<TensorType>> {
         self.spec().infer(symbols, inputs)

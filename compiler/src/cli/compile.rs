@@ -1,0 +1,117 @@
+//! `sinter compile`.
+
+use super::ModelArgs;
+use crate::driver::{self, Request};
+use crate::frontend::onnx::ImportOptions;
+use crate::progress::Progress;
+use crate::report::size;
+use crate::system;
+use clap::Args;
+use sinter_ir::{Diag, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Options of `compile`.
+#[derive(Debug, Clone, Args)]
+pub struct CompileArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Targets, comma separated or repeated; one bundle each. See `sinter targets`.
+    #[arg(long = "target", value_name = "NAME", value_delimiter = ',', default_value = "native")]
+    pub targets: Vec<String>,
+    /// Output folder: DIR/<target>/ holds the bundle.
+    #[arg(short, long = "output", value_name = "DIR")]
+    pub output: PathBuf,
+    /// C symbol prefix; default: from the file name.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Fix an input to the values in a .npy, .pb or .json file: it becomes a constant.
+    #[arg(long = "fix", value_name = "INPUT=FILE")]
+    pub fix: Vec<String>,
+    /// Stop after a pass and write no bundle.
+    #[arg(long, value_name = "PASS")]
+    pub stop_after: Option<String>,
+    /// Write the module's text after every pass to a folder.
+    #[arg(long, value_name = "DIR")]
+    pub dump_ir: Option<PathBuf>,
+    /// Verify the module after every pass.
+    #[arg(long)]
+    pub verify_each: bool,
+    /// Print the manifests as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What an import needs from the flags.
+pub fn import_options(model: &ModelArgs, name: Option<&String>, fix: &[String]) -> Result<ImportOptions> {
+    let mut fixed = BTreeMap::new();
+    for f in fix {
+        let (input, file) = f.split_once('=').ok_or_else(|| Diag::input(format!("--fix {f}: expected INPUT=FILE")))?;
+        let bytes = system::read(Path::new(file))?;
+        let tensor = if file.ends_with(".npy") {
+            crate::data::npy::read(&bytes)?
+        } else if file.ends_with(".json") {
+            crate::data::json::read(&bytes, sinter_ir::DType::I64)?
+        } else {
+            crate::frontend::onnx::tensor_from_pb(&bytes)?
+        };
+        fixed.insert(input.to_owned(), tensor);
+    }
+    Ok(ImportOptions { dims: model.dim_ranges()?, name: name.cloned(), fixed, ..ImportOptions::default() })
+}
+
+/// Runs the command.
+pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
+    let mut flags = BTreeMap::new();
+    for (key, list) in [("dim", &a.model.dims), ("fix", &a.fix)] {
+        if !list.is_empty() {
+            flags.insert(key.to_owned(), list.join(" "));
+        }
+    }
+    let request = Request {
+        model: PathBuf::from(&a.model.model),
+        import: import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?,
+        targets: a.targets.clone(),
+        stop_after: a.stop_after.clone(),
+        verify_each: a.verify_each,
+        dump_ir: a.dump_ir.is_some(),
+        flags,
+    };
+    let progress = Progress::start();
+    let out = driver::compile(&request, &|what| progress.step(what))?;
+    if let Some(dir) = &a.dump_ir {
+        for (i, (pass, text)) in out.dumps.iter().enumerate() {
+            system::write_file(&dir.join(format!("{i:02}-{pass}.mir")), text.as_bytes()).map_err(|d| vec![d])?;
+        }
+    }
+    for b in &out.bundles {
+        progress.step("writing");
+        system::write_dir(&driver::folder(&a.output, b), &b.files).map_err(|d| vec![d])?;
+    }
+    drop(progress);
+    for w in &out.warnings {
+        eprintln!("warning: {w}");
+    }
+    for b in &out.bundles {
+        let m = &b.manifest;
+        if a.json {
+            println!("{}", serde_json::to_string(m).unwrap_or_default());
+            continue;
+        }
+        println!(
+            "{}: {} for {}: code {}, weights {}, arena {} (bound {})",
+            driver::folder(&a.output, b).display(),
+            m.name,
+            m.target,
+            size(m.code_bytes),
+            size(m.weights_bytes),
+            size(m.arena_bytes),
+            size(m.live_bytes)
+        );
+        for d in &m.dims {
+            println!("  dim {} is {}..{}", d.name, d.min, d.max);
+        }
+    }
+    Ok(())
+}

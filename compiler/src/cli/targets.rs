@@ -1,0 +1,26 @@
+//! `sinter targets`.
+
+use clap::Args;
+use sinter_ir::Diag;
+
+/// Options of `targets`.
+#[derive(Debug, Clone, Args)]
+pub struct TargetsArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+pub fn run(a: &TargetsArgs) -> Result<(), Vec<Diag>> {
+    let native = crate::driver::native().map(|t| t.name.as_str()).ok();
+    for t in sinter_backends::targets() {
+        if a.json {
+            println!("{}", serde_json::to_string(t).unwrap_or_default());
+            continue;
+        }
+        let here = if Some(t.name.as_str()) == native { " (native here)" } else { "" };
+        println!("{:<12} {}{here}; verified: {}", t.name, t.summary, t.verified);
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! A bundle loaded into this process, with tensors in and out.
+
+use crate::manifest::Manifest;
+use sinter_ir::{Diag, Result, Tensor};
+use sinter_runtime::{Bundle, Image};
+
+/// A loaded bundle and what its manifest says.
+pub struct Session {
+    /// The manifest.
+    pub manifest: Manifest,
+    bundle: Bundle,
+}
+
+fn load_error(e: &sinter_runtime::Error) -> Diag {
+    Diag::input(e.to_string())
+}
+
+impl Session {
+    /// Loads code and weights.
+    pub fn new(manifest: Manifest, archive: &[u8], weights: Image, threads: usize) -> Result<Self> {
+        let bundle = Bundle::load(&manifest.name, archive, weights, threads).map_err(|e| load_error(&e))?;
+        Ok(Self { manifest, bundle })
+    }
+    /// Runs the model on tensors, checked against the signature.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let ports = &self.manifest.inputs;
+        if inputs.len() != ports.len() {
+            return Err(Diag::input(format!("{} inputs given, the model needs {}", inputs.len(), ports.len())));
+        }
+        let mut dims = Vec::new();
+        for (port, t) in ports.iter().zip(inputs) {
+            let fits = t.rank() == port.range.len()
+                && t.shape().iter().zip(&port.range).all(|(d, r)| (r.0..=r.1).contains(d));
+            if t.dtype() != port.dtype || !fits {
+                let got = format!("{}{:?}", t.dtype(), t.shape());
+                return Err(Diag::input(format!("input {} is needed, got {got}; accepted: {}", port.show(), port.spec().show())));
+            }
+            dims.extend(t.shape().iter().map(|&d| d as i64));
+        }
+        let slices: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
+        let sizes: Vec<usize> = self.manifest.outputs.iter().map(|o| usize::try_from(o.max_bytes).unwrap_or(usize::MAX)).collect();
+        let rank: usize = self.manifest.outputs.iter().map(|o| o.range.len()).sum();
+        let out = self.call(&slices, &dims, &sizes, rank)?;
+        let mut rest = out.dims.as_slice();
+        let mut tensors = Vec::new();
+        for (port, bytes) in self.manifest.outputs.iter().zip(out.bytes) {
+            let (own, more) = rest.split_at(port.range.len());
+            rest = more;
+            let shape: Option<Vec<usize>> = own.iter().map(|&d| usize::try_from(d).ok()).collect();
+            let shape = shape.ok_or_else(|| Diag::bug(format!("output {} has dims {own:?}", port.name)))?;
+            let n = sinter_ir::tensor::storage_bytes(port.dtype, &shape)?;
+            let mut bytes = bytes;
+            if n > bytes.len() {
+                return Err(Diag::bug(format!("output {} is larger than its maximum", port.name)));
+            }
+            bytes.truncate(n);
+            tensors.push(Tensor::from_bytes(port.dtype, shape, bytes)?);
+        }
+        Ok(tensors)
+    }
+    #[allow(unsafe_code)]
+    fn call(&mut self, inputs: &[&[u8]], dims: &[i64], sizes: &[usize], rank: usize) -> Result<sinter_runtime::Outputs> {
+        // SAFETY: every tensor holds the bytes that its dtype and shape say, they were checked against the manifest
+        // above, and the sizes are the bundle's own.
+        unsafe { self.bundle.run(inputs, dims, sizes, rank) }.map_err(|e| load_error(&e))
+    }
+}
