@@ -33,6 +33,7 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "dce", canon::dce::run, "drop what nothing needs"),
     pass("canon", "captures", canon::captures::run, "move captured constants into regions"),
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
+    pass("canon", "ranges", canon::ranges::run, "simplify symbolic integers by the ranges of symbols"),
     pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),
     pass("canon", "simplify", canon::simplify::run, "local rewrites, see RULES.md"),
     pass("canon", "algebra", canon::algebra::run, "equality saturation on element-wise regions"),

@@ -51,46 +51,52 @@ pub fn defined_in(g: &Graph, out: &mut BTreeSet<Sym>) {
 pub type Substitution = BTreeMap<Sym, Expr>;
 
 /// Substitutes in one expression.
-pub fn subst(e: &mut Expr, map: &Substitution) {
-    if e.syms().iter().any(|s| map.contains_key(s)) {
-        *e = e.subst(&|s| map.get(&s).cloned());
+pub fn subst(e: &Expr, map: &Substitution) -> Expr {
+    match e.syms().iter().any(|s| map.contains_key(s)) {
+        true => e.subst(&|s| map.get(&s).cloned()),
+        false => e.clone(),
     }
 }
 
-/// Substitutes in a type.
-pub fn subst_type(ty: &TensorType, map: &Substitution) -> TensorType {
-    let mut ty = ty.clone();
-    ty.dims.iter_mut().for_each(|d| subst(d, map));
-    ty
+/// Rewrites the expressions of a type.
+pub fn map_type(ty: &TensorType, f: &mut dyn FnMut(&Expr) -> Expr) -> TensorType {
+    TensorType::new(ty.dtype, ty.dims.iter().map(f).collect())
 }
 
-/// Substitutes in the attributes of an op, not inside its regions.
-pub fn subst_op(op: &mut Op, map: &Substitution) {
+/// Rewrites the expressions among the attributes of an op, not inside its regions.
+pub fn map_op(op: &mut Op, f: &mut dyn FnMut(&Expr) -> Expr) {
     match op {
         Op::If(o) => {
-            o.types.iter_mut().for_each(|t| t.dims.iter_mut().for_each(|d| subst(d, map)));
-            o.defs.retain(|d| !map.contains_key(&d.sym));
+            o.types.iter_mut().for_each(|t| *t = map_type(t, f));
             for d in &mut o.defs {
-                subst(&mut d.then_value, map);
-                subst(&mut d.else_value, map);
+                d.then_value = f(&d.then_value);
+                d.else_value = f(&d.else_value);
             }
         }
         Op::Loop(o) => {
-            o.shape_syms.retain(|c| !map.contains_key(&c.sym));
             for c in &mut o.shape_syms {
-                subst(&mut c.init, map);
-                subst(&mut c.next, map);
+                c.init = f(&c.init);
+                c.next = f(&c.next);
             }
         }
-        other => other.map_exprs(&mut |e| subst(e, map)),
+        other => other.map_exprs(&mut |e| *e = f(e)),
     }
 }
 
-/// Substitutes in constraints; those that became trivial go.
-pub fn subst_constraints(constraints: &mut Vec<Constraint>, map: &Substitution) {
+/// Drops definitions of symbols that are replaced.
+pub fn drop_definitions(op: &mut Op, map: &Substitution) {
+    match op {
+        Op::If(o) => o.defs.retain(|d| !map.contains_key(&d.sym)),
+        Op::Loop(o) => o.shape_syms.retain(|c| !map.contains_key(&c.sym)),
+        _ => {}
+    }
+}
+
+/// Rewrites constraints; those that became trivial go.
+pub fn map_constraints(constraints: &mut Vec<Constraint>, f: &mut dyn FnMut(&Expr) -> Expr) {
     for c in constraints.iter_mut() {
-        subst(&mut c.a, map);
-        subst(&mut c.b, map);
+        c.a = f(&c.a);
+        c.b = f(&c.b);
     }
     constraints.retain(|c| c.a != c.b);
 }

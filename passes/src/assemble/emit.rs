@@ -77,10 +77,14 @@ impl Assembler<'_> {
                     steps.push(VStep::ReadSym { sym, from, index: i as u64, dtype });
                 }
             }
-            _ => match storage.joined(g, node) {
-                Some(parts) => self.copy_parts(g, node, storage, &parts, steps)?,
-                None => self.kernels(g, node, storage, steps)?,
-            },
+            op if op.defines().is_empty() => {
+                node.outputs.iter().for_each(|&v| scope.sizes(&self.symbols, g.ty(v), steps));
+                match storage.joined(g, node) {
+                    Some(parts) => self.copy_parts(g, node, storage, &parts, steps)?,
+                    None => self.kernels(g, node, storage, steps)?,
+                }
+            }
+            _ => self.kernels(g, node, storage, steps)?,
         }
         let symbols = std::mem::take(&mut self.symbols);
         scope.define(&symbols, &node.op.defines(), steps);

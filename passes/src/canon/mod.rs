@@ -6,5 +6,6 @@ pub mod constraints;
 pub mod cse;
 pub mod dce;
 pub mod fold;
+pub mod ranges;
 pub mod simplify;
 pub mod substitute;

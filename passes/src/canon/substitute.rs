@@ -1,15 +1,27 @@
-//! Replaces symbols by expressions throughout a module and re-infers every type.
+//! Rewrites the symbolic integers of a whole module and re-infers every type.
 
 use crate::rebuild::{Rebuild, map_regions};
 use crate::report::PassReport;
 use crate::symbols::{self, Substitution};
-use sinter_ir::{Graph, Module, Result, Symbols};
+use sinter_ir::{Expr, Graph, Module, Op, Result, Symbols};
 
-/// Applies a substitution. Values may mention other replaced symbols; those are resolved first.
+/// Replaces symbols by expressions. Values may mention other replaced symbols; those are resolved first.
 pub fn apply(module: &mut Module, map: &Substitution, report: &mut PassReport) -> Result<()> {
     let map = resolve(map);
-    symbols::subst_constraints(&mut module.symbols.constraints, &map);
-    module.graph = graph(&module.graph, &mut module.symbols, report, &map, true)?;
+    rewrite(module, &mut |e| symbols::subst(e, &map), &mut |op| symbols::drop_definitions(op, &map), report)
+}
+
+/// Rewrites every expression; the results must have the same values.
+pub fn map(module: &mut Module, f: &mut dyn FnMut(&Expr) -> Expr, report: &mut PassReport) -> Result<()> {
+    rewrite(module, f, &mut |_| {}, report)
+}
+
+type Exprs<'a> = &'a mut dyn FnMut(&Expr) -> Expr;
+type Ops<'a> = &'a mut dyn FnMut(&mut Op);
+
+fn rewrite(module: &mut Module, f: Exprs, ops: Ops, report: &mut PassReport) -> Result<()> {
+    symbols::map_constraints(&mut module.symbols.constraints, f);
+    module.graph = graph(&module.graph, &mut module.symbols, report, f, ops, true)?;
     Ok(())
 }
 
@@ -18,7 +30,7 @@ fn resolve(map: &Substitution) -> Substitution {
     let mut out = map.clone();
     for _ in 0..map.len() {
         let before = out.clone();
-        out.values_mut().for_each(|e| symbols::subst(e, &before));
+        out.values_mut().for_each(|e| *e = symbols::subst(e, &before));
         if out == before {
             break;
         }
@@ -30,17 +42,19 @@ fn graph(
     g: &Graph,
     symbols: &mut Symbols,
     report: &mut PassReport,
-    map: &Substitution,
+    f: Exprs,
+    ops: Ops,
     main: bool,
 ) -> Result<Graph> {
     let mut rb = Rebuild::empty(g, symbols, report);
     for &v in &g.inputs {
-        let new = rb.graph.add_input(symbols::subst_type(g.ty(v), map), g.value(v).name.clone());
+        let new = rb.graph.add_input(symbols::map_type(g.ty(v), f), g.value(v).name.clone());
         rb.bind(v, new);
     }
     for (_, node) in g.iter() {
-        let mut op = map_regions(&node.op, &mut |r| graph(r, rb.symbols, rb.report, map, false))?;
-        symbols::subst_op(&mut op, map);
+        let mut op = map_regions(&node.op, &mut |r| graph(r, rb.symbols, rb.report, f, ops, false))?;
+        ops(&mut op);
+        symbols::map_op(&mut op, f);
         rb.copy_as(node, op)?;
     }
     rb.finish(main)
