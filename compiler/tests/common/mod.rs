@@ -162,3 +162,22 @@ pub fn no_panic<R>(f: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
         Err(format!("PANIC: {}", text.unwrap_or_default()))
     })
 }
+
+/// Compiles a module for this machine and runs it on one thread.
+pub fn native(module: sinter_ir::Module, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let text = |d: sinter_ir::Diag| d.to_string();
+    let target = sinter::driver::native().map_err(text)?;
+    let compiled =
+        sinter_passes::pipeline::run(module, &mut sinter_passes::pipeline::PipelineOptions::default(), target).map_err(text)?;
+    let program = compiled.program.ok_or("no program")?;
+    let problems = sinter_backends::legalise(&program, target);
+    if let Some(p) = problems.into_iter().next() {
+        return Err(p.to_string());
+    }
+    let emitted = sinter_backends::emit(&program, target).map_err(text)?;
+    let manifest = sinter::manifest::Manifest::new(&program, target, 0);
+    let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
+    let image = sinter_runtime::Image::Heap(weights);
+    let mut session = sinter::session::Session::new(manifest, &emitted.archive, image, 1).map_err(text)?;
+    session.run(inputs).map_err(text)
+}

@@ -132,9 +132,15 @@ impl Bundle {
         if inputs.len() != self.inputs || output_bytes.len() != self.outputs {
             return Err(Error::Call(format!("{} inputs and {} outputs are needed", self.inputs, self.outputs)));
         }
-        let mut bytes: Vec<Vec<u8>> = output_bytes.iter().map(|&n| vec![0; n]).collect();
+        let mut bytes = Vec::new();
+        for &n in output_bytes {
+            let mut out = Vec::new();
+            out.try_reserve_exact(n).map_err(|_| Error::Call(format!("no memory for an output of {n} bytes")))?;
+            out.resize(n, 0);
+            bytes.push(out);
+        }
         let ins: Vec<*const c_void> = inputs.iter().map(|i| i.as_ptr().cast()).collect();
-        let outs: Vec<*mut c_void> = bytes.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
+        let outs: Vec<*mut c_void> = bytes.iter_mut().map(|o: &mut Vec<u8>| o.as_mut_ptr().cast()).collect();
         let mut all = dims.to_vec();
         all.resize(dims.len() + output_dims, 0);
         // SAFETY: the caller's promise; everything else is owned here and outlives the call.

@@ -4,7 +4,7 @@
 
 use memmap2::Mmap;
 use sinter_abi::ALIGNMENT;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -25,10 +25,8 @@ impl Aligned {
             .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too large"))?;
         // SAFETY: the layout has a non-zero size.
         let at = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(at) {
-            Some(at) => Ok(Self { at, layout, len }),
-            None => handle_alloc_error(layout),
-        }
+        let at = NonNull::new(at).ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, format!("no {len} bytes")))?;
+        Ok(Self { at, layout, len })
     }
     /// A copy of bytes.
     pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
