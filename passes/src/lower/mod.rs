@@ -15,7 +15,9 @@ pub mod epilogue;
 pub mod index;
 mod mini;
 mod out;
+mod pool;
 pub mod pull;
+mod recurrent;
 mod reduce;
 mod rows;
 mod scatter;
@@ -109,6 +111,9 @@ pub fn lower(cx: &LowerCx, node: &NodeView) -> Result<Lowered> {
     let Some(root) = body.root else { return elementwise::lower(cx, &body) };
     match &body.graph.node(root).op {
         Op::MatMul(_) => contract::lower(cx, &body),
+        Op::Pool(op) => pool::lower(cx, &body, op),
+        Op::ConvTranspose(op) => conv::transpose::lower(cx, &body, op),
+        Op::Recurrent(op) => recurrent::lower(cx, &body, op),
         Op::Conv(op) => conv::lower(cx, &body, op),
         Op::Reduce(op) => reduce::lower(cx, &body, op),
         Op::Softmax(op) => rows::softmax(cx, &body, op),

@@ -74,6 +74,13 @@ impl Axis {
         let hi = b.bin(BinOp::MinS, hi, taps);
         Span { start, lo: Bound::Reg(lo), hi: Bound::Reg(hi) }
     }
+    /// Taps from `start` on whose position is below `end`.
+    pub fn taps_below(&self, b: &mut KernelBuilder, start: Reg, end: Reg) -> Reg {
+        let room = b.sub(end, start);
+        let n = self.tap_count(b, room);
+        let taps = b.dim(&self.taps);
+        b.bin(BinOp::MinS, n, taps)
+    }
     /// Taps below a distance: `ceil(distance / dilation)`, for negative distances anything not positive.
     fn tap_count(&self, b: &mut KernelBuilder, distance: Reg) -> Reg {
         if self.dilation == 1 {

@@ -62,7 +62,7 @@ fn pack(gemm: &mut Gemm, batch: &[Expr], t: &Tensor, rank: usize) -> Result<Byte
     let size = Expr::from(n.div_ceil(nr) * nr * k);
     gemm.b_batch = strides(batch, &size, rank);
     gemm.b.0 = Cols::Panels;
-    panels(t, (outer, k, n), nr, |o, i, j| (o * k + i) * n + j)
+    panels(t, (outer, k, n), nr, |o, i, j| Some((o * k + i) * n + j))
 }
 
 fn batch_dim(a: &[Expr], b: &[Expr], rank: usize, i: usize) -> Expr {

@@ -8,6 +8,7 @@
 mod depthwise;
 pub mod panel;
 mod patches;
+pub mod transpose;
 
 use super::{LowerCx, Lowered};
 use super::body::Body;
@@ -90,7 +91,7 @@ impl Layer<'_> {
         let (m, mr) = (o / self.op.group, gemm.tile.mr);
         gemm.a.0 = Rows::Panels;
         gemm.a_batch[1] = Expr::from(m.div_ceil(mr) * mr * k);
-        pack::panels(t, (self.op.group, k, m), mr, |g, i, j| (g * m + j) * k + i)
+        pack::panels(t, (self.op.group, k, m), mr, |g, i, j| Some((g * m + j) * k + i))
     }
     fn name(&self, kind: &str) -> String {
         kernel::name(kind, self.xt.dtype, [self.xt.dims.as_slice(), &self.wt.dims].concat().as_slice())
@@ -111,7 +112,7 @@ impl Layer<'_> {
         let Some(t) = self.body.const_of(self.w) else { return self.pointwise() };
         let tile = Tile::pick(self.cx.target, self.num, n.as_const(), o.as_const());
         let (oc, ic) = (t.shape()[0], t.shape()[1]);
-        let packed = pack::panels(t, (1, ic, oc), tile.nr(), |_, i, j| j * ic + i)?;
+        let packed = pack::panels(t, (1, ic, oc), tile.nr(), |_, i, j| Some(j * ic + i))?;
         let gemm = Gemm {
             batch: vec![],
             a_batch: vec![],
