@@ -164,7 +164,8 @@ pub fn narrow(b: &mut KernelBuilder, dtype: DType, v: Reg) -> Reg {
         Bool => b.cvt(CvtOp::ZExt, Elem::I8, v),
         d if d.is_int() => b.cvt(CvtOp::Narrow, memory(d), v),
         d => {
-            let code = super::mini::encode(b, d, v, true);
+            // Registers hold values of their type: infinities among them stay.
+            let code = super::mini::encode(b, d, v, false);
             b.cvt(CvtOp::Narrow, Elem::I8, code)
         }
     }

@@ -29,13 +29,16 @@ impl Body {
                 g
             }
         };
+        let graph = super::raw::as_bits(&graph, cx.symbols)?;
         let mut roots = graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id);
         let root = roots.next();
         if roots.next().is_some() {
             return Err(Diag::bug("a kernel group with two roots"));
         }
         drop(roots);
-        Ok(Self { graph, root, consts: node.consts.iter().map(|c| c.cloned()).collect() })
+        let known = node.consts.iter().zip(&graph.inputs);
+        let consts = known.map(|(c, &v)| c.map(|t| super::raw::retype(t, graph.ty(v).dtype)).transpose()).collect::<Result<_>>()?;
+        Ok(Self { graph, root, consts })
     }
     /// The root node.
     pub fn root_node(&self) -> Result<&Node> {

@@ -17,6 +17,7 @@ mod mini;
 mod out;
 mod pool;
 pub mod pull;
+mod raw;
 mod recurrent;
 mod reduce;
 mod rows;

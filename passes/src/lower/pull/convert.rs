@@ -12,7 +12,11 @@ impl Puller<'_> {
     pub(super) fn cast(&mut self, b: &mut KernelBuilder, op: &Cast, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
         let from = self.ty(x).dtype;
         let v = self.at(b, x, idx, lanes)?;
-        self.convert(b, from, op.to, v, op.saturate)
+        if from == op.to {
+            return Ok(v);
+        }
+        // Integers have no infinity to keep: they always clamp.
+        self.convert(b, from, op.to, v, op.saturate || !from.is_float())
     }
     /// A compute register of one type as another's.
     pub(super) fn convert(&mut self, b: &mut KernelBuilder, from: DType, to: DType, v: Reg, saturate: bool) -> Result<Reg> {
@@ -51,7 +55,7 @@ impl Puller<'_> {
             d => access::round(b, d, r),
         })
     }
-    /// Truncation; out of range wraps as through i64, or clamps when saturating.
+    /// Truncation. Out of range: clamps when saturating, else wraps as far as the register's integers go.
     fn float_to_int(&mut self, b: &mut KernelBuilder, to: DType, v: Reg, saturate: bool, elem: Elem) -> Reg {
         let (fe, lanes) = (b.ty(v).elem, b.ty(v).lanes);
         let mut v = v;
@@ -61,26 +65,25 @@ impl Puller<'_> {
             v = b.bin(BinOp::Min, up, hi);
             return b.cvt(CvtOp::FToS, elem, v);
         }
-        if to == DType::U64 {
-            let zero = access::constant(b, fe, lanes, 0.0);
-            let (s, u) = (b.cvt(CvtOp::FToS, Elem::I64, v), b.cvt(CvtOp::FToU, Elem::I64, v));
-            let low = b.cmp(CmpOp::Lt, v, zero);
-            return b.select(low, s, u);
-        }
-        if lanes > 1 || elem == Elem::I64 {
+        // Types of the register's width. Only u32 and u64 use all of it for non-negative values.
+        if !matches!(to, DType::U32 | DType::U64) {
             let r = b.cvt(CvtOp::FToS, elem, v);
             return access::wrap(b, to, r);
         }
-        let r = b.cvt(CvtOp::FToS, Elem::I64, v);
-        let r = b.cvt(CvtOp::Narrow, Elem::I32, r);
-        access::wrap(b, to, r)
+        let up = b.cvt(CvtOp::FToU, elem, v);
+        if saturate {
+            return up;
+        }
+        let (zero, down) = (access::constant(b, fe, lanes, 0.0), b.cvt(CvtOp::FToS, elem, v));
+        let low = b.cmp(CmpOp::Lt, v, zero);
+        b.select(low, down, up)
     }
     pub(super) fn bitcast(&mut self, b: &mut KernelBuilder, to: DType, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
         let from = self.ty(x).dtype;
-        if lanes > 1 && from != to {
-            return Err(not_vector());
-        }
         let v = self.at(b, x, idx, lanes)?;
+        if from == to {
+            return Ok(v);
+        }
         let raw = access::narrow(b, from, v);
         let want = access::memory(to);
         let raw = if b.ty(raw).elem == want { raw } else { b.cvt(CvtOp::Bits, want, raw) };
