@@ -143,20 +143,21 @@ fn real(kind: K, v: f64) -> f64 {
     }
 }
 
-/// Error function to about 1e-15: Maclaurin series near 0, continued fraction of erfc beyond.
-fn erf(x: f64) -> f64 {
+/// Error function to about 1e-15: a series of positive terms near 0, continued fraction of erfc beyond.
+pub(crate) fn erf(x: f64) -> f64 {
     let a = x.abs();
     if a.is_nan() {
         return x;
     }
     if a < 3.0 {
+        // erf(a) = 2/sqrt(pi) exp(-a^2) sum 2^n a^(2n+1) / (2n+1)!!: nothing cancels.
         let (mut term, mut sum, mut n) = (a, a, 0.0);
-        while term.abs() > 1e-18 * sum.abs() && n < 200.0 {
+        while term > 1e-18 * sum && n < 200.0 {
             n += 1.0;
-            term *= -a * a / n;
-            sum += term / (2.0 * n + 1.0);
+            term *= 2.0 * a * a / (2.0 * n + 1.0);
+            sum += term;
         }
-        return (sum * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
+        return (sum * (-a * a).exp() * std::f64::consts::FRAC_2_SQRT_PI).copysign(x);
     }
     if a > 6.0 {
         return 1f64.copysign(x);

@@ -7,7 +7,7 @@
 //! Semantics that emitters must keep:
 //! - integer arithmetic wraps; shifts take the amount modulo the width; division by zero gives 0 and
 //!   `MIN / -1` gives `MIN`; remainders by zero give 0;
-//! - float Min/Max propagate NaN; `MulAdd` may be fused or not; other float ops are IEEE, never reordered;
+//! - float Min/Max propagate NaN and order -0 below +0; `MulAdd` may be fused or not; other float ops are IEEE, never reordered;
 //! - float to int saturates, NaN gives 0;
 //! - `tail: Some(r)` means that only the first `r` lanes take part: others are neither read nor written and
 //!   load as zero;
@@ -62,6 +62,19 @@ pub struct Ty {
     pub elem: Elem,
     /// Lanes.
     pub lanes: u16,
+}
+
+impl std::fmt::Display for Ty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let e = text::name_of(text::ELEMS, self.elem);
+        if self.lanes == 1 { f.write_str(e) } else { write!(f, "{e}x{}", self.lanes) }
+    }
+}
+
+impl std::fmt::Display for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(text::name_of(text::ACCESSES, *self))
+    }
 }
 
 /// A register: index into [`Kernel::regs`].
@@ -201,9 +214,9 @@ pub enum CvtOp {
     ZExt,
     /// Narrower integer, low bits.
     Narrow,
-    /// Signed integer to float.
+    /// Signed integer to float, nearest even.
     SToF,
-    /// Unsigned integer to float.
+    /// Unsigned integer to float, nearest even.
     UToF,
     /// Float to signed integer (I32 or I64), truncating and saturating.
     FToS,
@@ -287,7 +300,8 @@ pub enum Bound {
 pub enum Stmt {
     Let { dst: Reg, inst: Inst },
     Store { buf: Buf, at: Addr, value: Reg, tail: Option<Reg> },
-    /// `for var in (lo..hi).step_by(step)`, step > 0.
+    /// `for var in (lo..hi).step_by(step)`, step > 0. Bounds are read once, at entry; `var` belongs to the loop: not
+    /// assigned in the body, undefined afterwards.
     For { var: Reg, lo: Bound, hi: Bound, step: i64, kind: LoopKind, body: Vec<Stmt> },
     /// Runs `test`, stops when `cond` (B1 scalar) is false, else runs `body` and repeats.
     While { test: Vec<Stmt>, cond: Reg, body: Vec<Stmt> },

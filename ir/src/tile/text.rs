@@ -1,1 +1,0 @@
-//! TileIR: text.

@@ -1,0 +1,5 @@
+//! Text form of TileIR.
+
+mod names;
+
+pub(crate) use names::*;
