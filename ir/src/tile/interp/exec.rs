@@ -29,7 +29,8 @@ pub(super) struct Machine<'a, 'm> {
 
 impl Machine<'_, '_> {
     pub fn block(&mut self, ops: &[Op]) -> Flow {
-        match self.steps.checked_sub(ops.len() as u64) {
+        // Even an empty block costs a step, so that no loop is free.
+        match self.steps.checked_sub(1 + ops.len() as u64) {
             Some(left) => self.steps = left,
             None => {
                 let d = Diag::limit(format!("kernel {}: the interpreter's step limit is reached", self.k.name));
@@ -89,8 +90,6 @@ impl Machine<'_, '_> {
                 while i < end {
                     self.regs[*var] = i as u64;
                     self.block(body)?;
-                    // A body may be empty: iterations count as steps too.
-                    self.steps = self.steps.saturating_sub(1);
                     let Some(next) = i.checked_add(*step) else { break };
                     i = next;
                 }
@@ -101,11 +100,6 @@ impl Machine<'_, '_> {
                     break;
                 }
                 self.block(body)?;
-                if test.is_empty() && body.is_empty() {
-                    // Nothing can ever change the condition.
-                    self.steps = 0;
-                    self.block(std::slice::from_ref(op))?;
-                }
             },
             Op::If { cond, then, els } => {
                 let body = if self.regs[*cond] != 0 { then } else { els };
