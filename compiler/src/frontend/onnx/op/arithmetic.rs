@@ -61,8 +61,18 @@ fn unary(cx: &mut NodeCx, kind: U) -> Out {
     cx.one(y)
 }
 
-fn binary(cx: &mut NodeCx, kind: B) -> Out {
+/// Operands 0 and 1; before opset 7 the second is aligned at `axis` when it broadcasts.
+pub fn operands(cx: &mut NodeCx) -> Result<(ValueId, ValueId)> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let (ra, rb) = (cx.rank(a), cx.rank(b));
+    let Some(axis) = cx.attr("axis").filter(|_| cx.opset < 7 && rb > 0 && rb < ra) else { return Ok((a, b)) };
+    let axis = cx.axis(axis.i, ra)?;
+    let tail: Vec<usize> = (rb..ra.saturating_sub(axis)).collect();
+    Ok((a, cx.unsqueeze(b, &tail)?))
+}
+
+fn binary(cx: &mut NodeCx, kind: B) -> Out {
+    let (a, b) = operands(cx)?;
     let y = cx.binary(kind, a, b)?;
     cx.one(y)
 }
@@ -90,7 +100,7 @@ fn mean(cx: &mut NodeCx) -> Out {
 
 /// The exponent may have another type; the result has that of the base.
 fn pow(cx: &mut NodeCx) -> Out {
-    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let (a, b) = operands(cx)?;
     let (ta, tb) = (cx.dtype(a), cx.dtype(b));
     let y = if ta.is_int() && tb.is_float() {
         let wide = cx.cast(a, tb)?;

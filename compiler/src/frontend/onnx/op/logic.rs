@@ -29,13 +29,13 @@ pub const OPS: &[(&str, Build)] = &[
 ];
 
 fn compare(cx: &mut NodeCx, kind: C) -> Out {
-    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let (a, b) = super::arithmetic::operands(cx)?;
     let y = cx.compare(kind, a, b)?;
     cx.one(y)
 }
 
 fn binary(cx: &mut NodeCx, kind: B) -> Out {
-    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let (a, b) = super::arithmetic::operands(cx)?;
     let y = cx.binary(kind, a, b)?;
     cx.one(y)
 }

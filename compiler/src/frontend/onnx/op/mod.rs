@@ -4,8 +4,8 @@ use super::node::Build;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// Oldest opset of the default domain that is read.
-pub const OLDEST_OPSET: i64 = 7;
+/// Oldest opset of the default domain that is read: before 7, attributes that later opsets dropped are understood.
+pub const OLDEST_OPSET: i64 = 1;
 /// Newest opset of the default domain that is known.
 pub const NEWEST_OPSET: i64 = 28;
 
@@ -17,7 +17,7 @@ macro_rules! families {
     };
 }
 
-families![activation, arithmetic, control, index, logic, movement, normalize, matmul, conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence];
+families![activation, arithmetic, attention, control, einsum, index, logic, loss, movement, normalize, matmul, conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence, window];
 
 fn table() -> &'static BTreeMap<&'static str, Build> {
     static TABLE: OnceLock<BTreeMap<&'static str, Build>> = OnceLock::new();
