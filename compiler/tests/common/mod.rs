@@ -163,8 +163,24 @@ pub fn no_panic<R>(f: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
     })
 }
 
+/// Sizes of a compiled program.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Machine code.
+    pub code: u64,
+    /// Planned arena.
+    pub arena: u64,
+    /// Largest sum of live buffers.
+    pub live: u64,
+}
+
 /// Compiles a module for this machine and runs it on one thread.
 pub fn native(module: sinter_ir::Module, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    native_with_sizes(module, inputs).map(|r| r.0)
+}
+
+/// [`native`], with the program's sizes.
+pub fn native_with_sizes(module: sinter_ir::Module, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Sizes), String> {
     let text = |d: sinter_ir::Diag| d.to_string();
     let target = sinter::driver::native().map_err(text)?;
     let compiled =
@@ -179,5 +195,6 @@ pub fn native(module: sinter_ir::Module, inputs: &[Tensor]) -> Result<Vec<Tensor
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
     let image = sinter_runtime::Image::Heap(weights);
     let mut session = sinter::session::Session::new(manifest, &emitted.archive, image, 1).map_err(text)?;
-    session.run(inputs).map_err(text)
+    let sizes = Sizes { code: emitted.code.values().sum(), arena: program.arena_bytes, live: program.live_bytes };
+    Ok((session.run(inputs).map_err(text)?, sizes))
 }

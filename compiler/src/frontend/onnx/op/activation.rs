@@ -171,9 +171,12 @@ fn biased(cx: &mut NodeCx) -> Result<ValueId> {
     }
 }
 
-/// The slope broadcasts one way, to x.
+/// The slope broadcasts one way, to x; before opset 7 a 1-D slope runs along the channels.
 fn prelu(cx: &mut NodeCx) -> Out {
-    let (x, slope) = (cx.input(0)?, cx.input(1)?);
+    let (x, mut slope) = (cx.input(0)?, cx.input(1)?);
+    if cx.opset < 7 && cx.rank(slope) == 1 && cx.rank(x) > 1 && !cx.ty(slope).numel().is(1) {
+        slope = cx.along(slope, 1, cx.rank(x))?;
+    }
     let low = cx.mul(x, slope)?;
     let y = below_zero(cx, x, low, x)?;
     cx.one(y)
