@@ -1,0 +1,110 @@
+//! Matrix products against the evaluator.
+#![allow(clippy::unwrap_used)]
+
+mod kernels;
+
+use kernels::{Case, Rng, size};
+use sinter_ir::DType;
+use sinter_ir::op::MatMul;
+
+/// A random product; `batches` says how the batch dims of both operands relate.
+fn product(rng: &mut Rng, dtype: DType, most: usize) -> Case {
+    let (m, k, n) = (rng.dim(1, most), rng.dim(1, most), rng.dim(1, most));
+    let (mut a, mut b) = (vec![m, k], vec![k, n]);
+    match rng.below(5) {
+        0 => a = vec![rng.dim(1, 3), m, k],
+        1 => {
+            let (x, y) = (rng.dim(1, 3), rng.dim(1, 2));
+            a = vec![x, y, m, k];
+            b = vec![y, k, n];
+        }
+        2 => {
+            let (x, y) = (rng.dim(1, 3), rng.dim(2, 3));
+            a = vec![x, 1, m, k];
+            b = vec![1, y, k, n];
+        }
+        3 => b = vec![rng.dim(2, 3), k, n],
+        _ => {}
+    }
+    let (a, b) = (rng.tensor(dtype, a), rng.tensor(dtype, b));
+    Case::new(MatMul {}, vec![a, b])
+}
+
+#[test]
+fn float_products_of_any_shape() {
+    let mut rng = Rng::new(1);
+    for round in 0..120 {
+        let mut c = product(&mut rng, DType::F32, if round % 4 == 0 { 67 } else { 20 });
+        c.fixed[1] = rng.flip();
+        let l = c.check();
+        assert!(size(&l.calls[0].kernel) < 700, "{} statements", size(&l.calls[0].kernel));
+    }
+}
+
+#[test]
+fn every_dtype() {
+    let mut rng = Rng::new(2);
+    use DType::*;
+    for dtype in [F16, BF16, F64, I8, U8, I16, U16, I32, U32, I64, U64] {
+        for _ in 0..12 {
+            let mut c = product(&mut rng, dtype, 23);
+            c.fixed[1] = rng.flip();
+            c.check();
+        }
+    }
+}
+
+#[test]
+fn symbolic_dims() {
+    let mut rng = Rng::new(3);
+    for _ in 0..60 {
+        let (m, k, n, batch) = (rng.dim(1, 40), rng.dim(1, 40), rng.dim(1, 40), rng.dim(1, 3));
+        let a = rng.tensor(DType::F32, vec![batch, m, k]);
+        let per_batch = rng.flip();
+        let b = rng.tensor(DType::F32, if per_batch { vec![batch, k, n] } else { vec![k, n] });
+        let mut c = Case::new(MatMul {}, vec![a, b]);
+        let lead = usize::from(per_batch);
+        if rng.flip() {
+            c.free(&[(0, 1)]);
+        }
+        match rng.below(3) {
+            0 => c.fixed[1] = true,
+            _ => {
+                if rng.flip() {
+                    c.free(&[(0, 2), (1, lead)]);
+                }
+                if rng.flip() {
+                    c.free(&[(1, lead + 1)]);
+                }
+                if per_batch {
+                    c.free(&[(0, 0), (1, 0)]);
+                }
+            }
+        }
+        c.check();
+    }
+}
+
+#[test]
+fn no_rows_no_columns_no_terms() {
+    let mut rng = Rng::new(4);
+    for (m, k, n) in [(0, 3, 4), (3, 0, 4), (3, 4, 0)] {
+        let (a, b) = (rng.tensor(DType::F32, vec![m, k]), rng.tensor(DType::F32, vec![k, n]));
+        Case::new(MatMul {}, vec![a.clone(), b.clone()]).check();
+        Case::new(MatMul {}, vec![a, b]).fix(1).check();
+    }
+}
+
+#[test]
+fn wide_targets() {
+    let mut rng = Rng::new(5);
+    for (bits, registers) in [(256, 16), (512, 32), (32, 16)] {
+        for _ in 0..15 {
+            let mut c = product(&mut rng, DType::F32, 67);
+            (c.target.vector_bits, c.target.vector_registers) = (bits, registers);
+            c.target.cores = 4;
+            c.fixed[1] = rng.flip();
+            c.check();
+        }
+    }
+}
