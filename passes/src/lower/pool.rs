@@ -6,7 +6,7 @@ use super::contract::kernel::{Kernel, Source, build, name};
 use super::contract::num::Num;
 use super::index::{Idx, linear};
 use super::out::Index;
-use super::window::{Axis, Span, Window, for_each_tap, for_each_window};
+use super::window::{Axis, Span, Tap, Window, for_each_tap, for_each_window};
 use super::{LowerCx, Lowered, access};
 use sinter_ir::expr::product;
 use sinter_ir::op::Pool;
@@ -45,12 +45,12 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Pool) -> Result<Lowered> {
             let plane = b.dim(&product(&xt.dims[2..]));
             let p = Pooling { op, xt, axes: &axes, num, from, origin: b.mul(p, plane), plane: p };
             done = for_each_window(b, &axes, lanes, &mut |b, w: &Window| {
-                let (values, index) = p.window(b, w)?;
+                let (values, places) = p.window(b, w)?;
                 let at = unravel(b, p.plane, &xt.dims[..2]);
-                if let Some(i) = index {
-                    out.end.puller.give(root.outputs[1], i);
-                }
                 for (v, value) in values.into_iter().enumerate() {
+                    if let Some(&i) = places.get(v) {
+                        out.end.puller.give(root.outputs[1], i);
+                    }
                     let mut index: Vec<Index> = at.iter().chain(w.at).map(|&at| Index { at, axes: 1 }).collect();
                     if let Some(last) = index.last_mut() {
                         last.at = add_const(b, last.at, (v * usize::from(w.lanes)) as i64);
@@ -77,8 +77,8 @@ struct Pooling<'a> {
 }
 
 impl Pooling<'_> {
-    /// Results of a window and, where asked for, the position of the maximum.
-    fn window(&self, b: &mut KernelBuilder, w: &Window) -> Result<(Vec<Reg>, Option<Reg>)> {
+    /// Results of a window and, where asked for, the positions of the maxima.
+    fn window(&self, b: &mut KernelBuilder, w: &Window) -> Result<(Vec<Reg>, Vec<Reg>)> {
         let start = match self.op.kind {
             PoolKind::Average => 0.0,
             PoolKind::Max => self.xt.dtype.int_range().map_or(f64::NEG_INFINITY, |r| r.0 as f64),
@@ -90,23 +90,16 @@ impl Pooling<'_> {
             })
             .collect();
         let none = b.i64(-1);
-        let best = self.op.indices.then(|| super::contract::micro::copy(b, none));
+        let best: Vec<Reg> = acc.iter().filter(|_| self.op.indices).map(|_| super::contract::micro::copy(b, none)).collect();
         let mut done = Ok(());
-        for_each_tap(b, self.axes, w.spans, &mut |b, t| {
-            let mut one = || -> Result<()> {
-                let inside = linear(b, &t.pos, &self.xt.dims[2..])?;
-                let from = inside.plus(&Idx::reg(self.origin)).addr();
-                for (v, &a) in acc.iter().enumerate() {
-                    let at = from.clone().offset((v * usize::from(w.lanes)) as i64);
-                    let value = self.num.load(b, w.lanes, self.from, at, None);
-                    match best {
-                        Some(best) => self.keep(b, (value, a), (&inside, best), &t.pos)?,
-                        None => b.set(a, Inst::Bin(self.operation(), a, value)),
-                    }
+        for_each_tap(b, self.axes, w.spans, (Idx::reg(self.origin), Idx::default()), &mut |b, t| {
+            for (v, &a) in acc.iter().enumerate() {
+                let value = self.num.load(b, w.lanes, self.from, t.input.addr().offset(v as i64 * w.pitch), None);
+                match best.get(v) {
+                    Some(&best) => done = done.clone().and_then(|()| self.keep(b, (value, a), best, (t, v as i64 * w.pitch))),
+                    None => b.set(a, Inst::Bin(self.operation(), a, value)),
                 }
-                Ok(())
-            };
-            done = done.clone().and_then(|()| one());
+            }
         });
         done?;
         if self.op.kind == PoolKind::Average {
@@ -115,12 +108,13 @@ impl Pooling<'_> {
             let count = b.splat(count, w.lanes);
             acc.iter().for_each(|&a| b.set(a, Inst::Bin(BinOp::Div, a, count)));
         }
-        let index = best.map(|best| {
+        let mut place = |best: Reg| {
             let zero = b.i64(0);
             let empty = b.cmp(CmpOp::Lt, best, zero);
             b.select(empty, zero, best)
-        });
-        Ok((acc, index))
+        };
+        let places = best.into_iter().map(&mut place).collect();
+        Ok((acc, places))
     }
     fn operation(&self) -> BinOp {
         match (self.op.kind, self.num.acc) {
@@ -131,7 +125,7 @@ impl Pooling<'_> {
         }
     }
     /// Takes a value and its position when it is the first or larger than the best; NaN wins over numbers.
-    fn keep(&self, b: &mut KernelBuilder, (value, acc): (Reg, Reg), (inside, best): (&Idx, Reg), pos: &[Idx]) -> Result<()> {
+    fn keep(&self, b: &mut KernelBuilder, (value, acc): (Reg, Reg), best: Reg, (t, ahead): (&Tap, i64)) -> Result<()> {
         let zero = b.i64(0);
         let first = b.cmp(CmpOp::Lt, best, zero);
         let larger = match self.operation() {
@@ -145,14 +139,17 @@ impl Pooling<'_> {
             take = b.bin(BinOp::Or, take, nan);
         }
         let at = match self.op.column_major {
-            false => inside.clone(),
+            false => t.input.plus(&Idx::at(ahead)),
             true => {
-                let back: Vec<Idx> = pos.iter().rev().cloned().collect();
+                let mut back: Vec<Idx> = t.pos.iter().rev().cloned().collect();
+                if let Some(row) = back.first_mut() {
+                    *row = row.plus(&Idx::at(ahead));
+                }
                 let dims: Vec<Expr> = self.xt.dims[2..].iter().rev().cloned().collect();
-                linear(b, &back, &dims)?
+                linear(b, &back, &dims)?.plus(&Idx::reg(self.origin))
             }
         };
-        let at = at.plus(&Idx::reg(self.origin)).materialise(b);
+        let at = at.materialise(b);
         let (v, i) = (b.select(take, value, acc), b.select(take, at, best));
         b.copy_to(acc, v);
         b.copy_to(best, i);

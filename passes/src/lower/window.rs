@@ -1,13 +1,14 @@
 //! Loops over sliding windows of one channel: depthwise convolution and pooling.
 //!
 //! Tap ranges are clamped once per row, and for the innermost axis once per point; points whose windows lie
-//! inside the row are done in whole vectors when the stride is 1.
+//! inside the row are done in whole vectors when the stride is 1, else a few at a time.
 
 use super::contract::gemm::{add_const, scaled};
 use super::contract::micro::copy;
 use super::index::Idx;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, Reg};
+use sinter_ir::expr::product;
 use sinter_ir::{Expr, Result};
 
 /// One spatial axis: output `o` under tap `t` reads input `o * stride + t * dilation - before`.
@@ -49,6 +50,8 @@ pub struct Window<'a> {
     pub lanes: u16,
     /// Vectors.
     pub vectors: usize,
+    /// Input elements from one vector to the next.
+    pub pitch: i64,
 }
 
 impl Axis {
@@ -157,16 +160,10 @@ fn inner(
     let mut done = Ok(());
     let mut window = |b: &mut KernelBuilder, o: Reg, span: Span, lanes: u16, vectors: usize| {
         let (at, spans) = ([at, &[o]].concat(), [spans, &[span]].concat());
-        let w = Window { at: &at, spans: &spans, lanes, vectors };
+        let w = Window { at: &at, spans: &spans, lanes, vectors, pitch: axis.stride * i64::from(lanes) };
         done = done.clone().and_then(|()| f(b, &w));
     };
-    if lanes == 1 || axis.stride != 1 {
-        b.range(&axis.points, |b, o| {
-            let span = if axis.unpadded() { full(b, axis, o) } else { axis.span(b, o) };
-            window(b, o, span, 1, 1);
-        });
-        return done;
-    }
+    let lanes = if axis.stride == 1 { lanes } else { 1 };
     let (lo, hi) = axis.interior();
     let (lo, hi, points) = (b.dim(&lo), b.dim(&hi), b.dim(&axis.points));
     let zero = b.i64(0);
@@ -174,27 +171,30 @@ fn inner(
     b.while_(
         |b| b.cmp(CmpOp::Lt, o, points),
         |b| {
-            // Widest first: four vectors share each weight.
+            // Widest first: its vectors (with a stride: its elements) share each weight.
             let fits = |b: &mut KernelBuilder, n: i64| {
                 let end = add_const(b, o, n);
                 let (l, h) = (b.cmp(CmpOp::Ge, o, lo), b.cmp(CmpOp::Le, end, hi));
                 b.bin(BinOp::And, l, h)
             };
-            let one = i64::from(lanes);
-            let wide = fits(b, WIDE as i64 * one);
             let step = b.reg(sinter_ir::tile::Elem::I64, 1);
             let mut run = |b: &mut KernelBuilder, lanes: u16, vectors: usize| {
-                let span = if lanes == 1 { axis.span(b, o) } else { full(b, axis, o) };
+                let n = i64::from(lanes) * vectors as i64;
+                let span = if n == 1 { axis.span(b, o) } else { full(b, axis, o) };
                 window(b, o, span, lanes, vectors);
-                let n = b.i64(i64::from(lanes) * vectors as i64);
+                let n = b.i64(n);
                 b.copy_to(step, n);
             };
             let run = std::cell::RefCell::new(&mut run);
+            let wide = fits(b, WIDE as i64 * i64::from(lanes));
             b.if_(
                 wide,
                 |b| run.borrow_mut()(b, lanes, WIDE),
                 |b| {
-                    let narrow = fits(b, one);
+                    if lanes == 1 {
+                        return run.borrow_mut()(b, 1, 1);
+                    }
+                    let narrow = fits(b, lanes.into());
                     b.if_(narrow, |b| run.borrow_mut()(b, lanes, 1), |b| run.borrow_mut()(b, 1, 1));
                 },
             );
@@ -208,34 +208,57 @@ fn inner(
 /// Vectors per wide step.
 const WIDE: usize = 4;
 
-/// A tap and the input position it reads, per axis.
+/// A tap and what it reads.
 #[derive(Debug, Clone, Default)]
 pub struct Tap {
-    /// Tap numbers.
-    pub tap: Vec<Idx>,
-    /// Input positions.
+    /// Input position per axis.
     pub pos: Vec<Idx>,
+    /// Row-major offset of that position, from the origin given.
+    pub input: Idx,
+    /// Row-major number of the tap, from the origin given.
+    pub tap: Idx,
 }
 
 /// Taps of the innermost axis up to this number are written out when all of them are inside.
 const UNROLL: i64 = 7;
 
-/// Emits `f` for every tap inside.
-pub fn for_each_tap(b: &mut KernelBuilder, axes: &[Axis], spans: &[Span], f: &mut dyn FnMut(&mut KernelBuilder, &Tap)) {
-    taps(b, axes, spans, &mut Tap::default(), f);
+/// Emits `f` for every tap inside. Offsets start at `input` and `tap`; what does not change along the innermost
+/// axis is computed outside of its loop.
+pub fn for_each_tap(
+    b: &mut KernelBuilder,
+    axes: &[Axis],
+    spans: &[Span],
+    (input, tap): (Idx, Idx),
+    f: &mut dyn FnMut(&mut KernelBuilder, &Tap),
+) {
+    taps(b, axes, spans, Tap { pos: vec![], input, tap }, f);
 }
 
-fn taps(b: &mut KernelBuilder, axes: &[Axis], spans: &[Span], at: &mut Tap, f: &mut dyn FnMut(&mut KernelBuilder, &Tap)) {
-    let ([axis, axes @ ..], [span, spans @ ..]) = (axes, spans) else { return f(b, at) };
+fn taps(b: &mut KernelBuilder, axes: &[Axis], spans: &[Span], at: Tap, f: &mut dyn FnMut(&mut KernelBuilder, &Tap)) {
+    let ([axis, axes @ ..], [span, spans @ ..]) = (axes, spans) else { return f(b, &at) };
+    let last = axes.is_empty();
+    let mut base = at.clone();
+    if last {
+        base.input = Idx::reg(at.input.plus(&Idx::reg(span.start)).materialise(b));
+    }
     let mut visit = |b: &mut KernelBuilder, t: Idx| {
-        at.pos.push(t.times(axis.dilation).plus(&Idx::reg(span.start)));
-        at.tap.push(t);
-        taps(b, axes, spans, at, f);
-        at.tap.pop();
-        at.pos.pop();
+        let shift = t.times(axis.dilation);
+        let pos = shift.plus(&Idx::reg(span.start));
+        let mut own = base.clone();
+        own.pos.push(pos.clone());
+        if last {
+            (own.input, own.tap) = (base.input.plus(&shift), base.tap.plus(&t));
+        } else {
+            let (size, count) = (b.dim(&product(axes.iter().map(|a| &a.size))), b.dim(&product(axes.iter().map(|a| &a.taps))));
+            let (p, t) = (pos.materialise(b), t.materialise(b));
+            let (p, t) = (b.mul(p, size), b.mul(t, count));
+            own.input = Idx::reg(base.input.plus(&Idx::reg(p)).materialise(b));
+            own.tap = Idx::reg(base.tap.plus(&Idx::reg(t)).materialise(b));
+        }
+        taps(b, axes, spans, own, f);
     };
     match (&span.lo, &span.hi) {
-        (Bound::Const(lo), Bound::Const(hi)) if axes.is_empty() && hi - lo <= UNROLL => (*lo..*hi).for_each(|t| visit(b, Idx::at(t))),
+        (Bound::Const(lo), Bound::Const(hi)) if last && hi - lo <= UNROLL => (*lo..*hi).for_each(|t| visit(b, Idx::at(t))),
         (lo, hi) => b.for_(lo.clone(), hi.clone(), 1, LoopKind::Serial, |b, t| visit(b, Idx::reg(t))),
     }
 }

@@ -4,7 +4,7 @@ use super::Layer;
 use crate::lower::Lowered;
 use crate::lower::contract::gemm::{add_const, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build};
-use crate::lower::index::{Idx, linear};
+use crate::lower::index::Idx;
 use crate::lower::out::Index;
 use crate::lower::window::{Axis, Window, for_each_tap, for_each_window};
 use sinter_ir::expr::product;
@@ -44,23 +44,14 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
             let w0 = Idx::reg(b.mul(at[1], weights));
             done = for_each_window(b, &axes, lanes, &mut |b, win: &Window| {
                 let acc: Vec<_> = (0..win.vectors).map(|_| b.zero(Ty { elem: num.acc, lanes: win.lanes })).collect();
-                let mut inner = Ok(());
-                for_each_tap(b, &axes, win.spans, &mut |b, t| {
-                    let mut one = || -> Result<()> {
-                        let wi = linear(b, &t.tap, &taps)?.plus(&w0);
-                        let weight = num.load(b, 1, w, wi.addr(), None);
-                        let weight = b.splat(weight, win.lanes);
-                        let xi = linear(b, &t.pos, &layer.xt.dims[2..])?.plus(&x0);
-                        for (v, &a) in acc.iter().enumerate() {
-                            let from = xi.addr().offset((v * usize::from(win.lanes)) as i64);
-                            let value = num.load(b, win.lanes, x, from, None);
-                            b.set(a, Inst::MulAdd(weight, value, a));
-                        }
-                        Ok(())
-                    };
-                    inner = inner.clone().and_then(|()| one());
+                for_each_tap(b, &axes, win.spans, (x0.clone(), w0.clone()), &mut |b, t| {
+                    let weight = num.load(b, 1, w, t.tap.addr(), None);
+                    let weight = b.splat(weight, win.lanes);
+                    for (v, &a) in acc.iter().enumerate() {
+                        let value = num.load(b, win.lanes, x, t.input.addr().offset(v as i64 * win.pitch), None);
+                        b.set(a, Inst::MulAdd(weight, value, a));
+                    }
                 });
-                inner?;
                 for (v, &a) in acc.iter().enumerate() {
                     let mut index: Vec<Index> = at.iter().chain(win.at).map(|&at| Index { at, axes: 1 }).collect();
                     if let Some(last) = index.last_mut() {
