@@ -80,7 +80,8 @@ impl Assembler<'_> {
         let mut body = Vec::new();
         let mut inner = scope.clone();
         let symbols = self.symbols.clone();
-        let entering: Vec<Sym> = std::iter::once(op.count).chain(op.shape_syms.iter().map(|c| c.sym)).collect();
+        // The count is the number of iterations only behind the loop: constraints on it are checked there.
+        let entering: Vec<Sym> = op.shape_syms.iter().map(|c| c.sym).collect();
         inner.define(&symbols, &entering, &mut body);
         let inputs = [&[iter], carried, captures].concat();
         let mut wanted = vec![None; op.body.outputs.len()];
