@@ -87,6 +87,9 @@ pub struct NodeView<'a> {
 
 /// Whether an op can be computed element by element from its operands.
 pub fn can_pull(op: &Op) -> bool {
+    if let Op::Resize(r) = op {
+        return pull::resize::can_pull(r);
+    }
     matches!(
         op,
         Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Quantize(_) | Op::Dequantize(_)

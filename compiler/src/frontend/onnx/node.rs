@@ -205,6 +205,22 @@ impl<'a, 'm> NodeCx<'a, 'm> {
         let v = self.ints(v, &|_| range)?;
         v.first().cloned().filter(|_| v.len() == 1).ok_or_else(|| Diag::input("a single value is needed"))
     }
+    /// Demands, when the code at this place runs, that an expression has a value.
+    pub fn expect(&mut self, e: &Expr, value: i64) -> Result<()> {
+        let (lo, hi) = self.im.symbols.range(e);
+        if value < lo || value > hi {
+            return Err(Diag::input(format!("{} must be {value}", self.im.symbols.show(e))));
+        }
+        let v = self.from_dims(vec![e.clone()])?;
+        self.expect_value(v, value)
+    }
+    /// Demands that an integer or bool tensor of one element has a value when the code at this place runs.
+    pub fn expect_value(&mut self, v: ValueId, value: i64) -> Result<()> {
+        let v = if matches!(self.dtype(v), DType::I32 | DType::I64) { v } else { self.cast(v, DType::I64)? };
+        let name = format!("{}#expected", self.origin.first().map_or("value", |o| o.as_ref()));
+        let sym = self.im.symbols.fresh(name, value, value, SymKind::Run);
+        self.add(op::ReadSyms { syms: vec![sym] }.into(), &[v]).map(|_| ())
+    }
     /// Dims that the model declares for result `i`, when it declares them: hints, which may be wrong.
     pub fn declared(&self, i: usize) -> Option<Vec<Option<i64>>> {
         self.node.output.get(i).and_then(|n| self.im.declared(n))

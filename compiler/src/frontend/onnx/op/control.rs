@@ -20,8 +20,18 @@ fn branch(cx: &mut NodeCx) -> Out {
     if let Some(c) = cx.const_of(cond) {
         return cx.im.inline(if c.to_i64()?.first() == Some(&1) { then_g } else { else_g });
     }
+    let mark = cx.im.mark();
     let (a, a_out) = cx.im.region(then_g, &[])?;
     let (b, b_out) = cx.im.region(else_g, &[])?;
+    if let Some(taken) = squeezing(&a, &b) {
+        // Exporters write squeeze(x) of an open dim as "squeeze if it is 1, else as it is". What follows fits one
+        // of the two only: the squeezed one is taken, and its condition is demanded when this code runs.
+        cx.im.rewind(mark);
+        cx.expect_value(cond, i64::from(taken))?;
+        let label = cx.origin.first().map_or("If", |o| o.as_ref()).to_owned();
+        cx.im.warnings.push(format!("{label}: the branches differ in rank; taken as {taken}, checked at run time"));
+        return cx.im.inline(if taken { then_g } else { else_g });
+    }
     let plain = |items: &[Item]| items.iter().all(|i| matches!(i, Item::Tensor(..)));
     if !plain(&a_out) || !plain(&b_out) {
         return Err(Diag::unsupported("If with sequences or optionals as results and a condition known only at run time"));
@@ -54,6 +64,19 @@ fn branch(cx: &mut NodeCx) -> Out {
     let operands = [&[cond], captures.as_slice()].concat();
     let out = cx.add(op::If { then_body, else_body, types, defs }.into(), &operands)?;
     cx.many(&out)
+}
+
+/// Which branch has results of lower rank, when ranks differ and one branch is never above the other.
+fn squeezing(a: &Level, b: &Level) -> Option<bool> {
+    let ranks = |l: &Level| l.graph.outputs.iter().map(|&v| l.graph.ty(v).rank()).collect::<Vec<_>>();
+    let (ra, rb) = (ranks(a), ranks(b));
+    if ra.len() != rb.len() || ra == rb {
+        return None;
+    }
+    if ra.iter().zip(&rb).all(|(x, y)| x <= y) {
+        return Some(true);
+    }
+    ra.iter().zip(&rb).all(|(x, y)| x >= y).then_some(false)
 }
 
 /// Gives a region an input for every capture, in that order, after its explicit inputs.
