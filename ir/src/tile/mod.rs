@@ -7,7 +7,8 @@
 //! Semantics that emitters must keep:
 //! - integer arithmetic wraps; shifts take the amount modulo the width; division by zero gives 0 and
 //!   `MIN / -1` gives `MIN`; remainders by zero give 0;
-//! - float Min/Max propagate NaN and order -0 below +0; `MulAdd` may be fused or not; other float ops are IEEE, never reordered;
+//! - float Min/Max propagate NaN and order -0 below +0; `MulAdd` may be fused or not; other float ops are IEEE,
+//!   never reordered;
 //! - float to int saturates, NaN gives 0;
 //! - `tail: Some(r)` means that only the first `r` lanes take part: others are neither read nor written and
 //!   load as zero;
@@ -228,8 +229,8 @@ pub enum CvtOp {
     Bits,
 }
 
-/// A compile-time scalar.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A compile-time scalar. Floats compare by their bits: -0 is not 0 and a NaN equals itself.
+#[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
 pub enum Scalar {
     B1(bool),
@@ -237,6 +238,18 @@ pub enum Scalar {
     Int(i64),
     F32(f32),
     F64(f64),
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, o: &Self) -> bool {
+        match (self, o) {
+            (Scalar::B1(a), Scalar::B1(b)) => a == b,
+            (Scalar::Int(a), Scalar::Int(b)) => a == b,
+            (Scalar::F32(a), Scalar::F32(b)) => a.to_bits() == b.to_bits(),
+            (Scalar::F64(a), Scalar::F64(b)) => a.to_bits() == b.to_bits(),
+            _ => false,
+        }
+    }
 }
 
 /// Right-hand sides.

@@ -1,15 +1,16 @@
 //! Error function.
 
-use super::exp::exp;
+use super::exp::exp_small;
 use super::{div, num, poly, with_sign};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, CmpOp, CvtOp, Elem, LoopKind, Reg, UnOp};
 
-/// f32: the polynomials of Cephes erff / erfcf. f64: series and continued fraction in loops.
+/// f32: the polynomials of Cephes erff / erfcf. f64: a series and a continued fraction in loops.
 pub fn erf(b: &mut KernelBuilder, x: Reg) -> Reg {
     if b.ty(x).elem == Elem::F64 { double(b, x) } else { single(b, x) }
 }
 
+/// Each side computes nonsense where the other is selected; NaN passes through the far side.
 fn single(b: &mut KernelBuilder, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let one = num(b, x, 1.0);
@@ -22,11 +23,8 @@ fn single(b: &mut KernelBuilder, x: Reg) -> Reg {
         ],
     );
     let near = b.mul(near, x);
-    // 1 - e^(-x^2) / |x| * P(1 / x^2), with P for 1..2 and beyond. From 4 on the result is 1.
-    let four = num(b, x, 4.0);
-    let c = b.bin(BinOp::Min, a, four);
-    let c = b.bin(BinOp::Max, c, one);
-    let q = div(b, one, c);
+    // 1 - e^(-x^2) / |x| * P(1 / x^2), with one P for 1..2 and one beyond.
+    let q = div(b, one, a);
     let y = b.mul(q, q);
     let p = poly(
         b,
@@ -45,48 +43,46 @@ fn single(b: &mut KernelBuilder, x: Reg) -> Reg {
         ],
     );
     let two = num(b, x, 2.0);
-    let mid = b.cmp(CmpOp::Lt, c, two);
+    let mid = b.cmp(CmpOp::Lt, a, two);
     let p = b.select(mid, p, r);
-    let sq = b.mul(c, c);
-    let n = b.un(UnOp::Neg, sq);
-    let e = exp(b, n);
+    let n = b.un(UnOp::Neg, z);
+    let e = exp_small(b, n);
     let t = b.mul(e, q);
     let t = b.mul(t, p);
     let far = b.sub(one, t);
     let far = with_sign(b, far, x);
     let small = b.cmp(CmpOp::Lt, a, one);
-    let y = b.select(small, near, far);
-    // Min and Max above would turn NaN into a number on neither side: keep it.
-    let is_nan = b.cmp(CmpOp::Ne, x, x);
-    b.select(is_nan, x, y)
+    b.select(small, near, far)
 }
 
+/// Up to 3: `2/sqrt(pi) e^(-a^2) sum 2^n a^(2n+1) / (2n+1)!!`, whose terms all have one sign. Beyond: the continued
+/// fraction of erfc.
 fn double(b: &mut KernelBuilder, x: Reg) -> Reg {
     let ty = b.ty(x);
     let a = b.un(UnOp::Abs, x);
     let (three, six, one) = (num(b, x, 3.0), num(b, x, 6.0), num(b, x, 1.0));
-    // Maclaurin series: terms t_n = -a^2 / n t_(n-1), sum t_n / (2n + 1).
     let s = b.bin(BinOp::Min, a, three);
     let (sum, term) = (b.reg(ty.elem, ty.lanes), b.reg(ty.elem, ty.lanes));
     b.copy_to(sum, s);
     b.copy_to(term, s);
     let z = b.mul(s, s);
-    let z = b.un(UnOp::Neg, z);
+    let zz = b.add(z, z);
     b.for_(Bound::Const(1), Bound::Const(80), 1, LoopKind::Serial, |b, i| {
         let n = b.cvt(CvtOp::SToF, Elem::F64, i);
         let n = b.splat(n, ty.lanes);
-        let q = div(b, z, n);
-        let t = b.mul(term, q);
-        b.copy_to(term, t);
         let d = b.add(n, n);
         let d = b.add(d, one);
-        let q = div(b, t, d);
-        let s = b.add(sum, q);
+        let q = div(b, zz, d);
+        let t = b.mul(term, q);
+        b.copy_to(term, t);
+        let s = b.add(sum, t);
         b.copy_to(sum, s);
     });
+    let n = b.un(UnOp::Neg, z);
+    let e = exp_small(b, n);
     let scale = num(b, x, std::f64::consts::FRAC_2_SQRT_PI);
     let near = b.mul(sum, scale);
-    // Continued fraction of erfc.
+    let near = b.mul(near, e);
     let c = b.bin(BinOp::Min, a, six);
     let c = b.bin(BinOp::Max, c, three);
     let f = b.reg(ty.elem, ty.lanes);
@@ -104,7 +100,7 @@ fn double(b: &mut KernelBuilder, x: Reg) -> Reg {
     });
     let sq = b.mul(c, c);
     let n = b.un(UnOp::Neg, sq);
-    let e = exp(b, n);
+    let e = exp_small(b, n);
     let d = b.add(c, f);
     let q = div(b, e, d);
     let inv = num(b, x, 1.0 / std::f64::consts::PI.sqrt());
@@ -112,7 +108,5 @@ fn double(b: &mut KernelBuilder, x: Reg) -> Reg {
     let far = b.sub(one, q);
     let small = b.cmp(CmpOp::Lt, a, three);
     let y = b.select(small, near, far);
-    let y = with_sign(b, y, x);
-    let is_nan = b.cmp(CmpOp::Ne, x, x);
-    b.select(is_nan, x, y)
+    with_sign(b, y, x)
 }

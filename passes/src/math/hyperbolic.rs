@@ -1,21 +1,19 @@
 //! tanh, sinh, cosh.
 
-use super::exp::exp;
+use super::exp::{exp, exp_small};
 use super::{div, num, poly, with_sign};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{CmpOp, Elem, Reg, UnOp};
 
-/// Near 0 an odd polynomial (f32: Cephes tanhf) or sinh / cosh, elsewhere `1 - 2 / (e^2|x| + 1)`.
+/// Near 0 an odd polynomial (f32: Cephes tanhf) or sinh / cosh, elsewhere `(1 - e^-2|x|) / (1 + e^-2|x|)`.
 pub fn tanh(b: &mut KernelBuilder, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
-    let (one, two) = (num(b, x, 1.0), num(b, x, 2.0));
-    let d = b.add(a, a);
-    let e = exp(b, d);
-    let e = b.add(e, one);
-    let q = div(b, two, e);
-    let far = b.sub(one, q);
+    let (one, minus_two) = (num(b, x, 1.0), num(b, x, -2.0));
+    let d = b.mul(a, minus_two);
+    let e = exp_small(b, d);
+    let (n, d) = (b.sub(one, e), b.add(one, e));
+    let far = div(b, n, d);
     let far = with_sign(b, far, x);
-    let z = b.mul(x, x);
     let (near, limit) = if b.ty(x).elem == Elem::F64 {
         let s = small_sinh(b, x);
         let ss = b.mul(s, s);
@@ -23,16 +21,18 @@ pub fn tanh(b: &mut KernelBuilder, x: Reg) -> Reg {
         let c = b.un(UnOp::Sqrt, c);
         (div(b, s, c), 0.3)
     } else {
+        let z = b.mul(x, x);
         let p = poly(b, z, &[-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1]);
-        let pz = b.mul(p, z);
-        (b.mul_add(pz, x, x), 0.625)
+        // Multiplied by x at the end: -0 stays -0.
+        let y = b.mul_add(p, z, one);
+        (b.mul(y, x), 0.625)
     };
     let limit = num(b, x, limit);
     let small = b.cmp(CmpOp::Lt, a, limit);
     b.select(small, near, far)
 }
 
-/// Taylor series to x^15: full accuracy up to 1.
+/// Taylor series to x^17: full accuracy up to 1.
 fn small_sinh(b: &mut KernelBuilder, x: Reg) -> Reg {
     let z = b.mul(x, x);
     let mut c = vec![1.0];

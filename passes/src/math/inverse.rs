@@ -40,11 +40,14 @@ pub fn asin(b: &mut KernelBuilder, x: Reg) -> Reg {
     atan(b, q)
 }
 
-/// `pi/2 - asin x`.
+/// `2 atan(sqrt((1 - x) / (1 + x)))`: keeps its digits near 1, where the result is small.
 pub fn acos(b: &mut KernelBuilder, x: Reg) -> Reg {
-    let s = asin(b, x);
-    let half = num(b, x, FRAC_PI_2);
-    b.sub(half, s)
+    let (one, two) = (num(b, x, 1.0), num(b, x, 2.0));
+    let (m, p) = (b.sub(one, x), b.add(one, x));
+    let q = div(b, m, p);
+    let q = b.un(UnOp::Sqrt, q);
+    let y = atan(b, q);
+    b.mul(y, two)
 }
 
 /// `ln(1 + t)` for t >= 0 without cancellation: `ln(u) t / (u - 1)` with u = 1 + t (Kahan).

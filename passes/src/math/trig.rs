@@ -55,10 +55,18 @@ fn turned(b: &mut KernelBuilder, r: &Reduced, by: i64) -> Reg {
     b.select(back, n, v)
 }
 
+/// `y`, or `x` itself where that is 0: the reduction loses the sign of -0.
+fn keep_zero(b: &mut KernelBuilder, x: Reg, y: Reg) -> Reg {
+    let zero = num(b, x, 0.0);
+    let is_zero = b.cmp(CmpOp::Eq, x, zero);
+    b.select(is_zero, x, y)
+}
+
 /// Sine.
 pub fn sin(b: &mut KernelBuilder, x: Reg) -> Reg {
     let r = reduce(b, x);
-    turned(b, &r, 0)
+    let y = turned(b, &r, 0);
+    keep_zero(b, x, y)
 }
 
 /// Cosine.
@@ -71,5 +79,6 @@ pub fn cos(b: &mut KernelBuilder, x: Reg) -> Reg {
 pub fn tan(b: &mut KernelBuilder, x: Reg) -> Reg {
     let r = reduce(b, x);
     let (s, c) = (turned(b, &r, 0), turned(b, &r, 1));
-    div(b, s, c)
+    let y = div(b, s, c);
+    keep_zero(b, x, y)
 }
