@@ -21,13 +21,7 @@ impl Body {
     pub fn new(cx: &LowerCx, node: &NodeView) -> Result<Self> {
         let graph = match node.op {
             Op::Group(g) => g.body.clone(),
-            op => {
-                let mut g = Graph::default();
-                let mut symbols = cx.symbols.clone();
-                let ins: Vec<ValueId> = node.inputs.iter().map(|t| g.add_input((*t).clone(), None)).collect();
-                g.outputs = g.add(&mut symbols, op.clone(), &ins, &vec![])?;
-                g
-            }
+            op => single(cx, op, &node.inputs)?,
         };
         let graph = super::raw::as_bits(&graph, cx.symbols)?;
         let mut roots = graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id);
@@ -39,6 +33,11 @@ impl Body {
         let known = node.consts.iter().zip(&graph.inputs);
         let consts = known.map(|(c, &v)| c.map(|t| super::raw::retype(t, graph.ty(v).dtype)).transpose()).collect::<Result<_>>()?;
         Ok(Self { graph, root, consts })
+    }
+    /// Of one op on operands that are not known.
+    pub fn of(cx: &LowerCx, op: &Op, inputs: &[&TensorType]) -> Result<Self> {
+        let graph = single(cx, op, inputs)?;
+        Ok(Self { root: None, consts: vec![None; inputs.len()], graph })
     }
     /// The root node.
     pub fn root_node(&self) -> Result<&Node> {
@@ -59,6 +58,14 @@ impl Body {
             None => self.graph.as_const(v),
         }
     }
+}
+
+fn single(cx: &LowerCx, op: &Op, inputs: &[&TensorType]) -> Result<Graph> {
+    let mut g = Graph::default();
+    let mut symbols = cx.symbols.clone();
+    let ins: Vec<ValueId> = inputs.iter().map(|t| g.add_input((*t).clone(), None)).collect();
+    g.outputs = g.add(&mut symbols, op.clone(), &ins, &vec![])?;
+    Ok(g)
 }
 
 /// Parameters of a kernel being built: every buffer is declared once.

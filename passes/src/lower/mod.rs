@@ -22,6 +22,7 @@ mod recurrent;
 mod reduce;
 mod rows;
 mod scatter;
+mod sub_byte;
 mod window;
 
 use body::Body;
@@ -112,19 +113,28 @@ pub fn pulls_operands(op: &Op) -> bool {
 /// Lowers a node or group.
 pub fn lower(cx: &LowerCx, node: &NodeView) -> Result<Lowered> {
     let body = Body::new(cx, node)?;
-    let Some(root) = body.root else { return elementwise::lower(cx, &body) };
-    match &body.graph.node(root).op {
-        Op::MatMul(_) => contract::lower(cx, &body),
-        Op::Pool(op) => pool::lower(cx, &body, op),
-        Op::ConvTranspose(op) => conv::transpose::lower(cx, &body, op),
-        Op::Recurrent(op) => recurrent::lower(cx, &body, op),
-        Op::Conv(op) => conv::lower(cx, &body, op),
-        Op::Reduce(op) => reduce::lower(cx, &body, op),
-        Op::Softmax(op) => rows::softmax(cx, &body, op),
-        Op::ArgReduce(op) => rows::arg(cx, &body, op),
-        Op::Cumulate(op) => rows::cumulate(cx, &body, op),
-        Op::ScatterElements(op) => scatter::elements(cx, &body, op),
-        Op::ScatterNd(op) => scatter::nd(cx, &body, op),
+    match body.root {
+        None if body.graph.outputs.len() == 1 => elementwise::lower(cx, &body),
+        None => sub_byte::lower(cx, &body, |body| elementwise::lower(cx, body)),
+        Some(root) => sub_byte::lower(cx, &body, |body| lower_root(cx, body, &body.graph.node(root).op)),
+    }
+}
+
+fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
+    match root {
+        Op::MatMul(_) => contract::lower(cx, body),
+        Op::Pool(op) => pool::lower(cx, body, op),
+        Op::ConvTranspose(op) => conv::transpose::lower(cx, body, op),
+        Op::Recurrent(op) => recurrent::lower(cx, body, op),
+        Op::Conv(op) => conv::lower(cx, body, op),
+        Op::Reduce(op) => reduce::lower(cx, body, op),
+        Op::Softmax(op) => rows::softmax(cx, body, op),
+        Op::ArgReduce(op) => rows::arg(cx, body, op),
+        Op::Cumulate(op) => rows::cumulate(cx, body, op),
+        Op::ScatterElements(op) => scatter::elements(cx, body, op),
+        Op::ScatterNd(op) => scatter::nd(cx, body, op),
+        // Costly per element: computed once, though it could be pulled.
+        Op::Random(_) => elementwise::lower(cx, body),
         other => Err(Diag::unsupported(format!("machine code for {}", other.name()))),
     }
 }

@@ -6,14 +6,14 @@ use super::elementwise::name;
 use super::epilogue::Epilogue;
 use super::index::{Idx, dim, int, unravel};
 use super::pull::elementwise::arithmetic;
-use super::pull::{Puller, vector_or_scalar};
+use super::pull::{Puller, not_vector, vector_or_scalar};
 use super::{LowerCx, Lowered};
 use sinter_ir::expr::product;
 use sinter_ir::op::Reduce;
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Bound, Elem, LoopKind, Reg};
+use sinter_ir::tile::{BinOp, Bound, CvtOp, Elem, LoopKind, Reg};
 use sinter_ir::{DType, Expr, Result, ValueId};
 
 /// Lowers a group whose root is a reduction.
@@ -26,9 +26,15 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Reduce) -> Result<Lowered> {
     vector_or_scalar(cx.target.lanes(32), |lanes| {
         let mut b = KernelBuilder::new(name(body, "reduce"));
         let mut e = Epilogue::new(Puller::new(cx, body))?;
-        let n = Nest { op, x, dims: &dims, dtype: body.ty(x).dtype };
+        let own = body.ty(x).dtype;
+        // The sum behind a mean may be larger than its elements.
+        let dtype = if op.kind == R::Mean && own.is_int() && own != DType::U64 { DType::I64 } else { own };
+        if lanes > 1 && dtype != own {
+            return Err(not_vector());
+        }
+        let n = Nest { op, x, dims: &dims, dtype };
         match along || lanes == 1 || dims.is_empty() {
-            true => n.rows(&mut b, &mut e, lanes)?,
+            true => n.rows(&mut b, &mut e, if along { lanes } else { 1 })?,
             false => n.columns(&mut b, &mut e, lanes)?,
         }
         Ok(e.puller.params.finish(b))
@@ -79,7 +85,7 @@ impl Nest<'_> {
                 if let Some(rest) = rest {
                     v = self.combine(b, v, rest, 1)?;
                 }
-                let v = self.finish(b, v, 1)?;
+                let v = self.finish(b, e, v, 1)?;
                 let out = self.out(&at);
                 e.emit(b, &out, v, None)
             })();
@@ -112,7 +118,7 @@ impl Nest<'_> {
                             at[last] = if l > 1 { Idx::lanes(i) } else { Idx::reg(i) };
                             let acc = self.start(b, l)?;
                             self.loops(b, e, &self.op.axes, &mut at, Into { acc, lanes: l, rest: None })?;
-                            let v = self.finish(b, acc, l)?;
+                            let v = self.finish(b, e, acc, l)?;
                             let out = self.out(&at);
                             e.emit(b, &out, v, None)
                         })();
@@ -163,6 +169,7 @@ impl Nest<'_> {
     }
     fn step(&self, b: &mut KernelBuilder, e: &mut Epilogue, at: &[Idx], acc: Reg, lanes: u16) -> Result<()> {
         let v = e.puller.at(b, self.x, at, lanes)?;
+        let v = e.puller.convert(b, e.puller.ty(self.x).dtype, self.dtype, v, true)?;
         let v = b.splat(v, lanes);
         let sum = self.combine(b, acc, v, lanes)?;
         b.copy_to(acc, sum);
@@ -212,20 +219,19 @@ impl Nest<'_> {
         b.copy_to(acc, v);
         Ok(acc)
     }
-    /// Division of a mean.
-    fn finish(&self, b: &mut KernelBuilder, v: Reg, lanes: u16) -> Result<Reg> {
+    /// Division of a mean, and back to the operand's type.
+    fn finish(&self, b: &mut KernelBuilder, e: &mut Epilogue, v: Reg, lanes: u16) -> Result<Reg> {
         if self.op.kind != R::Mean {
             return Ok(v);
         }
         let count = product(self.op.axes.iter().map(|&a| &self.dims[a]));
-        let elem = b.ty(v).elem;
         let n = dim(b, &count);
-        let n = match elem {
-            Elem::I64 => n,
-            e if e.is_float() => b.cvt(sinter_ir::tile::CvtOp::SToF, e, n),
-            e => b.cvt(sinter_ir::tile::CvtOp::Narrow, e, n),
+        let n = match b.ty(v).elem {
+            t if t.is_float() => b.cvt(CvtOp::SToF, t, n),
+            _ => n,
         };
         let n = b.splat(n, lanes);
-        arithmetic(b, B::Div, self.dtype, v, n, lanes)
+        let mean = arithmetic(b, B::Div, self.dtype, v, n, lanes)?;
+        e.puller.convert(b, self.dtype, e.dtype(), mean, true)
     }
 }

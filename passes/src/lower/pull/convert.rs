@@ -12,15 +12,15 @@ impl Puller<'_> {
     pub(super) fn cast(&mut self, b: &mut KernelBuilder, op: &Cast, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
         let from = self.ty(x).dtype;
         let v = self.at(b, x, idx, lanes)?;
-        if from == op.to {
-            return Ok(v);
-        }
         // Integers have no infinity to keep: they always clamp.
         self.convert(b, from, op.to, v, op.saturate || !from.is_float())
     }
     /// A compute register of one type as another's.
-    pub(super) fn convert(&mut self, b: &mut KernelBuilder, from: DType, to: DType, v: Reg, saturate: bool) -> Result<Reg> {
+    pub(in crate::lower) fn convert(&mut self, b: &mut KernelBuilder, from: DType, to: DType, v: Reg, saturate: bool) -> Result<Reg> {
         let (fe, te) = (access::compute(from)?, access::compute(to)?);
+        if from == to {
+            return Ok(v);
+        }
         let lanes = b.ty(v).lanes;
         if te == Elem::B1 {
             if fe == Elem::B1 {

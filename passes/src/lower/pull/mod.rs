@@ -10,6 +10,7 @@ mod lookup;
 pub use lookup::checked;
 mod movement;
 pub mod resize;
+mod random;
 
 use super::Arg;
 use super::body::{Body, Params};
@@ -164,6 +165,7 @@ impl<'a> Puller<'a> {
                 self.number(b, i, o.dtype)
             }
             Op::FromDims(o) => self.from_dims(b, o, idx),
+            Op::Random(o) => self.random(b, o, idx),
             other => Err(Diag::bug(format!("{} cannot be computed element by element", other.name()))),
         }
     }

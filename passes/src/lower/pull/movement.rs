@@ -136,7 +136,8 @@ impl Puller<'_> {
     pub(super) fn from_dims(&mut self, b: &mut KernelBuilder, op: &FromDims, idx: &[Idx]) -> Result<Reg> {
         let values: Vec<Reg> = op.values.iter().map(|e| dim(b, e)).collect();
         let (Some((&last, rest)), Some(i)) = (values.split_last(), idx.first()) else {
-            return values.first().copied().ok_or_else(|| sinter_ir::Diag::bug("FromDims without values"));
+            // A scalar, or nothing at all, which no element is ever asked of.
+            return Ok(values.first().copied().unwrap_or_else(|| int(b, 0)));
         };
         let p = i.materialise(b);
         let mut out = last;
