@@ -8,7 +8,13 @@ use std::fmt::Write;
 pub fn files(p: &Program) -> Vec<(String, String)> {
     let n = &p.name;
     vec![
-        ("rust/Cargo.toml".into(), format!("[package]\nname = \"{}\"\nversion = \"0.1.0\"\nedition = \"2021\"\nlinks = \"{n}\"\nbuild = \"build.rs\"\n\n[workspace]\n", n.replace('_', "-"))),
+        (
+            "rust/Cargo.toml".into(),
+            format!(
+                "[package]\nname = \"{}\"\nversion = \"0.1.0\"\nedition = \"2021\"\nlinks = \"{n}\"\nbuild = \"build.rs\"\n\n[workspace]\n",
+                n.replace('_', "-")
+            ),
+        ),
         ("rust/build.rs".into(), build_rs(n)),
         ("rust/src/lib.rs".into(), rust(p)),
         (format!("cmake/{n}Config.cmake"), cmake(n)),
@@ -47,8 +53,7 @@ fn rust(p: &Program) -> String {
             let _ = writeln!(o, "//! {kind} {i} {}", doc(p, port));
         }
     }
-    let texts: String =
-        CODES.iter().map(|(c, t)| format!("        {} => \"{t}\",\n", *c as i32)).collect();
+    let texts: String = CODES.iter().map(|(c, t)| format!("        {} => \"{t}\",\n", *c as i32)).collect();
     let _ = write!(
         o,
         "

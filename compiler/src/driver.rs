@@ -60,7 +60,9 @@ pub struct Output {
 
 /// The strongest target of the table that this machine can run.
 pub fn native() -> Result<&'static TargetDesc, Diag> {
-    let able = |t: &&TargetDesc| t.triple.starts_with(std::env::consts::ARCH) && t.features.iter().all(|f| host_has(f));
+    let able = |t: &&TargetDesc| {
+        t.triple.starts_with(std::env::consts::ARCH) && t.features.iter().all(|f| host_has(f))
+    };
     backends::targets().iter().rev().find(able).ok_or_else(|| {
         Diag::unsupported(format!("no target fits this machine ({})", std::env::consts::ARCH))
             .help("name one with --target; `sinter targets` lists them")
@@ -160,7 +162,14 @@ fn compile_module(
         let mut manifest = Manifest::new(&program, target, emitted.code.values().sum());
         manifest.sources.clone_from(&sources);
         manifest.flags.clone_from(&request.flags);
-        let report = Report::new(&program, folder, &emitted.code, &compiled.report.rules, &manifest.dims, &out.warnings);
+        let report = Report::new(
+            &program,
+            folder,
+            &emitted.code,
+            &compiled.report.rules,
+            &manifest.dims,
+            &out.warnings,
+        );
         let files = files(&program, emitted, &mut manifest, &report).map_err(|d| vec![d])?;
         // The weights are in the files now.
         let program = Program { weights: Vec::new(), ..program };

@@ -25,7 +25,11 @@ impl Session {
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let ports = &self.manifest.inputs;
         if inputs.len() != ports.len() {
-            return Err(Diag::input(format!("{} inputs given, the model needs {}", inputs.len(), ports.len())));
+            return Err(Diag::input(format!(
+                "{} inputs given, the model needs {}",
+                inputs.len(),
+                ports.len()
+            )));
         }
         let mut dims = Vec::new();
         for (port, t) in ports.iter().zip(inputs) {
@@ -33,12 +37,21 @@ impl Session {
                 && t.shape().iter().zip(&port.range).all(|(d, r)| (r.0..=r.1).contains(d));
             if t.dtype() != port.dtype || !fits {
                 let got = format!("{}{:?}", t.dtype(), t.shape());
-                return Err(Diag::input(format!("input {} is needed, got {got}; accepted: {}", port.show(), port.spec().show())));
+                return Err(Diag::input(format!(
+                    "input {} is needed, got {got}; accepted: {}",
+                    port.show(),
+                    port.spec().show()
+                )));
             }
             dims.extend(t.shape().iter().map(|&d| d as i64));
         }
         let slices: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
-        let sizes: Vec<usize> = self.manifest.outputs.iter().map(|o| usize::try_from(o.max_bytes).unwrap_or(usize::MAX)).collect();
+        let sizes: Vec<usize> = self
+            .manifest
+            .outputs
+            .iter()
+            .map(|o| usize::try_from(o.max_bytes).unwrap_or(usize::MAX))
+            .collect();
         let rank: usize = self.manifest.outputs.iter().map(|o| o.range.len()).sum();
         let out = self.call(&slices, &dims, &sizes, rank)?;
         let mut rest = out.dims.as_slice();
@@ -59,7 +72,13 @@ impl Session {
         Ok(tensors)
     }
     #[allow(unsafe_code)]
-    fn call(&mut self, inputs: &[&[u8]], dims: &[i64], sizes: &[usize], rank: usize) -> Result<sinter_runtime::Outputs> {
+    fn call(
+        &mut self,
+        inputs: &[&[u8]],
+        dims: &[i64],
+        sizes: &[usize],
+        rank: usize,
+    ) -> Result<sinter_runtime::Outputs> {
         // SAFETY: every tensor holds the bytes that its dtype and shape say, they were checked against the manifest
         // above, and the sizes are the bundle's own.
         unsafe { self.bundle.run(inputs, dims, sizes, rank) }.map_err(|e| load_error(&e))

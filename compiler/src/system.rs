@@ -34,7 +34,10 @@ pub fn read_range(path: &Path, offset: u64, length: u64) -> Result<Bytes> {
     let mut f = fs::File::open(path).map_err(|e| io("read", path, &e))?;
     let size = f.metadata().map_err(|e| io("read", path, &e))?.len();
     if offset.checked_add(length).is_none_or(|end| end > size) {
-        return Err(Diag::input(format!("{} has {size} bytes: no {length} bytes at {offset}", path.display())));
+        return Err(Diag::input(format!(
+            "{} has {size} bytes: no {length} bytes at {offset}",
+            path.display()
+        )));
     }
     f.seek(SeekFrom::Start(offset)).map_err(|e| io("read", path, &e))?;
     let mut out = vec![0; usize::try_from(length).map_err(|_| Diag::limit("file range"))?];
@@ -52,7 +55,9 @@ pub fn is_dir(path: &Path) -> bool {
 pub fn beside(model: &Path, name: &str) -> Result<PathBuf> {
     let bad = |what: &str| Diag::input(format!("external data `{name}`: {what}"));
     let relative = Path::new(name);
-    if name.is_empty() || !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+    if name.is_empty()
+        || !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
+    {
         return Err(bad("the path must be relative and must not leave the model's folder"));
     }
     let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -29,7 +29,13 @@ fn dims_of(names: &[String], inputs: &[Tensor]) -> BTreeMap<String, (i64, i64)> 
 
 fn scaled_error(got: &Tensor, want: &Tensor) -> Result<f64, String> {
     if got.dtype() != want.dtype() || got.shape() != want.shape() {
-        return Err(format!("got {}{:?}, expected {}{:?}", got.dtype(), got.shape(), want.dtype(), want.shape()));
+        return Err(format!(
+            "got {}{:?}, expected {}{:?}",
+            got.dtype(),
+            got.shape(),
+            want.dtype(),
+            want.shape()
+        ));
     }
     let (g, w) = (got.to_f64().unwrap(), want.to_f64().unwrap());
     let full = w.iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -97,7 +103,8 @@ fn open_dims(case: &common::Case, all: &BTreeMap<String, (i64, i64)>) -> BTreeMa
     let Ok(i) = module else { return BTreeMap::new() };
     let fixed = |name: &str| {
         let (input, axis) = name.rsplit_once('.').unwrap();
-        let v = i.module.graph.inputs.iter().find(|v| i.module.graph.value(**v).name.as_deref() == Some(input));
+        let v =
+            i.module.graph.inputs.iter().find(|v| i.module.graph.value(**v).name.as_deref() == Some(input));
         let d = v.and_then(|v| i.module.graph.ty(*v).dims.get(axis.parse::<usize>().unwrap()).cloned());
         d.and_then(|d| d.as_const())
     };

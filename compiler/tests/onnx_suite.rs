@@ -13,11 +13,16 @@ use sinter_ir::{DType, Diag, Fault, Tensor};
 fn import(case: &Case, inputs: Vec<Tensor>) -> Result<(onnx::Imported, Vec<Tensor>), String> {
     let text = |d: Vec<Diag>| d.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("; ");
     let first = onnx::import(&case.model, &ImportOptions::default());
-    let needs_values = |d: &[Diag]| d.iter().any(|d| d.message.contains("compile time") || d.message.contains("run time"));
+    let needs_values =
+        |d: &[Diag]| d.iter().any(|d| d.message.contains("compile time") || d.message.contains("run time"));
     match first {
         Err(d) if needs_values(&d) || d.iter().any(|d| d.fault == Fault::Limit) => {
             let names = onnx::input_names(&case.model).map_err(|d| d.to_string())?;
-            let fixable = |t: &Tensor| t.len() <= 64 && t.rank() <= 1 && (t.dtype().is_int() || t.dtype().is_float() || t.dtype() == DType::Bool);
+            let fixable = |t: &Tensor| {
+                t.len() <= 64
+                    && t.rank() <= 1
+                    && (t.dtype().is_int() || t.dtype().is_float() || t.dtype() == DType::Bool)
+            };
             let (mut options, mut rest) = (ImportOptions::default(), vec![]);
             for (name, t) in names.into_iter().zip(inputs) {
                 if fixable(&t) {
@@ -73,8 +78,11 @@ fn suite(folder: &str, runner: &str, f: fn(&Case) -> Result<(), String>, at_leas
     let passed = results.iter().filter(|r| r.is_ok()).count();
     println!("{runner}: {passed} of {} {folder} cases pass", list.len());
     let file = common::root().join(format!("testdata/ignore/onnx-{folder}-{runner}.txt"));
-    let failures: Vec<String> =
-        list.iter().zip(&results).filter_map(|(c, r)| Some(format!("{} {}", c.name, reason(r.as_ref().err()?)))).collect();
+    let failures: Vec<String> = list
+        .iter()
+        .zip(&results)
+        .filter_map(|(c, r)| Some(format!("{} {}", c.name, reason(r.as_ref().err()?))))
+        .collect();
     if std::env::var("BLESS").is_ok() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, failures.iter().map(|l| format!("{l}\n")).collect::<String>()).unwrap();

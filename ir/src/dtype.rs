@@ -90,10 +90,7 @@ impl DType {
     /// Real floating-point types, 4 bits to 64.
     pub fn is_float(self) -> bool {
         use DType::*;
-        matches!(
-            self,
-            F4E2M1 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F16 | BF16 | F32 | F64
-        )
+        matches!(self, F4E2M1 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F16 | BF16 | F32 | F64)
     }
     /// Integer types, without `Bool`.
     pub fn is_int(self) -> bool {

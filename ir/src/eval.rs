@@ -94,7 +94,11 @@ pub fn bind_inputs(m: &Module, inputs: &[Tensor]) -> Result<EvalCx> {
     let mut cx = EvalCx::default();
     cx.ranges = m.symbols.table.iter().enumerate().map(|(i, s)| (Sym(i as u32), (s.min, s.max))).collect();
     if inputs.len() != m.graph.inputs.len() {
-        return Err(Diag::input(format!("{} inputs given, the model needs {}", inputs.len(), m.graph.inputs.len())));
+        return Err(Diag::input(format!(
+            "{} inputs given, the model needs {}",
+            inputs.len(),
+            m.graph.inputs.len()
+        )));
     }
     let wrong = |i: usize, t: &Tensor| {
         let v = m.graph.value(m.graph.inputs[i]);
@@ -129,7 +133,12 @@ pub fn bind_inputs(m: &Module, inputs: &[Tensor]) -> Result<EvalCx> {
         if let (Some(a), Some(b)) = (c.a.eval(&env), c.b.eval(&env))
             && a != b
         {
-            return Err(Diag::input(format!("{}: {} = {a} but {} = {b}", c.why, m.symbols.show(&c.a), m.symbols.show(&c.b))));
+            return Err(Diag::input(format!(
+                "{}: {} = {a} but {} = {b}",
+                c.why,
+                m.symbols.show(&c.a),
+                m.symbols.show(&c.b)
+            )));
         }
     }
     Ok(cx)

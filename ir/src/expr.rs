@@ -534,7 +534,11 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn err(&self, what: &str) -> Diag {
-        Diag::input(format!("bad expression `{}`: {what} at byte {}", String::from_utf8_lossy(self.s), self.i))
+        Diag::input(format!(
+            "bad expression `{}`: {what} at byte {}",
+            String::from_utf8_lossy(self.s),
+            self.i
+        ))
     }
     fn ws(&mut self) {
         while self.s.get(self.i).is_some_and(u8::is_ascii_whitespace) {

@@ -17,7 +17,8 @@ struct MiniFloat {
 }
 
 fn mini(dtype: DType) -> Option<MiniFloat> {
-    let m = |exp_bits, man_bits, bias, inf, nuz, nan| Some(MiniFloat { exp_bits, man_bits, bias, inf, nuz, nan });
+    let m =
+        |exp_bits, man_bits, bias, inf, nuz, nan| Some(MiniFloat { exp_bits, man_bits, bias, inf, nuz, nan });
     match dtype {
         DType::F8E4M3FN => m(4, 3, 7, false, false, true),
         DType::F8E4M3FNUZ => m(4, 3, 8, false, true, true),
@@ -177,12 +178,16 @@ impl Tensor {
             F16 => le!(b, u16).map(|v| f16::from_bits(v).to_f64()).collect(),
             BF16 => le!(b, u16).map(|v| bf16::from_bits(v).to_f64()).collect(),
             F8E8M0 => b.iter().map(|&v| decode_e8m0(v)).collect(),
-            F4E2M1 => mini(F4E2M1).map(|m| (0..n).map(|i| m.decode(sub_byte(b, 4, i))).collect()).unwrap_or_default(),
+            F4E2M1 => mini(F4E2M1)
+                .map(|m| (0..n).map(|i| m.decode(sub_byte(b, 4, i))).collect())
+                .unwrap_or_default(),
             d if mini(d).is_some() => {
                 mini(d).map(|m| b.iter().map(|&v| m.decode(v)).collect()).unwrap_or_default()
             }
             U64 => le!(b, u64).map(|v| v as f64).collect(),
-            C64 | C128 | Str => return Err(Diag::unsupported(format!("{} elements as real numbers", self.dtype()))),
+            C64 | C128 | Str => {
+                return Err(Diag::unsupported(format!("{} elements as real numbers", self.dtype())));
+            }
             _ => self.to_i64()?.into_iter().map(|v| v as f64).collect(),
         })
     }

@@ -35,7 +35,9 @@ pub fn numel(shape: &[usize]) -> Result<usize> {
 /// Storage bytes of a shape, refused beyond [`MAX_TENSOR_BYTES`].
 pub fn storage_bytes(dtype: DType, shape: &[usize]) -> Result<usize> {
     let bytes = dtype.bytes_for(numel(shape)?).filter(|&b| b <= MAX_TENSOR_BYTES);
-    bytes.ok_or_else(|| Diag::limit(format!("tensor {dtype}{shape:?} is larger than {MAX_TENSOR_BYTES} bytes")))
+    bytes.ok_or_else(|| {
+        Diag::limit(format!("tensor {dtype}{shape:?} is larger than {MAX_TENSOR_BYTES} bytes"))
+    })
 }
 
 impl Tensor {
@@ -44,7 +46,10 @@ impl Tensor {
         let data = data.into();
         let want = storage_bytes(dtype, &shape)?;
         if dtype == DType::Str || data.len() != want {
-            return Err(Diag::input(format!("{dtype}{shape:?} needs {want} bytes, the data has {}", data.len())));
+            return Err(Diag::input(format!(
+                "{dtype}{shape:?} needs {want} bytes, the data has {}",
+                data.len()
+            )));
         }
         Ok(Self { dtype, shape, data: Data::Bytes(data) })
     }
@@ -125,7 +130,10 @@ impl Tensor {
     /// Same data under another shape with the same number of elements.
     pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self> {
         if numel(&shape)? != self.len() {
-            return Err(Diag::input(format!("cannot reshape {:?} to {shape:?}: element counts differ", self.shape)));
+            return Err(Diag::input(format!(
+                "cannot reshape {:?} to {shape:?}: element counts differ",
+                self.shape
+            )));
         }
         Ok(Self { shape, ..self.clone() })
     }

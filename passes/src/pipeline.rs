@@ -75,7 +75,9 @@ pub fn run(mut module: Module, options: &mut PipelineOptions, target: &TargetDes
         && !PASSES.iter().any(|p| p.name == stop)
     {
         let names: Vec<&str> = PASSES.iter().map(|p| p.name).chain([ASSEMBLE]).collect();
-        return Err(Diag::input(format!("there is no pass `{stop}`")).help(format!("passes: {}", names.join(", "))));
+        return Err(
+            Diag::input(format!("there is no pass `{stop}`")).help(format!("passes: {}", names.join(", ")))
+        );
     }
     let mut report = PassReport::default();
     for p in PASSES {

@@ -37,7 +37,11 @@ impl<'a> Rebuild<'a> {
     }
     /// The new value that stands for an old one.
     pub fn get(&self, v: ValueId) -> Result<ValueId> {
-        self.map.get(v.0 as usize).copied().flatten().ok_or_else(|| Diag::bug("rebuild: operand was not rebuilt"))
+        self.map
+            .get(v.0 as usize)
+            .copied()
+            .flatten()
+            .ok_or_else(|| Diag::bug("rebuild: operand was not rebuilt"))
     }
     /// New operands of an old node.
     pub fn operands(&self, node: &Node) -> Result<Vec<ValueId>> {
@@ -63,7 +67,12 @@ impl<'a> Rebuild<'a> {
     /// Binds all results of an old node.
     pub fn bind_all(&mut self, node: &Node, new: &[ValueId]) -> Result<()> {
         if node.outputs.len() != new.len() {
-            return Err(Diag::bug(format!("{}: a rewrite gave {} results instead of {}", node.op.name(), new.len(), node.outputs.len())));
+            return Err(Diag::bug(format!(
+                "{}: a rewrite gave {} results instead of {}",
+                node.op.name(),
+                new.len(),
+                node.outputs.len()
+            )));
         }
         node.outputs.iter().zip(new).for_each(|(&o, &n)| self.bind(o, n));
         Ok(())

@@ -16,7 +16,9 @@ pub fn in_op(op: &Op, out: &mut BTreeSet<Sym>) {
         Op::Constant(_) => return,
         Op::If(o) => {
             o.types.iter().for_each(|t| in_type(t, out));
-            o.defs.iter().for_each(|d| out.extend(d.then_value.syms().into_iter().chain(d.else_value.syms())));
+            o.defs
+                .iter()
+                .for_each(|d| out.extend(d.then_value.syms().into_iter().chain(d.else_value.syms())));
         }
         Op::Loop(o) => {
             o.shape_syms.iter().for_each(|c| out.extend(c.init.syms().into_iter().chain(c.next.syms())));

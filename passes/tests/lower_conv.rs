@@ -69,7 +69,10 @@ fn wide_rows_use_whole_vectors() {
         let k = rng.pick(&[1, 3, 5]);
         let axes = [3, n].map(|n| Axis { k: k.min(n), s: 1, d: 1, before: k / 2, after: k / 2, n });
         let (c, o) = (rng.dim(1, 9), rng.dim(1, 17));
-        let (x, w) = (rng.tensor(DType::F32, vec![1, c, 3, n]), rng.tensor(DType::F32, vec![o, c, axes[0].k, axes[1].k]));
+        let (x, w) = (
+            rng.tensor(DType::F32, vec![1, c, 3, n]),
+            rng.tensor(DType::F32, vec![o, c, axes[0].k, axes[1].k]),
+        );
         Case::new(conv(&axes, 1), vec![x, w]).fix(1).check();
     }
 }
@@ -148,10 +151,17 @@ fn transposed() {
         let rank = [2, 1, 2, 3][round % 4];
         let group = rng.pick(&[1, 1, 2]);
         let (c, o) = (rng.dim(1, 4), rng.dim(1, 6));
-        let mut op = ConvTranspose { strides: vec![], dilations: vec![], pads_before: vec![], pads_after: vec![], group };
+        let mut op = ConvTranspose {
+            strides: vec![],
+            dilations: vec![],
+            pads_before: vec![],
+            pads_after: vec![],
+            group,
+        };
         let (mut xs, mut ws) = (vec![rng.dim(1, 2), c * group], vec![c * group, o]);
         for _ in 0..rank {
-            let (k, s, d, n) = (rng.dim(1, 4), rng.dim(1, 3), rng.dim(1, 3), rng.dim(1, if rank == 3 { 4 } else { 12 }));
+            let (k, s, d, n) =
+                (rng.dim(1, 4), rng.dim(1, 3), rng.dim(1, 3), rng.dim(1, if rank == 3 { 4 } else { 12 }));
             let full = (n - 1) * s + (k - 1) * d + 1;
             let before = rng.below(full.min(3));
             op.strides.push(s);
@@ -190,7 +200,9 @@ fn pools() {
             column_major: rng.flip(),
         };
         let dtype = match kind {
-            PoolKind::Max => rng.pick(&[DType::F32, DType::F32, DType::I8, DType::U8, DType::F64, DType::F16]),
+            PoolKind::Max => {
+                rng.pick(&[DType::F32, DType::F32, DType::I8, DType::U8, DType::F64, DType::F16])
+            }
             PoolKind::Average => rng.pick(&[DType::F32, DType::F32, DType::F64, DType::F16]),
         };
         let n = |a: &Axis| a.n.max((a.k - 1) * a.d + 1);

@@ -40,7 +40,8 @@ fn step(g: &mut Body, rng: &mut Rng, v: ValueId) -> ValueId {
     match rng.below(7) {
         0 => {
             // One value per channel, as a bias.
-            let shape: Vec<usize> = (0..dims.len()).map(|i| if i == 1.min(dims.len() - 1) { dims[i] } else { 1 }).collect();
+            let shape: Vec<usize> =
+                (0..dims.len()).map(|i| if i == 1.min(dims.len() - 1) { dims[i] } else { 1 }).collect();
             let bias = g.input(rng.tensor(DType::F32, shape));
             let bias = g.add(Broadcast { dims: all }, &[bias]);
             g.add(Binary { kind: B::Add }, &[v, bias])
@@ -62,7 +63,8 @@ fn step(g: &mut Body, rng: &mut Rng, v: ValueId) -> ValueId {
         }
         5 => {
             // A gate per image and channel, as squeeze-and-excite has.
-            let shape: Vec<usize> = dims.iter().enumerate().map(|(i, &d)| if i < 2 { d } else { 1 }).collect();
+            let shape: Vec<usize> =
+                dims.iter().enumerate().map(|(i, &d)| if i < 2 { d } else { 1 }).collect();
             let gate = g.input(rng.tensor(DType::F32, shape));
             let gate = g.add(Broadcast { dims: all }, &[gate]);
             g.add(Binary { kind: B::Mul }, &[v, gate])
@@ -85,7 +87,11 @@ fn case(rng: &mut Rng, root: impl Into<Op>, operands: Vec<Tensor>, fixed: usize)
     if quantised {
         let (scale, zero) = (g.number(0.05, DType::F32), g.number(7.0, DType::U8));
         let q = g.add(Quantize { axis: 0, block: 0 }, &[v, scale, zero]);
-        v = if rng.flip() { q } else { g.add(Dequantize { axis: 0, block: 0, to: DType::F32 }, &[q, scale, zero]) };
+        v = if rng.flip() {
+            q
+        } else {
+            g.add(Dequantize { axis: 0, block: 0, to: DType::F32 }, &[q, scale, zero])
+        };
     }
     g.graph.outputs = vec![v];
     let mut c = Case::new(Group { body: g.graph }, g.inputs);
@@ -106,7 +112,10 @@ fn products() {
     for _ in 0..80 {
         let (m, k, n) = (rng.dim(1, 17), rng.dim(1, 9), rng.dim(1, 19));
         let batch = if rng.flip() { vec![rng.dim(1, 3)] } else { vec![] };
-        let (a, b) = (rng.tensor(DType::F32, [batch.as_slice(), &[m, k]].concat()), rng.tensor(DType::F32, vec![k, n]));
+        let (a, b) = (
+            rng.tensor(DType::F32, [batch.as_slice(), &[m, k]].concat()),
+            rng.tensor(DType::F32, vec![k, n]),
+        );
         case(&mut rng, MatMul {}, vec![a, b], 1).check();
     }
 }
@@ -126,7 +135,8 @@ fn convolutions() {
             pads_after: vec![(k / 2).into(); 2],
             group,
         };
-        let (x, w) = (rng.tensor(DType::F32, vec![n, c, h, w]), rng.tensor(DType::F32, vec![o, c / group, k, k]));
+        let (x, w) =
+            (rng.tensor(DType::F32, vec![n, c, h, w]), rng.tensor(DType::F32, vec![o, c / group, k, k]));
         let l = case(&mut rng, op, vec![x, w], 1).check();
         assert!(size(&l.calls[0].kernel) < 1500, "{} statements", size(&l.calls[0].kernel));
     }

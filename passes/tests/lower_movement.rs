@@ -76,7 +76,12 @@ fn broadcast_and_identity() {
         if rng.flip() {
             let mut dims: Vec<Expr> = (0..rng.below(2)).map(|_| rng.dim(0, 4).into()).collect();
             for d in own {
-                let e = if d.is(1) { let v = rng.dim(1, 9) as i64; loose(&mut rng, &mut c, v) } else { d };
+                let e = if d.is(1) {
+                    let v = rng.dim(1, 9) as i64;
+                    loose(&mut rng, &mut c, v)
+                } else {
+                    d
+                };
                 dims.push(e);
             }
             c.op = Op::from(Broadcast { dims });
@@ -107,8 +112,9 @@ fn reshape() {
         let x = tensor(&mut rng, dtype, from.iter().map(size).collect());
         let mut c = Case::new(Identity {}, vec![x]);
         let symbol = rng.below(2 * f.len());
-        let factor: Vec<Expr> =
-            (0..f.len()).map(|i| if i == symbol { c.symbol(f[i] as i64, 8).into() } else { f[i].into() }).collect();
+        let factor: Vec<Expr> = (0..f.len())
+            .map(|i| if i == symbol { c.symbol(f[i] as i64, 8).into() } else { f[i].into() })
+            .collect();
         let dims = |g: &[Vec<usize>]| -> Vec<Expr> {
             g.iter().map(|g| g.iter().map(|&i| factor[i].clone()).fold(Expr::from(1), |a, b| a * b)).collect()
         };
@@ -164,7 +170,8 @@ fn pad() {
         let mut c = Case::new(Identity {}, vec![tensor(&mut rng, dtype, x.clone()), fill]);
         c.fixed[1] = rng.flip();
         loosen(&mut rng, &mut c);
-        let mode = rng.pick(&[PadMode::Constant, PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
+        let mode =
+            rng.pick(&[PadMode::Constant, PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
         let mut op = Pad { mode, before: vec![], after: vec![] };
         for &n in &x {
             let crop = rng.below(n + 1) as i64;
@@ -283,7 +290,10 @@ fn sequences_are_reversed() {
         let lens: Vec<i64> = (0..batch).map(|_| rng.below(time + 1) as i64).collect();
         let dtype = rng.pick(&TYPES);
         let x = tensor(&mut rng, dtype, x);
-        let c = Case::new(ReverseSequence { batch_axis, time_axis: 1 - batch_axis }, vec![x, Tensor::i64s(&lens)]);
+        let c = Case::new(
+            ReverseSequence { batch_axis, time_axis: 1 - batch_axis },
+            vec![x, Tensor::i64s(&lens)],
+        );
         check(&mut rng, c);
     }
 }

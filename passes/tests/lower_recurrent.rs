@@ -76,7 +76,11 @@ fn random(rng: &mut Rng, kind: CellKind, dtype: DType) -> Case {
         c.free(&[(0, 0)]);
     }
     if rng.below(3) == 0 {
-        let states: &[(usize, usize)] = if kind == CellKind::Lstm { &[(0, 1), (4, 0), (5, 1), (6, 1)] } else { &[(0, 1), (4, 0), (5, 1)] };
+        let states: &[(usize, usize)] = if kind == CellKind::Lstm {
+            &[(0, 1), (4, 0), (5, 1), (6, 1)]
+        } else {
+            &[(0, 1), (4, 0), (5, 1)]
+        };
         c.free(states);
     }
     c.tolerance = 2e-4;

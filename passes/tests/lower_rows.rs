@@ -31,7 +31,9 @@ fn check(rng: &mut Rng, mut c: Case) {
 fn tensor(rng: &mut Rng, dtype: DType, shape: Vec<usize>) -> Tensor {
     let n = shape.iter().product();
     let special = rng.below(8) == 0;
-    let mut v: Vec<f64> = (0..n).map(|_| (rng.below(17) as f64 - if dtype.is_unsigned_int() { 0.0 } else { 8.0 }) / 4.0).collect();
+    let mut v: Vec<f64> = (0..n)
+        .map(|_| (rng.below(17) as f64 - if dtype.is_unsigned_int() { 0.0 } else { 8.0 }) / 4.0)
+        .collect();
     if !dtype.is_float() {
         v.iter_mut().for_each(|v| *v = (*v * 4.0).trunc());
     } else if special && n > 0 {
@@ -113,11 +115,13 @@ fn extreme_positions() {
     for _ in 0..300 {
         let rank = rng.dim(1, 4);
         let x = shape(&mut rng, rank, 1);
-        let op = ArgReduce { largest: rng.flip(), axis: rng.below(rank), keepdims: rng.flip(), last: rng.flip() };
+        let op =
+            ArgReduce { largest: rng.flip(), axis: rng.below(rank), keepdims: rng.flip(), last: rng.flip() };
         let dtype = rng.pick(&NUMBERS);
         let mut x = tensor(&mut rng, dtype, x);
         if dtype.is_float() && rng.below(4) == 0 {
-            let v: Vec<f64> = x.to_f64().unwrap().iter().map(|v| if *v == 1.0 { f64::NAN } else { *v }).collect();
+            let v: Vec<f64> =
+                x.to_f64().unwrap().iter().map(|v| if *v == 1.0 { f64::NAN } else { *v }).collect();
             x = Tensor::from_f64(dtype, x.shape().to_vec(), &v).unwrap();
         }
         check(&mut rng, Case::new(op, vec![x]));
@@ -130,11 +134,17 @@ fn running_sums() {
     for _ in 0..200 {
         let rank = rng.dim(1, 4);
         let x = shape(&mut rng, rank, 0);
-        let op = Cumulate { product: rng.below(4) == 0, axis: rng.below(rank), exclusive: rng.flip(), reverse: rng.flip() };
+        let op = Cumulate {
+            product: rng.below(4) == 0,
+            axis: rng.below(rank),
+            exclusive: rng.flip(),
+            reverse: rng.flip(),
+        };
         let dtype = rng.pick(&[F32, F32, F64, I32, I64, U8, F16, BF16]);
         let x = match op.product && dtype.is_float() {
             true => {
-                let v: Vec<f64> = (0..x.iter().product()).map(|_| if rng.flip() { -1.0 } else { 1.0 }).collect();
+                let v: Vec<f64> =
+                    (0..x.iter().product()).map(|_| if rng.flip() { -1.0 } else { 1.0 }).collect();
                 Tensor::from_f64(dtype, x, &v).unwrap()
             }
             false => tensor(&mut rng, dtype, x),
@@ -155,8 +165,13 @@ fn scatters() {
             let axis = rng.below(rank);
             let mut at: Vec<usize> = x.iter().map(|&n| rng.dim(0, n)).collect();
             at[axis] = rng.dim(0, 9);
-            let v: Vec<i64> = (0..at.iter().product()).map(|_| rng.below(2 * x[axis]) as i64 - x[axis] as i64).collect();
-            (ScatterElements { axis, reduction }.into(), Tensor::from_i64(rng.pick(&[I32, I64]), at.clone(), &v).unwrap(), at)
+            let v: Vec<i64> =
+                (0..at.iter().product()).map(|_| rng.below(2 * x[axis]) as i64 - x[axis] as i64).collect();
+            (
+                ScatterElements { axis, reduction }.into(),
+                Tensor::from_i64(rng.pick(&[I32, I64]), at.clone(), &v).unwrap(),
+                at,
+            )
         } else {
             let depth = rng.dim(1, rank);
             let mut at: Vec<usize> = (0..rng.below(3)).map(|_| rng.dim(0, 5)).collect();
@@ -172,7 +187,8 @@ fn scatters() {
         };
         // Ones: products and sums stay exact however often an element is hit.
         let n: usize = u.iter().product();
-        let v: Vec<f64> = (0..n).map(|_| if dtype.is_unsigned_int() || rng.flip() { 1.0 } else { -1.0 }).collect();
+        let v: Vec<f64> =
+            (0..n).map(|_| if dtype.is_unsigned_int() || rng.flip() { 1.0 } else { -1.0 }).collect();
         let u = Tensor::from_f64(dtype, u, &v).unwrap();
         let data: Vec<f64> = (0..x.iter().product()).map(|_| rng.below(5) as f64).collect();
         let data = Tensor::from_f64(dtype, x, &data).unwrap();
@@ -191,7 +207,15 @@ fn random_numbers() {
                 .into_iter()
                 .map(|d| if rng.flip() { c.symbol(d as i64, 80).into() } else { d.into() })
                 .collect();
-            c.op = Random { dtype, dims, normal: rng.flip(), a: -0.5, b: 2.0, seed: rng.next() << 32 | rng.next() }.into();
+            c.op = Random {
+                dtype,
+                dims,
+                normal: rng.flip(),
+                a: -0.5,
+                b: 2.0,
+                seed: rng.next() << 32 | rng.next(),
+            }
+            .into();
             c.tolerance = 1e-6;
             c.target.vector_bits = rng.pick(&WIDTHS);
             c.check();

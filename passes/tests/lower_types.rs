@@ -29,7 +29,8 @@ fn floats() -> Vec<DType> {
 /// Every bit pattern of small types, random ones of others; interesting values in front.
 fn any_bits(rng: &mut Rng, dtype: DType, n: usize) -> Tensor {
     let bytes = (n * dtype.bits()).div_ceil(8);
-    let mut raw: Vec<u8> = (0..bytes).map(|i| if dtype.bits() <= 8 { i as u8 } else { rng.next() as u8 }).collect();
+    let mut raw: Vec<u8> =
+        (0..bytes).map(|i| if dtype.bits() <= 8 { i as u8 } else { rng.next() as u8 }).collect();
     if dtype == Bool {
         raw.iter_mut().for_each(|b| *b &= 1);
     }
@@ -41,10 +42,37 @@ fn any_bits(rng: &mut Rng, dtype: DType, n: usize) -> Tensor {
 }
 
 fn special_floats() -> Vec<f64> {
-    let mut v = vec![0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.999_999, 127.5, 128.0, -128.5, 255.5, 256.0, -1.5];
-    v.extend([448.0, 464.0, 480.0, 57344.0, 61440.0, 65504.0, 65519.0, 65520.0, 240.0, 248.0, 6.0, 5.0, 7.0, 0.25, 0.75]);
-    v.extend([2e9, 3e9, -2e9, 5e-8, 6e-8, 3e-5, 1e-3, 1.5e-2, 2f64.powi(-9), 2f64.powi(-10), 3.0 * 2f64.powi(-11), 2f64.powi(-16)]);
-    v.extend([f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, 2f64.powi(-126), 2f64.powi(-127), 1.7e38, 3.0e38]);
+    let mut v = vec![
+        0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.999_999, 127.5, 128.0, -128.5, 255.5, 256.0, -1.5,
+    ];
+    v.extend([
+        448.0, 464.0, 480.0, 57344.0, 61440.0, 65504.0, 65519.0, 65520.0, 240.0, 248.0, 6.0, 5.0, 7.0, 0.25,
+        0.75,
+    ]);
+    v.extend([
+        2e9,
+        3e9,
+        -2e9,
+        5e-8,
+        6e-8,
+        3e-5,
+        1e-3,
+        1.5e-2,
+        2f64.powi(-9),
+        2f64.powi(-10),
+        3.0 * 2f64.powi(-11),
+        2f64.powi(-16),
+    ]);
+    v.extend([
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        1e30,
+        2f64.powi(-126),
+        2f64.powi(-127),
+        1.7e38,
+        3.0e38,
+    ]);
     v
 }
 
@@ -58,7 +86,8 @@ fn casts_between_all_types() {
                     // Values that every result type can hold in some way: what float to int does outside is below.
                     true => {
                         let v: Vec<f64> = (0..67).map(|_| (rng.below(4096) as f64 - 2048.0) / 16.0).collect();
-                        let v: Vec<f64> = v.into_iter().map(|v| if to.is_unsigned_int() { v.abs() } else { v }).collect();
+                        let v: Vec<f64> =
+                            v.into_iter().map(|v| if to.is_unsigned_int() { v.abs() } else { v }).collect();
                         Tensor::from_f64(from, vec![67], &v).unwrap()
                     }
                     false => any_bits(&mut rng, from, 67),
@@ -132,8 +161,8 @@ fn unary_functions() {
     let mut rng = Rng::new(4);
     use U::*;
     let real = [
-        Neg, Abs, Ceil, Floor, Round, Trunc, Sqrt, Exp, Log, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh,
-        Atanh, Erf, Sigmoid, Recip, Sign, IsNan, IsInf, IsInfPos, IsInfNeg,
+        Neg, Abs, Ceil, Floor, Round, Trunc, Sqrt, Exp, Log, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh,
+        Tanh, Asinh, Acosh, Atanh, Erf, Sigmoid, Recip, Sign, IsNan, IsInf, IsInfPos, IsInfNeg,
     ];
     for dtype in [F16, BF16, F32, F64, F8E5M2, F8E4M3FN] {
         for kind in real {
@@ -176,7 +205,9 @@ fn binary_functions() {
                 };
                 if dtype.is_float() {
                     let mut some = |zero: bool| {
-                        let v: Vec<f64> = (0..n).map(|_| (rng.below(65) as f64 - if zero { 32.0 } else { 0.0 }) / 8.0).collect();
+                        let v: Vec<f64> = (0..n)
+                            .map(|_| (rng.below(65) as f64 - if zero { 32.0 } else { 0.0 }) / 8.0)
+                            .collect();
                         Tensor::from_f64(dtype, vec![n], &v).unwrap()
                     };
                     (x, y) = (some(kind != Pow), some(kind != Pow));
@@ -198,7 +229,12 @@ fn comparisons_and_choice() {
                 continue;
             }
             let (x, y) = (any_bits(&mut rng, dtype, 67), any_bits(&mut rng, dtype, 67));
-            let y = y.pick(vec![67], &(0..67).map(|i| if i % 3 == 0 { i } else { (i * 7) % 67 }).collect::<Vec<_>>()).unwrap();
+            let y = y
+                .pick(
+                    vec![67],
+                    &(0..67).map(|i| if i % 3 == 0 { i } else { (i * 7) % 67 }).collect::<Vec<_>>(),
+                )
+                .unwrap();
             for width in WIDTHS {
                 let mut c = Case::new(Compare { kind }, vec![x.clone(), y.clone()]);
                 c.target.vector_bits = width;

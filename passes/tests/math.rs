@@ -8,7 +8,13 @@ use sinter_ir::tile::{Access, Addr, BinOp, Bound, Elem, Kernel, LoopKind, Reg, T
 use sinter_passes::math::expand;
 
 /// A kernel that applies `f` to `n` elements of every input buffer, `lanes` at a time, expanded.
-fn kernel(n: usize, lanes: u16, inputs: &[Elem], out: Elem, f: impl Fn(&mut KernelBuilder, &[Reg]) -> Reg) -> Kernel {
+fn kernel(
+    n: usize,
+    lanes: u16,
+    inputs: &[Elem],
+    out: Elem,
+    f: impl Fn(&mut KernelBuilder, &[Reg]) -> Reg,
+) -> Kernel {
     let mut b = KernelBuilder::new("math");
     let bytes = |e: Elem| (n * e.bytes() as usize).into();
     let from: Vec<_> = inputs.iter().map(|&e| (e, b.buf("x", Access::Read, bytes(e)))).collect();
@@ -30,8 +36,28 @@ fn kernel(n: usize, lanes: u16, inputs: &[Elem], out: Elem, f: impl Fn(&mut Kern
 }
 
 const FUNCTIONS: &[&str] = &[
-    "Exp", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh", "Erf",
-    "Sigmoid", "Pow", "Fmod", "F16ToF32", "F32ToF16", "Bf16ToF32", "F32ToBf16",
+    "Exp",
+    "Log",
+    "Sin",
+    "Cos",
+    "Tan",
+    "Asin",
+    "Acos",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Tanh",
+    "Asinh",
+    "Acosh",
+    "Atanh",
+    "Erf",
+    "Sigmoid",
+    "Pow",
+    "Fmod",
+    "F16ToF32",
+    "F32ToF16",
+    "Bf16ToF32",
+    "F32ToBf16",
 ];
 
 /// Runs a kernel over raw inputs.
@@ -87,7 +113,11 @@ fn relative64(got: f64, want: f64) -> f64 {
         return if want.is_nan() && got.is_nan() { 0.0 } else { f64::INFINITY };
     }
     if want == got {
-        return if want != 0.0 || want.is_sign_negative() == got.is_sign_negative() { 0.0 } else { f64::INFINITY };
+        return if want != 0.0 || want.is_sign_negative() == got.is_sign_negative() {
+            0.0
+        } else {
+            f64::INFINITY
+        };
     }
     // In the subnormal range the last place is what counts.
     (got - want).abs() / want.abs().max(f64::MIN_POSITIVE)
@@ -105,16 +135,57 @@ fn patterns32() -> Vec<f32> {
 }
 
 const SPECIALS: &[f32] = &[
-    0.0, 1.0, 0.5, 2.0, f32::INFINITY, f32::NAN, f32::MIN_POSITIVE, 1e-45, f32::MAX, 88.72284, 88.72283, 89.0, -86.0,
-    -87.33655, -103.97208, -103.27893, -104.0, 0.625, 9.0, 3.925, 4.0, 0.41421357, 2.4142135, 0.70710677, 1.4142135,
-    1.5707964, 3.1415927, 0.7853982, 6.2831855, 16777216.0, 8388608.0, 1e6, 0.3465736,
+    0.0,
+    1.0,
+    0.5,
+    2.0,
+    f32::INFINITY,
+    f32::NAN,
+    f32::MIN_POSITIVE,
+    1e-45,
+    f32::MAX,
+    88.72284,
+    88.72283,
+    89.0,
+    -86.0,
+    -87.33655,
+    -103.97208,
+    -103.27893,
+    -104.0,
+    0.625,
+    9.0,
+    3.925,
+    4.0,
+    0.41421357,
+    2.4142135,
+    0.70710677,
+    1.4142135,
+    1.5707964,
+    3.1415927,
+    0.7853982,
+    6.2831855,
+    16777216.0,
+    8388608.0,
+    1e6,
+    0.3465736,
 ];
 
 fn patterns64() -> Vec<f64> {
     let mut v: Vec<f64> = patterns32().into_iter().step_by(5).map(f64::from).collect();
     v.extend((0..1u128 << 64).step_by(214_748_364_800_003).map(|b| f64::from_bits(b as u64)));
     v.extend(SPECIALS.iter().map(|&x| f64::from(x)));
-    v.extend([5e-324, f64::MIN_POSITIVE, f64::MAX, 709.782712893384, 709.79, -745.13, -745.2, -708.5, -1e-320, 1e-320]);
+    v.extend([
+        5e-324,
+        f64::MIN_POSITIVE,
+        f64::MAX,
+        709.782712893384,
+        709.79,
+        -745.13,
+        -745.2,
+        -708.5,
+        -1e-320,
+        1e-320,
+    ]);
     v
 }
 
@@ -140,7 +211,10 @@ fn check32(op: UnOp, bound: f64, dense: (f64, f64), domain: impl Fn(f64) -> bool
         assert!(
             worst <= bound,
             "{op:?} fused={fused}: {worst} ulp at {:e} ({:#x}): {:e} instead of {:e}",
-            x[at], x[at].to_bits(), y[at], want(f64::from(x[at]))
+            x[at],
+            x[at].to_bits(),
+            y[at],
+            want(f64::from(x[at]))
         );
     }
 }
@@ -159,7 +233,13 @@ fn check64(op: UnOp, bound: f64, dense: (f64, f64), domain: impl Fn(f64) -> bool
             }
         }
         eprintln!("{op:?} f64 fused={fused}: {worst:.3e} at {:e}", x[at]);
-        assert!(worst <= bound, "{op:?} fused={fused}: {worst:e} at {:e}: {:e} instead of {:e}", x[at], y[at], want(x[at]));
+        assert!(
+            worst <= bound,
+            "{op:?} fused={fused}: {worst:e} at {:e}: {:e} instead of {:e}",
+            x[at],
+            y[at],
+            want(x[at])
+        );
     }
 }
 
@@ -266,8 +346,29 @@ fn atanh(x: f64) -> f64 {
 /// All pairs of interesting operands, and a grid.
 fn pairs() -> (Vec<f64>, Vec<f64>) {
     let one = [
-        0.0, 1.0, 2.0, 3.0, 0.5, 1.5, 7.0, 10.0, 33.0, 1e-3, 1e3, 0.999, 1.001, 1e10, 1e-10, 1e30, 1e-30, 1e-40, 4097.0,
-        16777215.0, 1e38, f64::INFINITY, f64::NAN,
+        0.0,
+        1.0,
+        2.0,
+        3.0,
+        0.5,
+        1.5,
+        7.0,
+        10.0,
+        33.0,
+        1e-3,
+        1e3,
+        0.999,
+        1.001,
+        1e10,
+        1e-10,
+        1e30,
+        1e-30,
+        1e-40,
+        4097.0,
+        16777215.0,
+        1e38,
+        f64::INFINITY,
+        f64::NAN,
     ];
     let all: Vec<f64> = one.iter().flat_map(|&v| [v, -v]).collect();
     let (mut x, mut y) = (vec![], vec![]);
@@ -307,7 +408,9 @@ fn powers() {
 #[test]
 fn remainders_are_exact() {
     let (mut x, mut y) = pairs();
-    for (a, b) in [(1e300, 3.7), (f64::MAX, 5e-324), (1e-310, 3e-320), (5.5, 1e-308), (1e18, 7.0), (-1e200, 1e-200)] {
+    for (a, b) in
+        [(1e300, 3.7), (f64::MAX, 5e-324), (1e-310, 3e-320), (5.5, 1e-308), (1e18, 7.0), (-1e200, 1e-200)]
+    {
         x.push(a);
         y.push(b);
     }
@@ -333,25 +436,42 @@ fn sixteen_bit_floats_convert_exactly() {
         let out = execute(&k, &[&all], 4 << 16, false);
         for (b, got) in (0..=u16::MAX).zip(out.as_chunks().0) {
             let (got, want) = (f32::from_le_bytes(*got), want(b));
-            assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{op:?} {b:#x}: {got:e} {want:e}");
+            assert!(
+                got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                "{op:?} {b:#x}: {got:e} {want:e}"
+            );
         }
     }
     // Every value in between two neighbours, and exactly half way.
     let mut x = patterns32();
     for b in 0..=u16::MAX {
         let (f, g) = (half::f16::from_bits(b).to_f32(), half::bf16::from_bits(b).to_f32());
-        x.extend([f, f * (1.0 + 2f32.powi(-11)), f + 2f32.powi(-25), g, f32::from_bits(g.to_bits() | 0x8000)]);
+        x.extend([
+            f,
+            f * (1.0 + 2f32.powi(-11)),
+            f + 2f32.powi(-25),
+            g,
+            f32::from_bits(g.to_bits() | 0x8000),
+        ]);
     }
     let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
     for (op, want, is_nan) in [
-        (UnOp::F32ToF16, (|v| half::f16::from_f32(v).to_bits()) as fn(f32) -> u16, (|b| half::f16::from_bits(b).is_nan()) as fn(u16) -> bool),
+        (
+            UnOp::F32ToF16,
+            (|v| half::f16::from_f32(v).to_bits()) as fn(f32) -> u16,
+            (|b| half::f16::from_bits(b).is_nan()) as fn(u16) -> bool,
+        ),
         (UnOp::F32ToBf16, |v| half::bf16::from_f32(v).to_bits(), |b| half::bf16::from_bits(b).is_nan()),
     ] {
         let k = kernel(x.len(), 8, &[Elem::F32], Elem::I16, |b, x| b.un(op, x[0]));
         let out = execute(&k, &[&bytes], 2 * x.len(), false);
         for (&x, got) in x.iter().zip(out.as_chunks().0) {
             let (got, want) = (u16::from_le_bytes(*got), want(x));
-            assert!(got == want || (is_nan(got) && is_nan(want)), "{op:?} {x:e} ({:#x}): {got:#x}, not {want:#x}", x.to_bits());
+            assert!(
+                got == want || (is_nan(got) && is_nan(want)),
+                "{op:?} {x:e} ({:#x}): {got:#x}, not {want:#x}",
+                x.to_bits()
+            );
         }
     }
 }

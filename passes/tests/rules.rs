@@ -71,7 +71,13 @@ impl G {
     fn conv(&mut self, a: ValueId, w: &[usize], group: usize) -> ValueId {
         let w = self.k(w);
         let one = vec![1.into(), 1.into()];
-        let op = Conv { strides: vec![1; 2], dilations: vec![1; 2], pads_before: one.clone(), pads_after: one, group };
+        let op = Conv {
+            strides: vec![1; 2],
+            dilations: vec![1; 2],
+            pads_before: one.clone(),
+            pads_after: one,
+            group,
+        };
         self.add(op, &[a, w])
     }
     fn pool(&mut self, a: ValueId, kind: PoolKind) -> ValueId {
@@ -353,7 +359,12 @@ fn every_rule_fires_and_keeps_the_meaning() {
     }
     for (i, (name, build)) in CASES.iter().enumerate() {
         for seed in 0..4 {
-            let mut g = G { rng: Rng::new(seed), symbols: Symbols::default(), graph: Graph::default(), inputs: vec![] };
+            let mut g = G {
+                rng: Rng::new(seed),
+                symbols: Symbols::default(),
+                graph: Graph::default(),
+                inputs: vec![],
+            };
             let y = build(&mut g);
             g.graph.outputs = vec![y];
             let before = Module { name: "test".into(), symbols: g.symbols, graph: g.graph };

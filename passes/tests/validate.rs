@@ -28,7 +28,17 @@ fn every_pass_keeps_the_meaning_of_random_modules() {
         }
     }
     assert!(checked > 2500, "only {checked} modules could be evaluated");
-    for rule in ["captures/constant", "dce/node", "dce/capture", "dce/result", "fold/Binary", "fold/if", "cse/node", "scale-into-weights", "neutral-operand"] {
+    for rule in [
+        "captures/constant",
+        "dce/node",
+        "dce/capture",
+        "dce/result",
+        "fold/Binary",
+        "fold/if",
+        "cse/node",
+        "scale-into-weights",
+        "neutral-operand",
+    ] {
         assert!(fired.count(rule) > 0, "{rule} never fired: {:?}", fired.rules);
     }
 }

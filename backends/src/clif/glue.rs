@@ -6,7 +6,8 @@ use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature, Type, Value,
+    AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
+    Type, Value,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -33,7 +34,12 @@ pub mod task {
 pub fn import(b: &mut FunctionBuilder, name: Name, sig: Signature) -> FuncRef {
     let user = b.func.declare_imported_user_function(name.user());
     let signature = b.import_signature(sig);
-    b.import_function(ExtFuncData { name: ExternalName::user(user), signature, colocated: true, patchable: false })
+    b.import_function(ExtFuncData {
+        name: ExternalName::user(user),
+        signature,
+        colocated: true,
+        patchable: false,
+    })
 }
 
 /// A signature.
@@ -67,7 +73,13 @@ fn define(
 }
 
 /// Adds all glue functions.
-pub fn add_all(layout: &mut Layout, p: &Program, target: &TargetDesc, weights: &[u8], isa: &dyn TargetIsa) -> Result<()> {
+pub fn add_all(
+    layout: &mut Layout,
+    p: &Program,
+    target: &TargetDesc,
+    weights: &[u8],
+    isa: &dyn TargetIsa,
+) -> Result<()> {
     layout.add_raw(Name::Cpu, "cpu", &cpu_check(target));
     let (texts, offsets) = texts();
     layout.add_raw(Name::Texts, "error texts", &texts);

@@ -21,7 +21,8 @@ impl Emit<'_, '_> {
                 self.map_lanes(ty, &[*a], |e, x| e.un_scalar(*op, ty.elem, x[0]))
             }
             Inst::Bin(op, a, b) => {
-                if let Some(v) = self.map_parts(ty, &[*a, *b], |e, x| e.bin_vector(*op, ty.elem, x[0], x[1])) {
+                if let Some(v) = self.map_parts(ty, &[*a, *b], |e, x| e.bin_vector(*op, ty.elem, x[0], x[1]))
+                {
                     return v;
                 }
                 self.map_lanes(ty, &[*a, *b], |e, x| e.bin_scalar(*op, ty.elem, x[0], x[1]))
@@ -108,7 +109,12 @@ impl Emit<'_, '_> {
         (0..n).map(|i| f(self, &values.iter().map(|v| v[i]).collect::<Vec<_>>())).collect()
     }
     /// Lane by lane.
-    fn map_lanes(&mut self, ty: Ty, operands: &[Reg], f: impl Fn(&mut Self, &[Value]) -> Value) -> Vec<Value> {
+    fn map_lanes(
+        &mut self,
+        ty: Ty,
+        operands: &[Reg],
+        f: impl Fn(&mut Self, &[Value]) -> Value,
+    ) -> Vec<Value> {
         let values: Vec<Vec<Value>> = operands.iter().map(|&r| self.lanes(r)).collect();
         let out: Vec<Value> = (0..ty.lanes as usize)
             .map(|i| f(self, &values.iter().map(|v| v[i.min(v.len() - 1)]).collect::<Vec<_>>()))
@@ -172,8 +178,14 @@ impl Emit<'_, '_> {
             // Narrow integers go through 32 bits: not every operation exists below.
             _ if matches!(e, Elem::I8 | Elem::I16) => {
                 let unsigned = matches!(op, DivU | RemU | MinU | MaxU | ShrU);
-                let wide = |s: &mut Self, v| if unsigned { s.b.ins().uextend(I32, v) } else { s.b.ins().sextend(I32, v) };
-                let y = if matches!(op, Shl | ShrS | ShrU) { self.b.ins().band_imm_u(y, i64::from(e.bits() - 1)) } else { y };
+                let wide = |s: &mut Self, v| {
+                    if unsigned { s.b.ins().uextend(I32, v) } else { s.b.ins().sextend(I32, v) }
+                };
+                let y = if matches!(op, Shl | ShrS | ShrU) {
+                    self.b.ins().band_imm_u(y, i64::from(e.bits() - 1))
+                } else {
+                    y
+                };
                 let (x, y) = (wide(self, x), wide(self, y));
                 let r = self.bin_scalar(op, Elem::I32, x, y);
                 self.b.ins().ireduce(scalar(e), r)
@@ -341,7 +353,9 @@ impl Emit<'_, '_> {
         let mut out = Vec::new();
         for (i, mut sum) in acc.into_iter().enumerate() {
             for j in 4 * i..4 * i + 4 {
-                let wide = |s: &mut Self, v, signed| if signed { s.b.ins().sextend(I32, v) } else { s.b.ins().uextend(I32, v) };
+                let wide = |s: &mut Self, v, signed| {
+                    if signed { s.b.ins().sextend(I32, v) } else { s.b.ins().uextend(I32, v) }
+                };
                 let (x, y) = (wide(self, a[j], a_signed), wide(self, b[j], b_signed));
                 let p = self.b.ins().imul(x, y);
                 sum = self.b.ins().iadd(sum, p);
@@ -365,4 +379,3 @@ impl Emit<'_, '_> {
 fn little() -> MemFlagsData {
     MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little)
 }
-

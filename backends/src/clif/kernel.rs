@@ -186,7 +186,9 @@ impl Emit<'_, '_> {
             let x = self.one(r);
             let scaled = match scale * width {
                 1 => x,
-                s if s > 0 && (s as u64).is_power_of_two() => self.b.ins().ishl_imm_u(x, i64::from(s.trailing_zeros())),
+                s if s > 0 && (s as u64).is_power_of_two() => {
+                    self.b.ins().ishl_imm_u(x, i64::from(s.trailing_zeros()))
+                }
                 s => self.b.ins().imul_imm_s(x, s),
             };
             addr = self.b.ins().iadd(addr, scaled);

@@ -104,7 +104,8 @@ impl Layout {
     /// Compiles a function and adds it.
     pub fn add(&mut self, name: Name, label: &str, ctx: &mut Context, isa: &dyn TargetIsa) -> Result<()> {
         let bug = |e: String| Diag::bug(format!("code generation of {label}: {e}"));
-        let compiled = ctx.compile(isa, &mut ControlPlane::default()).map_err(|e| bug(format!("{:?}", e.inner)))?;
+        let compiled =
+            ctx.compile(isa, &mut ControlPlane::default()).map_err(|e| bug(format!("{:?}", e.inner)))?;
         let bytes = compiled.code_buffer().to_vec();
         let relocs = compiled.buffer.relocs().to_vec();
         let start = self.place(name, label, &bytes, 32);
@@ -112,7 +113,8 @@ impl Layout {
             let FinalizedRelocTarget::ExternalName(target) = &r.target else {
                 return Err(bug("a relocation inside the function".to_owned()));
             };
-            let to = external(&ctx.func, target).ok_or_else(|| bug(format!("a call out of the bundle: {target:?}")))?;
+            let to = external(&ctx.func, target)
+                .ok_or_else(|| bug(format!("a call out of the bundle: {target:?}")))?;
             self.fixups.push(Fixup { at: start + u64::from(r.offset), kind: r.kind, addend: r.addend, to });
         }
         Ok(())

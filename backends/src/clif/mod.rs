@@ -25,7 +25,8 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
     let mut out = Vec::new();
     if !target.triple.starts_with("x86_64-") {
         out.push(
-            Diag::unsupported(format!("code for {}", target.triple)).help("`sinter targets` lists what is supported"),
+            Diag::unsupported(format!("code for {}", target.triple))
+                .help("`sinter targets` lists what is supported"),
         );
     }
     for k in &program.kernels {
@@ -61,9 +62,26 @@ fn visit(body: &[Stmt], f: &mut dyn FnMut(&Inst)) {
 fn unexpanded(i: &Inst) -> Option<String> {
     match i {
         Inst::Un(
-            op @ (UnOp::Exp | UnOp::Log | UnOp::Sin | UnOp::Cos | UnOp::Tan | UnOp::Asin | UnOp::Acos | UnOp::Atan
-            | UnOp::Sinh | UnOp::Cosh | UnOp::Tanh | UnOp::Asinh | UnOp::Acosh | UnOp::Atanh | UnOp::Erf
-            | UnOp::Sigmoid | UnOp::F16ToF32 | UnOp::F32ToF16 | UnOp::Bf16ToF32 | UnOp::F32ToBf16),
+            op @ (UnOp::Exp
+            | UnOp::Log
+            | UnOp::Sin
+            | UnOp::Cos
+            | UnOp::Tan
+            | UnOp::Asin
+            | UnOp::Acos
+            | UnOp::Atan
+            | UnOp::Sinh
+            | UnOp::Cosh
+            | UnOp::Tanh
+            | UnOp::Asinh
+            | UnOp::Acosh
+            | UnOp::Atanh
+            | UnOp::Erf
+            | UnOp::Sigmoid
+            | UnOp::F16ToF32
+            | UnOp::F32ToF16
+            | UnOp::Bf16ToF32
+            | UnOp::F32ToBf16),
             _,
         ) => Some(format!("{op:?}")),
         Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod), ..) => Some(format!("{op:?}")),
@@ -77,7 +95,11 @@ fn is_vector(k: &Kernel) -> bool {
 }
 
 /// Compiles everything. Also gives code bytes per function.
-pub fn compile(program: &Program, target: &TargetDesc, weights: &[u8]) -> Result<(Blob, BTreeMap<String, u64>)> {
+pub fn compile(
+    program: &Program,
+    target: &TargetDesc,
+    weights: &[u8],
+) -> Result<(Blob, BTreeMap<String, u64>)> {
     let isas = isa::Isas::new(target)?;
     let mut layout = layout::Layout::new(&program.name, program.kernels.len());
     for (i, k) in program.kernels.iter().enumerate() {

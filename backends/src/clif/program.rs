@@ -201,7 +201,8 @@ impl Run<'_, '_> {
         }
         let bufs = self.b.ins().stack_addr(I64, self.bufs, 0);
         let syms = self.syms();
-        let f = import(&mut self.b, Name::Kernel(kernel), super::kernel::signature(self.isa.default_call_conv()));
+        let f =
+            import(&mut self.b, Name::Kernel(kernel), super::kernel::signature(self.isa.default_call_conv()));
         let call = match &k.parallel {
             None => {
                 let (zero, one) = (self.b.ins().iconst(I64, 0), self.b.ins().iconst(I64, 1));
@@ -252,7 +253,14 @@ impl Run<'_, '_> {
             from = end;
         }
     }
-    fn repeat(&mut self, trip: Option<Loc>, cond: Option<Loc>, iter: Loc, count: Sym, body: &[Step]) -> Result<()> {
+    fn repeat(
+        &mut self,
+        trip: Option<Loc>,
+        cond: Option<Loc>,
+        iter: Loc,
+        count: Sym,
+        body: &[Step],
+    ) -> Result<()> {
         let flags = MemFlagsData::trusted();
         let (head, test, inside, after) =
             (self.b.create_block(), self.b.create_block(), self.b.create_block(), self.b.create_block());
@@ -318,4 +326,3 @@ fn set_syms(body: &[sinter_ir::tile::Stmt]) -> Vec<Sym> {
     out.dedup();
     out
 }
-

@@ -132,7 +132,12 @@ impl Emit<'_, '_> {
         self.b.switch_to_block(after);
     }
     /// Lanes `0..tail` from memory (all without a tail), others zero; `at` gives each lane's address.
-    pub fn load_lanes(&mut self, dst: Reg, tail: Option<Reg>, at: &dyn Fn(&mut Self, usize) -> (Value, i32)) -> Vec<Value> {
+    pub fn load_lanes(
+        &mut self,
+        dst: Reg,
+        tail: Option<Reg>,
+        at: &dyn Fn(&mut Self, usize) -> (Value, i32),
+    ) -> Vec<Value> {
         let ty = self.ty(dst);
         let st = scalar(ty.elem);
         let flags = unaligned();

@@ -75,14 +75,21 @@ pub fn run(a: &CheckArgs) -> Result<(), Vec<Diag>> {
                 let names: Vec<&str> = r.nodes.iter().take(NAMES_SHOWN).map(String::as_str).collect();
                 println!("{:>5} x {}", r.count, r.reason);
                 if !names.is_empty() {
-                    println!("        at {}{}", names.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() });
+                    println!(
+                        "        at {}{}",
+                        names.join(", "),
+                        if more > 0 { format!(" and {more} more") } else { String::new() }
+                    );
                 }
                 if let Some(h) = &r.help {
                     println!("        help: {h}");
                 }
             }
             let worst = diags.iter().map(|d| d.fault).max().unwrap_or(Fault::Input);
-            Err(vec![Diag { fault: worst, ..Diag::input(format!("{} cannot be compiled as it is", a.model.model)) }])
+            Err(vec![Diag {
+                fault: worst,
+                ..Diag::input(format!("{} cannot be compiled as it is", a.model.model))
+            }])
         }
     }
 }

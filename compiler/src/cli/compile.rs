@@ -47,7 +47,8 @@ pub struct CompileArgs {
 pub fn import_options(model: &ModelArgs, name: Option<&String>, fix: &[String]) -> Result<ImportOptions> {
     let mut fixed = BTreeMap::new();
     for f in fix {
-        let (input, file) = f.split_once('=').ok_or_else(|| Diag::input(format!("--fix {f}: expected INPUT=FILE")))?;
+        let (input, file) =
+            f.split_once('=').ok_or_else(|| Diag::input(format!("--fix {f}: expected INPUT=FILE")))?;
         let bytes = system::read(Path::new(file))?;
         let tensor = if file.ends_with(".npy") {
             crate::data::npy::read(&bytes)?
@@ -82,7 +83,8 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     let out = driver::compile(&request, &|what| progress.step(what))?;
     if let Some(dir) = &a.dump_ir {
         for (i, (pass, text)) in out.dumps.iter().enumerate() {
-            system::write_file(&dir.join(format!("{i:02}-{pass}.mir")), text.as_bytes()).map_err(|d| vec![d])?;
+            system::write_file(&dir.join(format!("{i:02}-{pass}.mir")), text.as_bytes())
+                .map_err(|d| vec![d])?;
         }
     }
     for b in &out.bundles {

@@ -52,7 +52,13 @@ fn bundle(dir: &Path, json: bool) -> Result<()> {
         ports.iter().for_each(|p| println!("  {kind:<6} {}  at most {}", p.show(), size(p.max_bytes)));
     }
     m.dims.iter().for_each(|d| println!("  dim    {} {}..{}", d.name, d.min, d.max));
-    println!("  code {}  weights {}  arena {} (bound {})", size(m.code_bytes), size(m.weights_bytes), size(m.arena_bytes), size(m.live_bytes));
+    println!(
+        "  code {}  weights {}  arena {} (bound {})",
+        size(m.code_bytes),
+        size(m.weights_bytes),
+        size(m.arena_bytes),
+        size(m.live_bytes)
+    );
     let report: serde_json::Value = serde_json::from_slice(&system::read(&dir.join("report.json"))?)
         .map_err(|e| Diag::input(format!("report.json: {e}")))?;
     timeline(&report);
@@ -73,7 +79,8 @@ fn timeline(report: &serde_json::Value) {
     println!("  memory over {} steps:", last + 1);
     let rows = 24.min(last + 1);
     for r in 0..rows {
-        let (from, to) = (r * (last + 1) / rows, ((r + 1) * (last + 1) / rows).max(r * (last + 1) / rows + 1));
+        let (from, to) =
+            (r * (last + 1) / rows, ((r + 1) * (last + 1) / rows).max(r * (last + 1) / rows + 1));
         let most = (from..to).map(live).max().unwrap_or(0);
         println!("  {from:>5} {:>10} {}", size(most), "#".repeat((most * 50 / top) as usize));
     }

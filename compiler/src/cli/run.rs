@@ -64,13 +64,15 @@ pub fn open(path: &str, dims: &[String], threads: usize) -> Result<Session, Vec<
         let manifest = inspect::manifest(dir).map_err(one)?;
         let archive = system::read(&dir.join(format!("lib{}.a", manifest.name))).map_err(one)?;
         let file = dir.join(format!("{}.weights", manifest.name));
-        let image = Image::map(&file).map_err(|e| one(Diag::input(format!("cannot map {}: {e}", file.display()))))?;
+        let image =
+            Image::map(&file).map_err(|e| one(Diag::input(format!("cannot map {}: {e}", file.display()))))?;
         return Session::new(manifest, &archive, image, threads).map_err(one);
     }
     let model = ModelArgs { model: path.to_owned(), dims: dims.to_vec() };
     let import = import_options(&model, None, &[]).map_err(one)?;
     let progress = Progress::start();
-    let request = Request { model: PathBuf::from(path), import, targets: vec!["native".into()], ..Request::default() };
+    let request =
+        Request { model: PathBuf::from(path), import, targets: vec!["native".into()], ..Request::default() };
     let out = driver::compile(&request, &|w| progress.step(w))?;
     session(&out, threads).map_err(one)
 }
@@ -135,10 +137,14 @@ fn inputs(a: &RunArgs, m: &Manifest) -> Result<Vec<Tensor>> {
     let mut files: BTreeMap<usize, &str> = BTreeMap::new();
     let mut next = 0;
     for given in &a.inputs {
-        let named = given.split_once('=').and_then(|(n, f)| Some((m.inputs.iter().position(|p| p.name == n)?, f)));
+        let named =
+            given.split_once('=').and_then(|(n, f)| Some((m.inputs.iter().position(|p| p.name == n)?, f)));
         let (i, file) = named.unwrap_or((next, given.as_str()));
         if i >= m.inputs.len() || files.insert(i, file).is_some() {
-            return Err(Diag::input(format!("too many inputs at `{given}`: the model has {}", m.inputs.len())));
+            return Err(Diag::input(format!(
+                "too many inputs at `{given}`: the model has {}",
+                m.inputs.len()
+            )));
         }
         next = i + 1;
     }

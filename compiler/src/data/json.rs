@@ -51,7 +51,9 @@ fn as_float(v: &Value) -> Result<f64> {
 
 fn flatten<'a>(v: &'a Value, shape: &[usize], out: &mut Vec<&'a Value>) -> Result<()> {
     match (v, shape) {
-        (Value::Array(a), [n, rest @ ..]) if a.len() == *n => a.iter().try_for_each(|x| flatten(x, rest, out)),
+        (Value::Array(a), [n, rest @ ..]) if a.len() == *n => {
+            a.iter().try_for_each(|x| flatten(x, rest, out))
+        }
         (Value::Array(_), _) | (_, [_, ..]) => Err(Diag::input("JSON rows have different lengths")),
         _ => {
             out.push(v);

@@ -67,7 +67,8 @@ pub fn write(t: &Tensor) -> Vec<u8> {
         None => ("|u1", vec![t.bytes().len()]),
     };
     let dims: Vec<String> = shape.iter().map(|d| format!("{d},")).collect();
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", dims.join(" "));
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", dims.join(" "));
     let pad = 64 - (10 + header.len() + 1) % 64;
     header.extend(std::iter::repeat_n(' ', pad % 64));
     header.push('\n');
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn round_trip_and_refusals() {
-        for t in [Tensor::i64s(&[1, -2, 3]), Tensor::i64(7), Tensor::f32s(vec![2, 1], &[0.5, -1.0]).unwrap()] {
+        for t in [Tensor::i64s(&[1, -2, 3]), Tensor::i64(7), Tensor::f32s(vec![2, 1], &[0.5, -1.0]).unwrap()]
+        {
             assert_eq!(read(&write(&t)).unwrap(), t);
         }
         let mut bytes = write(&Tensor::i64s(&[1, 2]));

@@ -25,7 +25,10 @@ pub fn read(bytes: &[u8], spec: &InputSpec) -> Result<Tensor> {
             .help("convert the sound to .npy in the input's shape")
     })?;
     if !matches!(spec.dtype, DType::F32 | DType::F16 | DType::F64) {
-        return Err(Diag::input(format!("input `{}` is {}: sound needs a float input", spec.name, spec.dtype)));
+        return Err(Diag::input(format!(
+            "input `{}` is {}: sound needs a float input",
+            spec.name, spec.dtype
+        )));
     }
     let (min, max) = spec.dims[axis];
     let n = mono.len().clamp(min, max);

@@ -20,7 +20,9 @@ pub(super) fn page(r: &Report) -> String {
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style><h1>{title}</h1><table>"
     );
-    for (what, bytes) in [("Machine code", r.code_bytes), ("Weights", r.weights_bytes), ("Arena", r.arena_bytes)] {
+    for (what, bytes) in
+        [("Machine code", r.code_bytes), ("Weights", r.weights_bytes), ("Arena", r.arena_bytes)]
+    {
         let _ = write!(o, "<tr><td>{what}<td class=n>{}", size(bytes));
     }
     let _ = write!(

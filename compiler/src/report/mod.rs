@@ -72,7 +72,12 @@ impl Report {
         });
         let row = |(i, k): (usize, &sinter_ir::tile::Kernel)| {
             let (calls, layers) = calls.get(&(i as u32)).cloned().unwrap_or_default();
-            KernelRow { name: k.name.clone(), code_bytes: code.get(&k.name).copied().unwrap_or(0), calls, layers }
+            KernelRow {
+                name: k.name.clone(),
+                code_bytes: code.get(&k.name).copied().unwrap_or(0),
+                calls,
+                layers,
+            }
         };
         let mut kernels: Vec<KernelRow> = program.kernels.iter().enumerate().map(row).collect();
         kernels.sort_by(|a, b| b.code_bytes.cmp(&a.code_bytes).then_with(|| a.name.cmp(&b.name)));

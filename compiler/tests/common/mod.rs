@@ -124,7 +124,8 @@ pub fn suite() -> Option<PathBuf> {
     }
     let _ = std::fs::remove_dir_all(&out);
     std::fs::create_dir_all(&out).unwrap();
-    let status = std::process::Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(&out).status().ok()?;
+    let status =
+        std::process::Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(&out).status().ok()?;
     if !status.success() {
         return None;
     }
@@ -158,7 +159,8 @@ pub fn parallel<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Ve
 /// Runs a closure; a panic becomes an error.
 pub fn no_panic<R>(f: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|e| {
-        let text = e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        let text =
+            e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         Err(format!("PANIC: {}", text.unwrap_or_default()))
     })
 }
@@ -180,11 +182,18 @@ pub fn native(module: sinter_ir::Module, inputs: &[Tensor]) -> Result<Vec<Tensor
 }
 
 /// [`native`], with the program's sizes.
-pub fn native_with_sizes(module: sinter_ir::Module, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Sizes), String> {
+pub fn native_with_sizes(
+    module: sinter_ir::Module,
+    inputs: &[Tensor],
+) -> Result<(Vec<Tensor>, Sizes), String> {
     let text = |d: sinter_ir::Diag| d.to_string();
     let target = sinter::driver::native().map_err(text)?;
-    let compiled =
-        sinter_passes::pipeline::run(module, &mut sinter_passes::pipeline::PipelineOptions::default(), target).map_err(text)?;
+    let compiled = sinter_passes::pipeline::run(
+        module,
+        &mut sinter_passes::pipeline::PipelineOptions::default(),
+        target,
+    )
+    .map_err(text)?;
     let program = compiled.program.ok_or("no program")?;
     let problems = sinter_backends::legalise(&program, target);
     if let Some(p) = problems.into_iter().next() {
@@ -195,6 +204,7 @@ pub fn native_with_sizes(module: sinter_ir::Module, inputs: &[Tensor]) -> Result
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
     let image = sinter_runtime::Image::Heap(weights);
     let mut session = sinter::session::Session::new(manifest, &emitted.archive, image, 1).map_err(text)?;
-    let sizes = Sizes { code: emitted.code.values().sum(), arena: program.arena_bytes, live: program.live_bytes };
+    let sizes =
+        Sizes { code: emitted.code.values().sum(), arena: program.arena_bytes, live: program.live_bytes };
     Ok((session.run(inputs).map_err(text)?, sizes))
 }

@@ -150,7 +150,12 @@ impl Graph {
             .enumerate()
             .map(|(i, ty)| self.push_value(Value { ty, name: None, def: Some((node, i as u32)) }))
             .collect::<Vec<_>>();
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), origin: origin.clone() });
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.to_vec(),
+            outputs: outputs.clone(),
+            origin: origin.clone(),
+        });
         self.order.push(node);
         Ok(outputs)
     }
@@ -163,7 +168,10 @@ impl Graph {
         origin: &Origin,
     ) -> Result<ValueId> {
         let outs = self.add(symbols, op, inputs, origin)?;
-        outs.first().copied().filter(|_| outs.len() == 1).ok_or_else(|| Diag::bug("add1 on an op with several results"))
+        outs.first()
+            .copied()
+            .filter(|_| outs.len() == 1)
+            .ok_or_else(|| Diag::bug("add1 on an op with several results"))
     }
     /// A value by id.
     pub fn value(&self, v: ValueId) -> &Value {

@@ -38,7 +38,13 @@ impl Patch {
         }
     }
     /// Adds a node; operands are values of the graph or of the patch.
-    pub fn add(&mut self, symbols: &mut Symbols, op: Op, inputs: &[ValueId], origin: &Origin) -> Result<Vec<ValueId>> {
+    pub fn add(
+        &mut self,
+        symbols: &mut Symbols,
+        op: Op,
+        inputs: &[ValueId],
+        origin: &Origin,
+    ) -> Result<Vec<ValueId>> {
         let types: Vec<TensorType> = inputs.iter().map(|&v| self.ty(v).clone()).collect();
         let outs = op.infer(symbols, &types.iter().collect::<Vec<_>>())?;
         symbols.check_types(&outs)?;
@@ -48,11 +54,22 @@ impl Patch {
             outputs.push(ValueId((self.first_value + self.values.len()) as u32));
             self.values.push(Value { ty, name: None, def: Some((id, i as u32)) });
         }
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), origin: origin.clone() });
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.to_vec(),
+            outputs: outputs.clone(),
+            origin: origin.clone(),
+        });
         Ok(outputs)
     }
     /// Adds a node with one result.
-    pub fn add1(&mut self, symbols: &mut Symbols, op: Op, inputs: &[ValueId], origin: &Origin) -> Result<ValueId> {
+    pub fn add1(
+        &mut self,
+        symbols: &mut Symbols,
+        op: Op,
+        inputs: &[ValueId],
+        origin: &Origin,
+    ) -> Result<ValueId> {
         let out = self.add(symbols, op, inputs, origin)?;
         out.first().copied().ok_or_else(|| Diag::bug("add1 of an op without results"))
     }

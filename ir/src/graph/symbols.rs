@@ -81,7 +81,11 @@ impl Symbols {
         }
         let (lo, hi) = self.range(&(a.clone() - b.clone()));
         if lo > 0 || hi < 0 {
-            return Err(Diag::input(format!("{why}: {} and {} can never be equal", self.show(a), self.show(b))));
+            return Err(Diag::input(format!(
+                "{why}: {} and {} can never be equal",
+                self.show(a),
+                self.show(b)
+            )));
         }
         let c = Constraint { a: a.clone(), b: b.clone(), why: why.to_owned() };
         if !self.constraints.iter().any(|x| (x.a == c.a && x.b == c.b) || (x.a == c.b && x.b == c.a)) {
@@ -110,7 +114,11 @@ impl Symbols {
             for d in &ty.dims {
                 let (lo, hi) = self.range(d);
                 if hi < 0 || (lo < 0 && d.as_const().is_some()) {
-                    return Err(Diag::input(format!("dim {} of {} is negative", self.show(d), self.show_type(ty))));
+                    return Err(Diag::input(format!(
+                        "dim {} of {} is negative",
+                        self.show(d),
+                        self.show_type(ty)
+                    )));
                 }
                 if d.is_too_big() || hi >= LIMIT {
                     return Err(Diag::limit(format!("dim of {} has no usable bound", self.show_type(ty)))
@@ -149,7 +157,8 @@ fn replace_word(text: &str, word: &str, with: &str) -> String {
     let mut rest = text;
     while let Some(i) = rest.find(word) {
         let end = i + word.len();
-        let whole = !rest[..i].ends_with(|c: char| c.is_alphanumeric()) && !rest[end..].starts_with(|c: char| c.is_alphanumeric());
+        let whole = !rest[..i].ends_with(|c: char| c.is_alphanumeric())
+            && !rest[end..].starts_with(|c: char| c.is_alphanumeric());
         out.push_str(&rest[..i]);
         out.push_str(if whole { with } else { word });
         rest = &rest[end..];

@@ -47,7 +47,14 @@ fn graph(o: &mut String, g: &Graph, depth: usize, title: &str) -> fmt::Result {
     let pad = "  ".repeat(depth);
     writeln!(o, "{pad}{title}({}) {{", list(g, &g.inputs, true))?;
     for (_, n) in g.iter() {
-        write!(o, "{pad}  {} = {}{} ({})", list(g, &n.outputs, true), n.op.name(), attributes(&n.op), list(g, &n.inputs, false))?;
+        write!(
+            o,
+            "{pad}  {} = {}{} ({})",
+            list(g, &n.outputs, true),
+            n.op.name(),
+            attributes(&n.op),
+            list(g, &n.inputs, false)
+        )?;
         if let Some(first) = n.origin.first() {
             write!(o, " ; {first}")?;
         }

@@ -270,12 +270,27 @@ pub enum Inst {
     MulAdd(Reg, Reg, Reg),
     /// Integer dot product of groups of four bytes: lanes(a) = lanes(b) = 4 * lanes(acc), acc I32.
     /// The flags say whether a and b are signed.
-    Dot4 { acc: Reg, a: Reg, b: Reg, a_signed: bool, b_signed: bool },
+    Dot4 {
+        acc: Reg,
+        a: Reg,
+        b: Reg,
+        a_signed: bool,
+        b_signed: bool,
+    },
     Cvt(CvtOp, Reg),
     /// Contiguous lanes from memory.
-    Load { buf: Buf, at: Addr, tail: Option<Reg> },
+    Load {
+        buf: Buf,
+        at: Addr,
+        tail: Option<Reg>,
+    },
     /// One element per lane at `at + index[lane]`, index I64 or I32 with the result's lanes.
-    LoadGather { buf: Buf, at: Addr, index: Reg, tail: Option<Reg> },
+    LoadGather {
+        buf: Buf,
+        at: Addr,
+        index: Reg,
+        tail: Option<Reg>,
+    },
     /// A scalar in every lane.
     Splat(Reg),
     /// One lane as a scalar.
@@ -311,18 +326,47 @@ pub enum Bound {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Stmt {
-    Let { dst: Reg, inst: Inst },
-    Store { buf: Buf, at: Addr, value: Reg, tail: Option<Reg> },
+    Let {
+        dst: Reg,
+        inst: Inst,
+    },
+    Store {
+        buf: Buf,
+        at: Addr,
+        value: Reg,
+        tail: Option<Reg>,
+    },
     /// `for var in (lo..hi).step_by(step)`, step > 0. Bounds are read once, at entry; `var` belongs to the loop: not
     /// assigned in the body, undefined afterwards.
-    For { var: Reg, lo: Bound, hi: Bound, step: i64, kind: LoopKind, body: Vec<Stmt> },
+    For {
+        var: Reg,
+        lo: Bound,
+        hi: Bound,
+        step: i64,
+        kind: LoopKind,
+        body: Vec<Stmt>,
+    },
     /// Runs `test`, stops when `cond` (B1 scalar) is false, else runs `body` and repeats.
-    While { test: Vec<Stmt>, cond: Reg, body: Vec<Stmt> },
-    If { cond: Reg, then: Vec<Stmt>, els: Vec<Stmt> },
+    While {
+        test: Vec<Stmt>,
+        cond: Reg,
+        body: Vec<Stmt>,
+    },
+    If {
+        cond: Reg,
+        then: Vec<Stmt>,
+        els: Vec<Stmt>,
+    },
     /// Defines a run-time symbol (I64 scalar). Not inside a Parallel loop.
-    SetSym { sym: Sym, value: Reg },
+    SetSym {
+        sym: Sym,
+        value: Reg,
+    },
     /// Leaves the kernel with this error code (see the ABI) when `cond` holds.
-    FailIf { cond: Reg, code: i32 },
+    FailIf {
+        cond: Reg,
+        code: i32,
+    },
 }
 
 /// One kernel.

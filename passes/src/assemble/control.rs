@@ -1,8 +1,8 @@
 //! `If` and `Loop`: regions become nested steps; results and carried values get buffers outside of them.
 
+use super::Assembler;
 use super::scope::Scope;
 use super::storage::Storage;
-use super::Assembler;
 use crate::plan::{Place, VStep};
 use sinter_ir::graph::SymKind;
 use sinter_ir::op::loop_::CarriedSym;
@@ -25,7 +25,8 @@ impl Assembler<'_> {
         let mut places = self.places(g, &node.inputs, storage)?.into_iter();
         let cond = places.next().ok_or_else(|| Diag::bug("If without condition"))?;
         let captures: Vec<Place> = places.collect();
-        let results: Vec<Option<Place>> = self.places(g, &node.outputs, storage)?.into_iter().map(Some).collect();
+        let results: Vec<Option<Place>> =
+            self.places(g, &node.outputs, storage)?.into_iter().map(Some).collect();
         let mut branch = |body: &Graph, then: bool| -> Result<Vec<VStep>> {
             let mut steps = Vec::new();
             self.region(body, &captures, &results, &mut scope.clone(), &mut steps)?;
@@ -67,7 +68,8 @@ impl Assembler<'_> {
             }
         }
         let unbounded = g.as_const(node.inputs[0]).is_some_and(|t| t.bytes() == i64::MAX.to_le_bytes());
-        let is_true = |g: &Graph, v| g.as_const(v).is_some_and(|t| t.bytes().first().is_some_and(|b| *b != 0));
+        let is_true =
+            |g: &Graph, v| g.as_const(v).is_some_and(|t| t.bytes().first().is_some_and(|b| *b != 0));
         let endless = is_true(g, node.inputs[1]) && is_true(&op.body, op.body.outputs[0]);
         let cond = (!endless).then(|| self.arena("loop condition", 1));
         if let Some(dst) = cond {
@@ -87,14 +89,23 @@ impl Assembler<'_> {
         let mut wanted = vec![None; op.body.outputs.len()];
         wanted[0] = cond;
         let outs = self.region(&op.body, &inputs, &wanted, &mut inner, &mut body)?;
-        for ((&dst, &src), &v) in scanned.iter().zip(&outs[1 + op.carried..]).zip(&op.body.outputs[1 + op.carried..]) {
+        for ((&dst, &src), &v) in
+            scanned.iter().zip(&outs[1 + op.carried..]).zip(&op.body.outputs[1 + op.carried..])
+        {
             let kernel = self.append_kernel(op.count, op.body.ty(v))?;
             let kernel = self.kernels.add(kernel, self.report);
             body.push(VStep::Call { kernel, args: vec![src, dst], label: super::emit::label(node) });
         }
         self.carry(&outs[1..1 + op.carried], carried, op, &mut body)?;
         self.update_syms(&op.shape_syms, &mut body);
-        steps.push(VStep::Loop { trip: (!unbounded).then_some(*trip), cond, iter, count: op.count, first_inner, body });
+        steps.push(VStep::Loop {
+            trip: (!unbounded).then_some(*trip),
+            cond,
+            iter,
+            count: op.count,
+            first_inner,
+            body,
+        });
         Ok(())
     }
 
@@ -150,7 +161,10 @@ impl Assembler<'_> {
         }
         let bytes = Self::bytes(slice);
         let lanes = self.target.lanes(8);
-        let mut k = KernelBuilder::new(format!("append_{}", bytes.as_const().map_or_else(|| "dyn".to_owned(), |b| b.to_string())));
+        let mut k = KernelBuilder::new(format!(
+            "append_{}",
+            bytes.as_const().map_or_else(|| "dyn".to_owned(), |b| b.to_string())
+        ));
         let src = k.buf("slice", Access::Read, bytes.clone());
         let all = k.buf("all", Access::Write, (Expr::from(count) + 1.into()) * bytes.clone());
         let base = k.dim(&(Expr::from(count) * bytes.clone()));

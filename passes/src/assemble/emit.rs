@@ -1,8 +1,8 @@
 //! Steps of one region, in node order.
 
+use super::Assembler;
 use super::scope::Scope;
 use super::storage::Storage;
-use super::Assembler;
 use crate::lower::{self, Arg, NodeView};
 use crate::plan::{Place, VStep};
 use crate::report::KernelStat;
@@ -21,7 +21,8 @@ pub(super) fn label(node: &Node) -> String {
 fn ops(node: &Node) -> String {
     match &node.op {
         Op::Group(g) => {
-            let names = g.body.iter().filter(|(_, n)| !matches!(n.op, Op::Constant(_))).map(|(_, n)| n.op.name());
+            let names =
+                g.body.iter().filter(|(_, n)| !matches!(n.op, Op::Constant(_))).map(|(_, n)| n.op.name());
             names.collect::<Vec<_>>().join("+")
         }
         op => op.name().to_owned(),
@@ -126,7 +127,8 @@ impl Assembler<'_> {
             scratch.push(self.arena(format!("{name} scratch {i}"), max));
         }
         let packed: Vec<Place> = lowered.packed.iter().map(|p| self.weight(p, &name)).collect();
-        let missing = || Diag::bug(format!("lowering of {} names an argument that it does not have", node.op.name()));
+        let missing =
+            || Diag::bug(format!("lowering of {} names an argument that it does not have", node.op.name()));
         for call in lowered.calls {
             let mut args = Vec::with_capacity(call.args.len());
             for arg in &call.args {
@@ -138,7 +140,12 @@ impl Assembler<'_> {
                 });
             }
             if args.len() != call.kernel.bufs.len() {
-                return Err(Diag::bug(format!("kernel {} takes {} buffers, the call has {}", call.kernel.name, call.kernel.bufs.len(), args.len())));
+                return Err(Diag::bug(format!(
+                    "kernel {} takes {} buffers, the call has {}",
+                    call.kernel.name,
+                    call.kernel.bufs.len(),
+                    args.len()
+                )));
             }
             let kernel = self.kernels.add(call.kernel, self.report);
             self.report.kernels.push(KernelStat {

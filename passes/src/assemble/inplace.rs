@@ -33,7 +33,13 @@ fn same_dims(symbols: &Symbols, a: &TensorType, b: &TensorType) -> bool {
 fn elementwise(op: &Op) -> bool {
     matches!(
         op,
-        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Quantize(_) | Op::Dequantize(_)
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::Quantize(_)
+            | Op::Dequantize(_)
     )
 }
 

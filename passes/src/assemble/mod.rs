@@ -106,7 +106,13 @@ impl Assembler<'_> {
         LowerCx { target: self.target, symbols: &self.symbols }
     }
 
-    fn finish(self, module: &Module, inputs: Vec<Port>, outputs: Vec<Port>, steps: Vec<VStep>) -> Result<Program> {
+    fn finish(
+        self,
+        module: &Module,
+        inputs: Vec<Port>,
+        outputs: Vec<Port>,
+        steps: Vec<VStep>,
+    ) -> Result<Program> {
         let Assembler { symbols, buffers, kernels, report, weights, mut offsets, .. } = self;
         offsets.resize(buffers.all.len(), 0);
         let lives = life::lives(&steps, buffers.all.len());
@@ -160,7 +166,9 @@ fn locate_steps(buffers: &Buffers, offsets: &[u64], steps: Vec<VStep>) -> Vec<St
     let at = |p| plan::locate(buffers, offsets, p);
     let nested = |s| locate_steps(buffers, offsets, s);
     let one = |step| match step {
-        VStep::Call { kernel, args, label } => Step::Call { kernel, args: args.into_iter().map(at).collect(), label },
+        VStep::Call { kernel, args, label } => {
+            Step::Call { kernel, args: args.into_iter().map(at).collect(), label }
+        }
         VStep::Copy { dst, src, bytes } => Step::Copy { dst: at(dst), src: at(src), bytes },
         VStep::SetSym { sym, value } => Step::SetSym { sym, value },
         VStep::ReadSym { sym, from, index, dtype } => Step::ReadSym { sym, from: at(from), index, dtype },

@@ -15,7 +15,11 @@ pub struct Scope {
 impl Scope {
     /// Nothing defined.
     pub fn new(symbols: &Symbols) -> Self {
-        Self { defined: BTreeSet::new(), checked: vec![false; symbols.constraints.len()], sizes: BTreeSet::new() }
+        Self {
+            defined: BTreeSet::new(),
+            checked: vec![false; symbols.constraints.len()],
+            sizes: BTreeSet::new(),
+        }
     }
     /// Emits checks of the dims that could be negative: an input may be smaller than what a window needs.
     pub fn sizes(&mut self, symbols: &Symbols, ty: &TensorType, steps: &mut Vec<VStep>) {

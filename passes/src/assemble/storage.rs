@@ -22,7 +22,12 @@ pub(super) struct Storage {
 impl Storage {
     /// Gives every non-constant value of `g` a place. `wanted` are the places in which outputs should be
     /// computed directly; the first output of a buffer gets its wish, the caller copies the others.
-    pub fn assign(asm: &mut Assembler, g: &Graph, inputs: &[Place], wanted: &[Option<Place>]) -> Result<Self> {
+    pub fn assign(
+        asm: &mut Assembler,
+        g: &Graph,
+        inputs: &[Place],
+        wanted: &[Option<Place>],
+    ) -> Result<Self> {
         if inputs.len() != g.inputs.len() || wanted.len() != g.outputs.len() {
             return Err(Diag::bug("assemble: operands of a region do not fit"));
         }
@@ -145,7 +150,11 @@ impl Storage {
         for k in operands {
             let Some(p) = self.places[node.inputs[k].0 as usize] else { continue };
             let dies = self.own.get(&p.buf).is_some_and(|&l| l == i);
-            let alone = node.inputs.iter().enumerate().all(|(m, v)| m == k || self.places[v.0 as usize].is_none_or(|q| q.buf != p.buf));
+            let alone = node
+                .inputs
+                .iter()
+                .enumerate()
+                .all(|(m, v)| m == k || self.places[v.0 as usize].is_none_or(|q| q.buf != p.buf));
             if dies && alone && p.offset == 0 && asm.buffers.get(p.buf).bytes == want {
                 return Ok(Some(p));
             }
@@ -179,8 +188,10 @@ impl Storage {
         let Op::Concat(op) = &node.op else { return None };
         let dst = self.places[node.outputs[0].0 as usize]?;
         let types: Vec<&TensorType> = node.inputs.iter().map(|&v| g.ty(v)).collect();
-        let places: Vec<Place> =
-            concat_offsets(op, &types)?.into_iter().map(|at| Place { buf: dst.buf, offset: dst.offset + at }).collect();
+        let places: Vec<Place> = concat_offsets(op, &types)?
+            .into_iter()
+            .map(|at| Place { buf: dst.buf, offset: dst.offset + at })
+            .collect();
         let there = node.inputs.iter().zip(&places).any(|(v, p)| self.places[v.0 as usize] == Some(*p));
         there.then_some(places)
     }

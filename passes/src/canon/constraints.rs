@@ -47,7 +47,8 @@ fn read_syms(g: &Graph, out: &mut BTreeSet<Sym>) {
 type Found = (Sym, Expr, Option<Constraint>);
 
 fn find(symbols: &Symbols, g: &Graph, read: &BTreeSet<Sym>, done: &BTreeSet<Sym>) -> Option<Found> {
-    let bound: BTreeSet<Sym> = g.inputs.iter().flat_map(|&v| &g.ty(v).dims).filter_map(Expr::as_sym).collect();
+    let bound: BTreeSet<Sym> =
+        g.inputs.iter().flat_map(|&v| &g.ty(v).dims).filter_map(Expr::as_sym).collect();
     let is_input = |s: Sym| symbols.info(s).is_some_and(|i| i.kind == SymKind::Input);
     for c in &symbols.constraints {
         // Of two symbols, the one with the larger range goes.

@@ -17,7 +17,8 @@ pub fn run(module: &mut Module, report: &mut PassReport) -> Result<()> {
 
 /// Runs the pass on a module whose constraints are all known to be needed: what they check stays.
 pub fn run_final(module: &mut Module, report: &mut PassReport) -> Result<()> {
-    let checked = module.symbols.constraints.iter().flat_map(|c| c.a.syms().into_iter().chain(c.b.syms())).collect();
+    let checked =
+        module.symbols.constraints.iter().flat_map(|c| c.a.syms().into_iter().chain(c.b.syms())).collect();
     sweep(module, report, checked)
 }
 
@@ -76,7 +77,10 @@ impl Cx<'_> {
             let keep = |flags: &[bool], ids: &[sinter_ir::ValueId]| {
                 ids.iter().zip(flags).filter(|(_, k)| **k).map(|(v, _)| *v).collect::<Vec<_>>()
             };
-            let inputs = keep(&kept.inputs, &node.inputs).into_iter().map(|v| rb.get(v)).collect::<Result<Vec<_>>>()?;
+            let inputs = keep(&kept.inputs, &node.inputs)
+                .into_iter()
+                .map(|v| rb.get(v))
+                .collect::<Result<Vec<_>>>()?;
             let new = rb.add(kept.op, &inputs, &node.origin)?;
             keep(&kept.outputs, &node.outputs).into_iter().zip(new).for_each(|(o, n)| rb.bind(o, n));
         }
@@ -108,7 +112,8 @@ impl Cx<'_> {
             *body = self.graph(body, false)?;
         }
         let uses: Vec<Vec<bool>> = [&op.then_body, &op.else_body].map(input_uses).to_vec();
-        let keep: Vec<bool> = (0..node.inputs.len().saturating_sub(1)).map(|i| uses.iter().any(|u| u[i])).collect();
+        let keep: Vec<bool> =
+            (0..node.inputs.len().saturating_sub(1)).map(|i| uses.iter().any(|u| u[i])).collect();
         for body in [&mut op.then_body, &mut op.else_body] {
             *body = self.drop_inputs(body, &keep)?;
         }

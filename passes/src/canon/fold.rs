@@ -95,7 +95,12 @@ fn inline_branch(
 
 /// The results when the node can be computed now. An evaluation error leaves the node for run time: it may
 /// be in a branch that is never taken.
-fn fold(rb: &Rebuild, node: &Node, inputs: &[ValueId], found: &mut Substitution) -> Result<Option<Vec<Tensor>>> {
+fn fold(
+    rb: &Rebuild,
+    node: &Node,
+    inputs: &[ValueId],
+    found: &mut Substitution,
+) -> Result<Option<Vec<Tensor>>> {
     if matches!(node.op, Op::Constant(_) | Op::If(_) | Op::Loop(_) | Op::Random(_)) {
         return Ok(None);
     }

@@ -25,9 +25,8 @@ pub fn simplify(symbols: &Symbols, e: &Expr) -> Expr {
     if e.syms().is_empty() || e.is_too_big() {
         return e.clone();
     }
-    let product = |(atoms, c): &(Vec<Atom>, i64)| {
-        atoms.iter().fold(Expr::from(*c), |p, a| p * atom(symbols, a))
-    };
+    let product =
+        |(atoms, c): &(Vec<Atom>, i64)| atoms.iter().fold(Expr::from(*c), |p, a| p * atom(symbols, a));
     e.terms().iter().map(product).fold(Expr::from(e.constant_term()), |sum, t| sum + t)
 }
 

@@ -47,7 +47,9 @@ pub(super) fn build(
     let mut waiting: BTreeMap<Unit, usize> = BTreeMap::new();
     let mut users: BTreeMap<Unit, Vec<Unit>> = BTreeMap::new();
     let mut ready = BTreeSet::new();
-    let first = |u: &Unit, nodes: &BTreeMap<Unit, Vec<NodeId>>| nodes[u].first().map_or(0, |n| position[n.0 as usize]);
+    let first = |u: &Unit, nodes: &BTreeMap<Unit, Vec<NodeId>>| {
+        nodes[u].first().map_or(0, |n| position[n.0 as usize])
+    };
     for (&unit, members) in &nodes {
         let inside: BTreeSet<NodeId> = members.iter().copied().collect();
         let sources: BTreeSet<Unit> = members
@@ -130,7 +132,8 @@ fn group(cl: &Clusters, rb: &mut Rebuild, c: ClusterId, members: &[NodeId]) -> R
         let outside = |u: &NodeId| !cluster.members.contains(u) || cl.reading(*v).iter().any(|r| *r != c);
         cl.is_output[v.0 as usize] || cl.users[v.0 as usize].iter().any(outside)
     };
-    let outs: Vec<ValueId> = set.iter().flat_map(|n| &cl.g.node(*n).outputs).copied().filter(needed).collect();
+    let outs: Vec<ValueId> =
+        set.iter().flat_map(|n| &cl.g.node(*n).outputs).copied().filter(needed).collect();
     body.outputs = outs.iter().map(|v| map[v]).collect();
     let new = rb.add(Group { body }, &operands, &origin)?;
     outs.iter().zip(new).for_each(|(&o, n)| rb.bind(o, n));

@@ -76,7 +76,9 @@ impl<'g> Clusters<'g> {
     }
     /// Users that belong to no cluster: regions, reads of symbols, aliases.
     pub fn has_loose_user(&self, v: ValueId) -> bool {
-        self.users[v.0 as usize].iter().any(|u| self.home[u.0 as usize].is_none() && !self.copied[u.0 as usize])
+        self.users[v.0 as usize]
+            .iter()
+            .any(|u| self.home[u.0 as usize].is_none() && !self.copied[u.0 as usize])
     }
     /// Values that a set of nodes makes and something outside of it needs.
     pub fn live_outs(&self, set: &BTreeSet<NodeId>) -> Vec<ValueId> {
@@ -92,7 +94,13 @@ impl<'g> Clusters<'g> {
         let push = |n: NodeId, seen: &mut Vec<bool>, work: &mut Vec<NodeId>| {
             // Reaching one node of a cluster reaches all of its results.
             let all: Vec<NodeId> = match self.home[n.0 as usize] {
-                Some(c) => self.get(c).members.iter().copied().filter(|m| self.home[m.0 as usize] == Some(c)).collect(),
+                Some(c) => self
+                    .get(c)
+                    .members
+                    .iter()
+                    .copied()
+                    .filter(|m| self.home[m.0 as usize] == Some(c))
+                    .collect(),
                 None => vec![n],
             };
             for m in all {

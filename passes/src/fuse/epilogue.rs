@@ -37,7 +37,10 @@ fn extend(cl: &mut Clusters, symbols: &Symbols, c: ClusterId, shape: ValueId) ->
         if outs.len() == 1 && set.len() > before {
             break;
         }
-        if outs.iter().any(|v| cl.is_output[v.0 as usize]) || set.len() >= before + REGION || set.len() >= MAX_NODES {
+        if outs.iter().any(|v| cl.is_output[v.0 as usize])
+            || set.len() >= before + REGION
+            || set.len() >= MAX_NODES
+        {
             return false;
         }
         let users = outs.iter().flat_map(|v| &cl.users[v.0 as usize]).copied().filter(|u| !set.contains(u));

@@ -40,9 +40,13 @@ pub(crate) fn kind(op: &Op) -> Kind {
             true => Kind::Root,
             false => Kind::Opaque,
         },
-        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Quantize(_) | Op::Dequantize(_) => {
-            Kind::Elementwise
-        }
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Compare(_)
+        | Op::Select(_)
+        | Op::Cast(_)
+        | Op::Quantize(_)
+        | Op::Dequantize(_) => Kind::Elementwise,
         _ => Kind::Movement,
     }
 }

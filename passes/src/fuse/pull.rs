@@ -100,7 +100,11 @@ fn export(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
         // Results share one loop nest; packed ones need their own.
         let whole = |v: ValueId| cl.g.ty(v).dtype.bits() >= 8;
         let same = |o: &ValueId| cl.g.ty(*o).dims == cl.g.ty(v).dims && whole(*o) && whole(v);
-        if cluster.root.is_some() || !outs.iter().all(same) || outs.len() >= MAX_OUTPUTS || !allowed(cl, symbols, c, n, v) {
+        if cluster.root.is_some()
+            || !outs.iter().all(same)
+            || outs.len() >= MAX_OUTPUTS
+            || !allowed(cl, symbols, c, n, v)
+        {
             continue;
         }
         let mut set = cluster.members.clone();
@@ -121,17 +125,27 @@ fn allowed(cl: &Clusters, symbols: &Symbols, c: ClusterId, n: NodeId, v: ValueId
     }
     let members = cluster.members.iter().chain([&n]);
     let inner = |v: &ValueId| cl.g.value(*v).def.is_some_and(|(d, _)| d == n || cluster.members.contains(&d));
-    let operands: BTreeSet<ValueId> =
-        members.flat_map(|m| &cl.g.node(*m).inputs).copied().filter(|v| !inner(v) && cl.g.as_const(*v).is_none()).collect();
+    let operands: BTreeSet<ValueId> = members
+        .flat_map(|m| &cl.g.node(*m).inputs)
+        .copied()
+        .filter(|v| !inner(v) && cl.g.as_const(*v).is_none())
+        .collect();
     if operands.len() > MAX_INPUTS {
         return false;
     }
     let times = repeats(cl, symbols, cluster, v, 0);
-    !super::lanes::breaks(cl, symbols, cluster, n) && times.is_some_and(|t| policy::cheap(policy::cost(&cl.g.node(n).op), t))
+    !super::lanes::breaks(cl, symbols, cluster, n)
+        && times.is_some_and(|t| policy::cheap(policy::cost(&cl.g.node(n).op), t))
 }
 
 /// How often the cluster computes each element of a value; `None`: too often to say.
-fn repeats(cl: &Clusters, symbols: &Symbols, cluster: &super::cluster::Cluster, v: ValueId, depth: usize) -> Option<u64> {
+fn repeats(
+    cl: &Clusters,
+    symbols: &Symbols,
+    cluster: &super::cluster::Cluster,
+    v: ValueId,
+    depth: usize,
+) -> Option<u64> {
     let mut total = 0u64;
     if depth > MAX_NODES {
         return None;
@@ -142,7 +156,8 @@ fn repeats(cl: &Clusters, symbols: &Symbols, cluster: &super::cluster::Cluster, 
             policy::root_repeats(&node.op)?
         } else {
             let out = node.outputs.first()?;
-            let (to, from) = (policy::elements(symbols, cl.g.ty(*out)), policy::elements(symbols, cl.g.ty(v)).max(1));
+            let (to, from) =
+                (policy::elements(symbols, cl.g.ty(*out)), policy::elements(symbols, cl.g.ty(v)).max(1));
             // Slices and concatenations use an element once at most.
             let factor = to.div_ceil(from).max(1);
             let factor = if matches!(node.op, Op::Concat(_)) { 1 } else { factor };

@@ -57,7 +57,14 @@ pub fn whole(b: &mut KernelBuilder, elem: Elem, lanes: u16, v: i64) -> Reg {
 }
 
 /// Loads the element at a linear index, or `lanes` of them.
-pub fn load(b: &mut KernelBuilder, dtype: DType, buf: Buf, at: &Idx, lanes: u16, tail: Option<Reg>) -> Result<Reg> {
+pub fn load(
+    b: &mut KernelBuilder,
+    dtype: DType,
+    buf: Buf,
+    at: &Idx,
+    lanes: u16,
+    tail: Option<Reg>,
+) -> Result<Reg> {
     if lanes > 1 && at.step != 1 {
         // The same element in every lane, or a strided access.
         if at.step != 0 {
@@ -172,7 +179,14 @@ pub fn narrow(b: &mut KernelBuilder, dtype: DType, v: Reg) -> Reg {
 }
 
 /// Stores an element (or lanes) at a linear index.
-pub fn store(b: &mut KernelBuilder, dtype: DType, buf: Buf, at: &Idx, v: Reg, tail: Option<Reg>) -> Result<()> {
+pub fn store(
+    b: &mut KernelBuilder,
+    dtype: DType,
+    buf: Buf,
+    at: &Idx,
+    v: Reg,
+    tail: Option<Reg>,
+) -> Result<()> {
     if b.ty(v).lanes > 1 && at.step != 1 {
         return Err(not_vector());
     }

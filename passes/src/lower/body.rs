@@ -31,7 +31,9 @@ impl Body {
         }
         drop(roots);
         let known = node.consts.iter().zip(&graph.inputs);
-        let consts = known.map(|(c, &v)| c.map(|t| super::raw::retype(t, graph.ty(v).dtype)).transpose()).collect::<Result<_>>()?;
+        let consts = known
+            .map(|(c, &v)| c.map(|t| super::raw::retype(t, graph.ty(v).dtype)).transpose())
+            .collect::<Result<_>>()?;
         Ok(Self { graph, root, consts })
     }
     /// Of one op on operands that are not known.
@@ -115,7 +117,11 @@ impl Params {
     }
     /// One finished kernel as the whole lowering.
     pub fn finish(self, b: KernelBuilder) -> Lowered {
-        Lowered { calls: vec![KernelCall { kernel: b.finish(), args: self.args }], scratch: vec![], packed: self.packed }
+        Lowered {
+            calls: vec![KernelCall { kernel: b.finish(), args: self.args }],
+            scratch: vec![],
+            packed: self.packed,
+        }
     }
     /// The kernel's arguments, in buffer order, and the packed data.
     pub fn into_parts(self) -> (Vec<Arg>, Vec<Bytes>) {

@@ -35,18 +35,22 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
             (false, Some((last, outer))) => (outer.to_vec(), last.clone()),
             _ => (vec![], product(&dims)),
         };
-        nest(&mut b, &mut p, &rows, &row, lanes, flat, &mut |b, p, idx, lanes| store_outputs(b, p, idx, lanes, None))?;
+        nest(&mut b, &mut p, &rows, &row, lanes, flat, &mut |b, p, idx, lanes| {
+            store_outputs(b, p, idx, lanes, None)
+        })?;
         Ok(p.params.finish(b))
     })
 }
 
 /// Kernel name: family, ops and output type.
 pub fn name(body: &Body, family: &str) -> String {
-    let mut ops: Vec<&str> = body.graph.iter().map(|(_, n)| n.op.name()).filter(|n| *n != "Constant").collect();
+    let mut ops: Vec<&str> =
+        body.graph.iter().map(|(_, n)| n.op.name()).filter(|n| *n != "Constant").collect();
     ops.dedup();
     ops.truncate(4);
     let ty = body.graph.outputs.first().map(|&v| body.ty(v).to_string()).unwrap_or_default();
-    let ty: String = ty.chars().filter(|c| *c != ' ').map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let ty: String =
+        ty.chars().filter(|c| *c != ' ').map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let mut name = format!("{family}_{}_{ty}", ops.join("_").to_ascii_lowercase());
     name.truncate(96);
     name
@@ -57,17 +61,29 @@ fn is_flat(cx: &LowerCx, body: &Body, dims: &[Expr]) -> bool {
     let simple = |op: &Op| {
         matches!(
             op,
-            Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Identity(_) | Op::Constant(_)
-                | Op::Quantize(_) | Op::Dequantize(_)
+            Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Compare(_)
+                | Op::Select(_)
+                | Op::Cast(_)
+                | Op::Identity(_)
+                | Op::Constant(_)
+                | Op::Quantize(_)
+                | Op::Dequantize(_)
         )
     };
     let n = product(dims);
     let fits = |v: &ValueId| {
         let ty = body.ty(*v);
         ty.numel().is(1)
-            || (ty.dims.len() == dims.len() && ty.dims.iter().zip(dims).all(|(a, b)| cx.symbols.known_eq(a, b)))
+            || (ty.dims.len() == dims.len()
+                && ty.dims.iter().zip(dims).all(|(a, b)| cx.symbols.known_eq(a, b)))
     };
-    !n.is(1) && body.graph.iter().all(|(_, node)| simple(&node.op) && node.inputs.iter().chain(&node.outputs).all(fits))
+    !n.is(1)
+        && body
+            .graph
+            .iter()
+            .all(|(_, node)| simple(&node.op) && node.inputs.iter().chain(&node.outputs).all(fits))
 }
 
 type Emit<'e> = dyn FnMut(&mut KernelBuilder, &mut Puller, &[Idx], u16) -> Result<()> + 'e;
@@ -83,7 +99,8 @@ fn nest(
     emit: &mut Emit,
 ) -> Result<()> {
     let rank = rows.len() + usize::from(!(row.is(1) && rows.is_empty() && !flat));
-    let scalar = rank == 0 || (rows.is_empty() && row.is(1) && !flat && p.dims(p.body.graph.outputs[0]).is_empty());
+    let scalar =
+        rank == 0 || (rows.is_empty() && row.is(1) && !flat && p.dims(p.body.graph.outputs[0]).is_empty());
     if scalar {
         let idx = vec![Idx::default(); p.dims(p.body.graph.outputs[0]).len()];
         return emit(b, p, &idx, 1);

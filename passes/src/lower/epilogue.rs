@@ -3,12 +3,18 @@
 use super::access;
 use super::index::{Idx, linear};
 use super::pull::Puller;
-use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::Reg;
+use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::{DType, Result, ValueId};
 
 /// Stores every output of the group at an element (or lanes from it). The puller has been given the root's value.
-pub fn store_outputs(b: &mut KernelBuilder, p: &mut Puller, idx: &[Idx], lanes: u16, tail: Option<Reg>) -> Result<()> {
+pub fn store_outputs(
+    b: &mut KernelBuilder,
+    p: &mut Puller,
+    idx: &[Idx],
+    lanes: u16,
+    tail: Option<Reg>,
+) -> Result<()> {
     for i in 0..p.body.graph.outputs.len() {
         let v = p.body.graph.outputs[i];
         let r = p.at(b, v, idx, lanes)?;

@@ -48,7 +48,11 @@ impl Idx {
         if c == 0 {
             return Self::default();
         }
-        Self { terms: self.terms.iter().map(|&(r, s)| (r, s * c)).collect(), offset: self.offset * c, step: self.step * c }
+        Self {
+            terms: self.terms.iter().map(|&(r, s)| (r, s * c)).collect(),
+            offset: self.offset * c,
+            step: self.step * c,
+        }
     }
     /// The constant value, when it is one for all lanes.
     pub fn as_const(&self) -> Option<i64> {

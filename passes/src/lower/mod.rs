@@ -93,16 +93,37 @@ pub fn can_pull(op: &Op) -> bool {
     }
     matches!(
         op,
-        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Quantize(_) | Op::Dequantize(_)
-            | Op::Transpose(_) | Op::Broadcast(_) | Op::Reshape(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_)
-            | Op::Gather(_) | Op::GatherElements(_) | Op::GatherNd(_) | Op::Iota(_) | Op::FromDims(_) | Op::Identity(_)
-            | Op::Bitcast(_) | Op::ReverseSequence(_) | Op::Constant(_)
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::Quantize(_)
+            | Op::Dequantize(_)
+            | Op::Transpose(_)
+            | Op::Broadcast(_)
+            | Op::Reshape(_)
+            | Op::Slice(_)
+            | Op::Pad(_)
+            | Op::Concat(_)
+            | Op::Gather(_)
+            | Op::GatherElements(_)
+            | Op::GatherNd(_)
+            | Op::Iota(_)
+            | Op::FromDims(_)
+            | Op::Identity(_)
+            | Op::Bitcast(_)
+            | Op::ReverseSequence(_)
+            | Op::Constant(_)
     )
 }
 
 /// Whether an op anchors a kernel and takes an epilogue on its first result.
 pub fn is_root(op: &Op) -> bool {
-    matches!(op, Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::Reduce(_) | Op::Softmax(_))
+    matches!(
+        op,
+        Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::Reduce(_) | Op::Softmax(_)
+    )
 }
 
 /// Whether a root computes its operands on the fly; all others read them from buffers.

@@ -86,7 +86,14 @@ const MOST_REPEATED: usize = 8;
 fn cost(op: &Op) -> usize {
     use sinter_ir::op::unary::UnaryKind as U;
     match op {
-        Op::Unary(u) if !matches!(u.kind, U::Neg | U::Abs | U::Sqrt | U::Recip | U::Floor | U::Ceil | U::Trunc | U::Round | U::Not) => 16,
+        Op::Unary(u)
+            if !matches!(
+                u.kind,
+                U::Neg | U::Abs | U::Sqrt | U::Recip | U::Floor | U::Ceil | U::Trunc | U::Round | U::Not
+            ) =>
+        {
+            16
+        }
         Op::Quantize(_) => 6,
         Op::Dequantize(_) => 3,
         Op::Unary(_) | Op::Compare(_) | Op::Select(_) => 1,
@@ -106,15 +113,24 @@ fn merges(body: &Body, root: ValueId, v: ValueId, axes: &std::ops::Range<usize>)
     if dims.len() > full.len() || axes.clone().any(|i| own(i) != Some(&full[i])) {
         return false;
     }
-    let Some(node) = body.graph.def(v).filter(|_| v != root && body.input_index(v).is_none()) else { return true };
+    let Some(node) = body.graph.def(v).filter(|_| v != root && body.input_index(v).is_none()) else {
+        return true;
+    };
     match &node.op {
         Op::Constant(_) => true,
-        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Cast(_) | Op::Identity(_) | Op::Broadcast(_) => {
-            node.inputs.iter().all(|&x| merges(body, root, x, axes))
-        }
-        Op::Quantize(sinter_ir::op::Quantize { axis, block, .. }) | Op::Dequantize(sinter_ir::op::Dequantize { axis, block, .. }) => {
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Compare(_)
+        | Op::Select(_)
+        | Op::Cast(_)
+        | Op::Identity(_)
+        | Op::Broadcast(_) => node.inputs.iter().all(|&x| merges(body, root, x, axes)),
+        Op::Quantize(sinter_ir::op::Quantize { axis, block, .. })
+        | Op::Dequantize(sinter_ir::op::Dequantize { axis, block, .. }) => {
             // Scales along one of the axes need its coordinate.
-            let apart = node.inputs[1..].iter().all(|&s| body.ty(s).numel().is(1) || (*block == 0 && !axes.contains(&(axis + lead))));
+            let apart = node.inputs[1..]
+                .iter()
+                .all(|&s| body.ty(s).numel().is(1) || (*block == 0 && !axes.contains(&(axis + lead))));
             apart && merges(body, root, node.inputs[0], axes)
         }
         _ => false,

@@ -21,7 +21,8 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Pool) -> Result<Lowered> {
     let (x, xt, yt) = (root.inputs[0], body.ty(root.inputs[0]), body.ty(root.outputs[0]));
     let num = Num::of(xt.dtype)?;
     if op.kind == PoolKind::Average && !num.acc.is_float() {
-        return Err(Diag::unsupported(format!("average pooling of {}", xt.dtype)).help("cast the operand to f32 in the model"));
+        return Err(Diag::unsupported(format!("average pooling of {}", xt.dtype))
+            .help("cast the operand to f32 in the model"));
     }
     let axis = |i: usize| Axis {
         size: xt.dims[2 + i].clone(),
@@ -51,7 +52,8 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Pool) -> Result<Lowered> {
                     if let Some(&i) = places.get(v) {
                         out.end.puller.give(root.outputs[1], i);
                     }
-                    let mut index: Vec<Index> = at.iter().chain(w.at).map(|&at| Index { at, axes: 1 }).collect();
+                    let mut index: Vec<Index> =
+                        at.iter().chain(w.at).map(|&at| Index { at, axes: 1 }).collect();
                     if let Some(last) = index.last_mut() {
                         last.at = add_const(b, last.at, (v * usize::from(w.lanes)) as i64);
                     }
@@ -90,13 +92,19 @@ impl Pooling<'_> {
             })
             .collect();
         let none = b.i64(-1);
-        let best: Vec<Reg> = acc.iter().filter(|_| self.op.indices).map(|_| super::contract::micro::copy(b, none)).collect();
+        let best: Vec<Reg> =
+            acc.iter().filter(|_| self.op.indices).map(|_| super::contract::micro::copy(b, none)).collect();
         let mut done = Ok(());
         for_each_tap(b, self.axes, w.spans, (Idx::reg(self.origin), Idx::default()), &mut |b, t| {
             for (v, &a) in acc.iter().enumerate() {
-                let value = self.num.load(b, w.lanes, self.from, t.input.addr().offset(v as i64 * w.pitch), None);
+                let value =
+                    self.num.load(b, w.lanes, self.from, t.input.addr().offset(v as i64 * w.pitch), None);
                 match best.get(v) {
-                    Some(&best) => done = done.clone().and_then(|()| self.keep(b, (value, a), best, (t, v as i64 * w.pitch))),
+                    Some(&best) => {
+                        done = done
+                            .clone()
+                            .and_then(|()| self.keep(b, (value, a), best, (t, v as i64 * w.pitch)))
+                    }
                     None => b.set(a, Inst::Bin(self.operation(), a, value)),
                 }
             }
@@ -125,7 +133,13 @@ impl Pooling<'_> {
         }
     }
     /// Takes a value and its position when it is the first or larger than the best; NaN wins over numbers.
-    fn keep(&self, b: &mut KernelBuilder, (value, acc): (Reg, Reg), best: Reg, (t, ahead): (&Tap, i64)) -> Result<()> {
+    fn keep(
+        &self,
+        b: &mut KernelBuilder,
+        (value, acc): (Reg, Reg),
+        best: Reg,
+        (t, ahead): (&Tap, i64),
+    ) -> Result<()> {
         let zero = b.i64(0);
         let first = b.cmp(CmpOp::Lt, best, zero);
         let larger = match self.operation() {

@@ -21,14 +21,25 @@ fn bits(dtype: DType) -> Option<DType> {
 
 /// A tensor's elements as unsigned integers.
 pub fn retype(t: &Tensor, dtype: DType) -> Result<Tensor> {
-    if t.dtype() == dtype { Ok(t.clone()) } else { Tensor::from_bytes(dtype, t.shape().to_vec(), t.shared_bytes()) }
+    if t.dtype() == dtype {
+        Ok(t.clone())
+    } else {
+        Tensor::from_bytes(dtype, t.shape().to_vec(), t.shared_bytes())
+    }
 }
 
 /// Operands whose elements an op passes on unchanged; none: it computes with its operands.
 fn moved(op: &Op, inputs: usize) -> Option<std::ops::Range<usize>> {
     Some(match op {
-        Op::Transpose(_) | Op::Broadcast(_) | Op::Reshape(_) | Op::Slice(_) | Op::Identity(_) | Op::ReverseSequence(_)
-        | Op::Gather(_) | Op::GatherElements(_) | Op::GatherNd(_) => 0..1,
+        Op::Transpose(_)
+        | Op::Broadcast(_)
+        | Op::Reshape(_)
+        | Op::Slice(_)
+        | Op::Identity(_)
+        | Op::ReverseSequence(_)
+        | Op::Gather(_)
+        | Op::GatherElements(_)
+        | Op::GatherNd(_) => 0..1,
         Op::Pad(_) => 0..2,
         Op::Select(_) => 1..3,
         Op::Concat(_) => 0..inputs,
@@ -91,10 +102,14 @@ pub fn as_bits(old: &Graph, symbols: &Symbols) -> Result<Graph> {
         let ty = TensorType::new(sets.dtype(old, v), old.ty(v).dims.clone());
         map[v.0 as usize] = Some(g.add_input(ty, None));
     }
-    let get = |map: &[Option<ValueId>], v: ValueId| map[v.0 as usize].ok_or_else(|| Diag::bug("a group uses a value before it is made"));
+    let get = |map: &[Option<ValueId>], v: ValueId| {
+        map[v.0 as usize].ok_or_else(|| Diag::bug("a group uses a value before it is made"))
+    };
     for (_, node) in old.iter() {
         let op = match &node.op {
-            Op::Constant(c) => Constant { tensor: retype(&c.tensor, sets.dtype(old, node.outputs[0]))? }.into(),
+            Op::Constant(c) => {
+                Constant { tensor: retype(&c.tensor, sets.dtype(old, node.outputs[0]))? }.into()
+            }
             Op::Bitcast(_) => Bitcast { to: sets.dtype(old, node.outputs[0]) }.into(),
             op => op.clone(),
         };

@@ -108,7 +108,9 @@ impl Nest<'_> {
                 let mask = int(b, -i64::from(lanes));
                 let whole = b.bin(BinOp::And, end, mask);
                 let mut inner = Ok(());
-                for (lo, hi, l) in [(Bound::Const(0), Bound::Reg(whole), lanes), (Bound::Reg(whole), Bound::Reg(end), 1)] {
+                for (lo, hi, l) in
+                    [(Bound::Const(0), Bound::Reg(whole), lanes), (Bound::Reg(whole), Bound::Reg(end), 1)]
+                {
                     if l == 1 && n.modulo(&i64::from(lanes).into()).is(0) {
                         continue;
                     }
@@ -132,8 +134,17 @@ impl Nest<'_> {
     }
     /// Serial loops over the reduced axes; `at` keeps the loop variables. With `rest`, the last axis is taken in
     /// vectors and what does not fill one goes to `rest`.
-    fn loops(&self, b: &mut KernelBuilder, e: &mut Epilogue, axes: &[usize], at: &mut Vec<Idx>, into: Into) -> Result<()> {
-        let Some((&axis, more)) = axes.split_first() else { return self.step(b, e, at, into.acc, into.lanes) };
+    fn loops(
+        &self,
+        b: &mut KernelBuilder,
+        e: &mut Epilogue,
+        axes: &[usize],
+        at: &mut Vec<Idx>,
+        into: Into,
+    ) -> Result<()> {
+        let Some((&axis, more)) = axes.split_first() else {
+            return self.step(b, e, at, into.acc, into.lanes);
+        };
         let mut done = Ok(());
         match into.rest.filter(|_| axis + 1 == self.dims.len()) {
             Some(rest) => {

@@ -50,7 +50,14 @@ pub fn softmax(cx: &LowerCx, body: &Body, op: &Softmax) -> Result<Lowered> {
         b.copy_to(max, low);
         b.copy_to(sum, zero);
         let mut done = Ok(());
-        let mut pass = |b: &mut KernelBuilder, e: &mut Epilogue, f: &mut dyn FnMut(&mut KernelBuilder, &mut Epilogue, &[Idx], sinter_ir::tile::Reg) -> Result<()>| {
+        let mut pass = |b: &mut KernelBuilder,
+                        e: &mut Epilogue,
+                        f: &mut dyn FnMut(
+            &mut KernelBuilder,
+            &mut Epilogue,
+            &[Idx],
+            sinter_ir::tile::Reg,
+        ) -> Result<()>| {
             b.for_(Bound::Const(0), Bound::Reg(n), 1, LoopKind::Serial, |b, i| {
                 at[op.axis] = Idx::reg(i);
                 done = e.puller.at(b, x, &at, 1).and_then(|v| f(b, e, &at, v));
@@ -136,7 +143,11 @@ pub fn arg(cx: &LowerCx, body: &Body, op: &ArgReduce) -> Result<Lowered> {
         });
         done?;
         let out: Vec<Idx> = match op.keepdims {
-            true => at.iter().enumerate().map(|(i, a)| if i == op.axis { Idx::at(0) } else { a.clone() }).collect(),
+            true => at
+                .iter()
+                .enumerate()
+                .map(|(i, a)| if i == op.axis { Idx::at(0) } else { a.clone() })
+                .collect(),
             false => at.iter().enumerate().filter(|(i, _)| *i != op.axis).map(|(_, a)| a.clone()).collect(),
         };
         e.emit(b, &out, place, None)

@@ -55,7 +55,8 @@ fn wide(b: &mut KernelBuilder, i: Reg) -> Reg {
     if b.ty(i).elem == Elem::I64 { i } else { b.cvt(CvtOp::SExt, Elem::I64, i) }
 }
 
-type Target<'t> = dyn FnMut(&mut KernelBuilder, &mut Puller, &[Idx], [ValueId; 2], &[Expr]) -> Result<Vec<Idx>> + 't;
+type Target<'t> =
+    dyn FnMut(&mut KernelBuilder, &mut Puller, &[Idx], [ValueId; 2], &[Expr]) -> Result<Vec<Idx>> + 't;
 
 impl Scatter<'_> {
     /// One kernel: copy, then the updates in order, so that the last of equal targets wins.

@@ -26,7 +26,8 @@ pub fn lower(cx: &LowerCx, body: &Body, f: impl FnOnce(&Body) -> Result<Lowered>
     let mut symbols = cx.symbols.clone();
     for (i, &v) in outs.iter().enumerate() {
         if let Some(to) = wide(body.ty(v).dtype) {
-            body.graph.outputs[i] = body.graph.add1(&mut symbols, Cast { to, saturate: true }.into(), &[v], &vec![])?;
+            body.graph.outputs[i] =
+                body.graph.add1(&mut symbols, Cast { to, saturate: true }.into(), &[v], &vec![])?;
         }
     }
     let mut out = f(&body)?;

@@ -6,9 +6,9 @@
 use super::contract::gemm::{add_const, scaled};
 use super::contract::micro::copy;
 use super::index::Idx;
+use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, Reg};
-use sinter_ir::expr::product;
 use sinter_ir::{Expr, Result};
 
 /// One spatial axis: output `o` under tap `t` reads input `o * stride + t * dilation - before`.
@@ -95,7 +95,8 @@ impl Axis {
     }
     /// Whether no tap of any point can lie outside.
     fn unpadded(&self) -> bool {
-        let reach = (self.points.clone() - 1.into()) * self.stride.into() + (self.taps.clone() - 1.into()) * self.dilation.into();
+        let reach = (self.points.clone() - 1.into()) * self.stride.into()
+            + (self.taps.clone() - 1.into()) * self.dilation.into();
         let room = self.size.clone() - 1.into() - reach + self.before.clone();
         self.before.is(0) && room.as_const().is_some_and(|r| r >= 0)
     }
@@ -234,7 +235,13 @@ pub fn for_each_tap(
     taps(b, axes, spans, Tap { pos: vec![], input, tap }, f);
 }
 
-fn taps(b: &mut KernelBuilder, axes: &[Axis], spans: &[Span], at: Tap, f: &mut dyn FnMut(&mut KernelBuilder, &Tap)) {
+fn taps(
+    b: &mut KernelBuilder,
+    axes: &[Axis],
+    spans: &[Span],
+    at: Tap,
+    f: &mut dyn FnMut(&mut KernelBuilder, &Tap),
+) {
     let ([axis, axes @ ..], [span, spans @ ..]) = (axes, spans) else { return f(b, &at) };
     let last = axes.is_empty();
     let mut base = at.clone();
@@ -249,7 +256,10 @@ fn taps(b: &mut KernelBuilder, axes: &[Axis], spans: &[Span], at: Tap, f: &mut d
         if last {
             (own.input, own.tap) = (base.input.plus(&shift), base.tap.plus(&t));
         } else {
-            let (size, count) = (b.dim(&product(axes.iter().map(|a| &a.size))), b.dim(&product(axes.iter().map(|a| &a.taps))));
+            let (size, count) = (
+                b.dim(&product(axes.iter().map(|a| &a.size))),
+                b.dim(&product(axes.iter().map(|a| &a.taps))),
+            );
             let (p, t) = (pos.materialise(b), t.materialise(b));
             let (p, t) = (b.mul(p, size), b.mul(t, count));
             own.input = Idx::reg(base.input.plus(&Idx::reg(p)).materialise(b));
@@ -258,7 +268,9 @@ fn taps(b: &mut KernelBuilder, axes: &[Axis], spans: &[Span], at: Tap, f: &mut d
         taps(b, axes, spans, own, f);
     };
     match (&span.lo, &span.hi) {
-        (Bound::Const(lo), Bound::Const(hi)) if last && hi - lo <= UNROLL => (*lo..*hi).for_each(|t| visit(b, Idx::at(t))),
+        (Bound::Const(lo), Bound::Const(hi)) if last && hi - lo <= UNROLL => {
+            (*lo..*hi).for_each(|t| visit(b, Idx::at(t)))
+        }
         (lo, hi) => b.for_(lo.clone(), hi.clone(), 1, LoopKind::Serial, |b, t| visit(b, Idx::reg(t))),
     }
 }

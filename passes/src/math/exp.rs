@@ -36,7 +36,11 @@ fn single(b: &mut KernelBuilder, x: Reg, ends: Ends) -> Reg {
     let (hi, lo) = (num(b, x, -0.693_359_375), num(b, x, 2.121_944_4e-4));
     let r = b.mul_add(n, hi, x);
     let r = b.mul_add(n, lo, r);
-    let q = poly(b, r, &[1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1]);
+    let q = poly(
+        b,
+        r,
+        &[1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1],
+    );
     let (sq, one) = (b.mul(r, r), num(b, x, 1.0));
     let y = b.mul_add(q, sq, r);
     let y = b.add(y, one);
@@ -48,7 +52,8 @@ fn single(b: &mut KernelBuilder, x: Reg, ends: Ends) -> Reg {
     let (lowest, base, last) = match ends {
         Ends::Flushed => (-84.0, top, two),
         _ => {
-            let (bottom, tiny, limit) = (int(b, x, Elem::I32, 190 << 23), num(b, x, 2f64.powi(-63)), num(b, x, -86.0));
+            let (bottom, tiny, limit) =
+                (int(b, x, Elem::I32, 190 << 23), num(b, x, 2f64.powi(-63)), num(b, x, -86.0));
             let low = b.cmp(CmpOp::Lt, x, limit);
             (-104.0, b.select(low, bottom, top), b.select(low, tiny, two))
         }

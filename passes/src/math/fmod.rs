@@ -51,7 +51,8 @@ pub fn fmod(b: &mut KernelBuilder, x: Reg, y: Reg) -> Reg {
 /// long loop, for infinities and NaN.
 fn parts(b: &mut KernelBuilder, a: Reg) -> (Reg, Reg) {
     let bits = b.cvt(CvtOp::Bits, Elem::I64, a);
-    let (s52, ones, top) = (int(b, a, Elem::I64, 52), int(b, a, Elem::I64, (1 << 52) - 1), int(b, a, Elem::I64, 1 << 52));
+    let (s52, ones, top) =
+        (int(b, a, Elem::I64, 52), int(b, a, Elem::I64, (1 << 52) - 1), int(b, a, Elem::I64, 1 << 52));
     let (zero, one, bias) = (int(b, a, Elem::I64, 0), int(b, a, Elem::I64, 1), int(b, a, Elem::I64, 1075));
     let field = b.bin(BinOp::ShrU, bits, s52);
     let low = b.bin(BinOp::And, bits, ones);

@@ -22,7 +22,8 @@ pub fn tanh(b: &mut KernelBuilder, x: Reg) -> Reg {
         (div(b, s, c), 0.3)
     } else {
         let z = b.mul(x, x);
-        let p = poly(b, z, &[-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1]);
+        let p =
+            poly(b, z, &[-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1]);
         // Multiplied by x at the end: -0 stays -0.
         let y = b.mul_add(p, z, one);
         (b.mul(y, x), 0.625)

@@ -19,7 +19,8 @@ pub fn atan(b: &mut KernelBuilder, x: Reg) -> Reg {
     let middle = b.cmp(CmpOp::Gt, t, limit);
     let u = b.select(middle, turned, t);
     let z = b.mul(u, u);
-    let c: Vec<f64> = (0..=22).rev().map(|k| if k % 2 == 0 { 1.0 } else { -1.0 } / f64::from(2 * k + 1)).collect();
+    let c: Vec<f64> =
+        (0..=22).rev().map(|k| if k % 2 == 0 { 1.0 } else { -1.0 } / f64::from(2 * k + 1)).collect();
     let p = poly(b, z, &c);
     let y = b.mul(p, u);
     let (quarter, half) = (num(b, x, FRAC_PI_4), num(b, x, FRAC_PI_2));

@@ -32,7 +32,8 @@ pub fn split(b: &mut KernelBuilder, x: Reg) -> Split {
     let extra = b.select(sub, none, zero);
     let bits = b.cvt(CvtOp::Bits, ie, v);
     // Counted from sqrt 1/2, the exponent field is that of the wanted power of two.
-    let (sqrt_half, field) = if double { (0x3fe6_a09e_667f_3bcd_i64, -1i64 << 52) } else { (0x3f35_04f3, -1i64 << 23) };
+    let (sqrt_half, field) =
+        if double { (0x3fe6_a09e_667f_3bcd_i64, -1i64 << 52) } else { (0x3f35_04f3, -1i64 << 23) };
     let (off, field) = (int(b, x, ie, sqrt_half), int(b, x, ie, field));
     let t = b.sub(bits, off);
     let e = b.bin(BinOp::And, t, field);
@@ -69,8 +70,15 @@ fn single(b: &mut KernelBuilder, f: Reg, e: Reg) -> Reg {
         b,
         f,
         &[
-            7.037_683_6e-2, -1.151_461e-1, 1.167_699_9e-1, -1.242_014_1e-1, 1.424_932_3e-1, -1.666_805_8e-1, 2.000_071_5e-1,
-            -2.499_999_4e-1, 3.333_333e-1,
+            7.037_683_6e-2,
+            -1.151_461e-1,
+            1.167_699_9e-1,
+            -1.242_014_1e-1,
+            1.424_932_3e-1,
+            -1.666_805_8e-1,
+            2.000_071_5e-1,
+            -2.499_999_4e-1,
+            3.333_333e-1,
         ],
     );
     let fz = b.mul(f, z);

@@ -80,7 +80,14 @@ fn function(b: &mut KernelBuilder, dst: Reg, inst: &Inst) -> Option<Reg> {
             UnOp::Atanh => widened(b, double, &[x], |b, x| inverse::atanh(b, x[0])),
             UnOp::Sinh => widened(b, double, &[x], |b, x| hyperbolic::sinh(b, x[0])),
             UnOp::Cosh => widened(b, double, &[x], |b, x| hyperbolic::cosh(b, x[0])),
-            UnOp::Neg | UnOp::Abs | UnOp::Not | UnOp::Ceil | UnOp::Floor | UnOp::Trunc | UnOp::Nearest | UnOp::Sqrt => {
+            UnOp::Neg
+            | UnOp::Abs
+            | UnOp::Not
+            | UnOp::Ceil
+            | UnOp::Floor
+            | UnOp::Trunc
+            | UnOp::Nearest
+            | UnOp::Sqrt => {
                 return None;
             }
         },
@@ -91,7 +98,12 @@ fn function(b: &mut KernelBuilder, dst: Reg, inst: &Inst) -> Option<Reg> {
 }
 
 /// Runs an f64 function on f32 or f64 operands.
-fn widened(b: &mut KernelBuilder, double: bool, x: &[Reg], f: impl FnOnce(&mut KernelBuilder, &[Reg]) -> Reg) -> Reg {
+fn widened(
+    b: &mut KernelBuilder,
+    double: bool,
+    x: &[Reg],
+    f: impl FnOnce(&mut KernelBuilder, &[Reg]) -> Reg,
+) -> Reg {
     if double {
         return f(b, x);
     }

@@ -9,7 +9,8 @@ const I: Elem = Elem::I32;
 /// I16 bits to f32: the exponent is moved by a multiplication, which also normalises subnormals.
 pub fn f16_to_f32(b: &mut KernelBuilder, x: Reg) -> Reg {
     let u = b.cvt(CvtOp::ZExt, I, x);
-    let (sign, rest, s16, s13) = (int(b, u, I, 0x8000), int(b, u, I, 0x7fff), int(b, u, I, 16), int(b, u, I, 13));
+    let (sign, rest, s16, s13) =
+        (int(b, u, I, 0x8000), int(b, u, I, 0x7fff), int(b, u, I, 16), int(b, u, I, 13));
     let sign = b.bin(BinOp::And, u, sign);
     let sign = b.bin(BinOp::Shl, sign, s16);
     let em = b.bin(BinOp::And, u, rest);

@@ -43,8 +43,12 @@ fn reduce(b: &mut KernelBuilder, x: Reg) -> Reduced {
 }
 
 fn turned(b: &mut KernelBuilder, r: &Reduced, by: i64) -> Reg {
-    let (by, one, two, zero) =
-        (int(b, r.sin, Elem::I64, by), int(b, r.sin, Elem::I64, 1), int(b, r.sin, Elem::I64, 2), int(b, r.sin, Elem::I64, 0));
+    let (by, one, two, zero) = (
+        int(b, r.sin, Elem::I64, by),
+        int(b, r.sin, Elem::I64, 1),
+        int(b, r.sin, Elem::I64, 2),
+        int(b, r.sin, Elem::I64, 0),
+    );
     let q = b.add(r.quadrant, by);
     let odd = b.bin(BinOp::And, q, one);
     let odd = b.cmp(CmpOp::Ne, odd, zero);

@@ -79,14 +79,45 @@ impl Place {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum VStep {
-    Call { kernel: u32, args: Vec<Place>, label: String },
-    Copy { dst: Place, src: Place, bytes: Expr },
-    SetSym { sym: Sym, value: Expr },
-    ReadSym { sym: Sym, from: Place, index: u64, dtype: DType },
-    Require { a: Expr, b: Expr, why: String },
-    If { cond: Place, then: Vec<VStep>, els: Vec<VStep> },
+    Call {
+        kernel: u32,
+        args: Vec<Place>,
+        label: String,
+    },
+    Copy {
+        dst: Place,
+        src: Place,
+        bytes: Expr,
+    },
+    SetSym {
+        sym: Sym,
+        value: Expr,
+    },
+    ReadSym {
+        sym: Sym,
+        from: Place,
+        index: u64,
+        dtype: DType,
+    },
+    Require {
+        a: Expr,
+        b: Expr,
+        why: String,
+    },
+    If {
+        cond: Place,
+        then: Vec<VStep>,
+        els: Vec<VStep>,
+    },
     /// Buffers below `first_inner` exist outside the body: they live through all iterations.
-    Loop { trip: Option<Place>, cond: Option<Place>, iter: Place, count: Sym, first_inner: u32, body: Vec<VStep> },
+    Loop {
+        trip: Option<Place>,
+        cond: Option<Place>,
+        iter: Place,
+        count: Sym,
+        first_inner: u32,
+        body: Vec<VStep>,
+    },
 }
 
 impl VStep {
@@ -97,7 +128,9 @@ impl VStep {
             VStep::Copy { dst, src, .. } => vec![*dst, *src],
             VStep::ReadSym { from, .. } => vec![*from],
             VStep::If { cond, .. } => vec![*cond],
-            VStep::Loop { trip, cond, iter, .. } => [*trip, *cond, Some(*iter)].into_iter().flatten().collect(),
+            VStep::Loop { trip, cond, iter, .. } => {
+                [*trip, *cond, Some(*iter)].into_iter().flatten().collect()
+            }
             VStep::SetSym { .. } | VStep::Require { .. } => vec![],
         };
         places.into_iter().map(|p| p.buf).collect()

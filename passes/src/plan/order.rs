@@ -30,7 +30,8 @@ pub fn choose(g: &Graph, symbols: &Symbols, root: &dyn Fn(ValueId) -> ValueId) -
 
 impl Problem {
     fn new(g: &Graph, table: &Symbols, root: &dyn Fn(ValueId) -> ValueId) -> Self {
-        let nodes: Vec<NodeId> = g.iter().filter(|(_, n)| !matches!(n.op, Op::Constant(_))).map(|(id, _)| id).collect();
+        let nodes: Vec<NodeId> =
+            g.iter().filter(|(_, n)| !matches!(n.op, Op::Constant(_))).map(|(id, _)| id).collect();
         let mut position = BTreeMap::new();
         nodes.iter().enumerate().for_each(|(i, n)| position.extend([(*n, i)]));
         let mut bytes = vec![0u64; g.value_count()];
@@ -39,18 +40,29 @@ impl Problem {
         let mut readers = vec![0usize; g.value_count()];
         for (i, id) in nodes.iter().enumerate() {
             let node = g.node(*id);
-            let mut deps: BTreeSet<usize> =
-                node.inputs.iter().filter_map(|v| g.value(*v).def).filter_map(|(d, _)| position.get(&d)).copied().collect();
+            let mut deps: BTreeSet<usize> = node
+                .inputs
+                .iter()
+                .filter_map(|v| g.value(*v).def)
+                .filter_map(|(d, _)| position.get(&d))
+                .copied()
+                .collect();
             // A symbol is defined by a node; whatever mentions it comes later.
             let mut used = BTreeSet::new();
             symbols::in_op(&node.op, &mut used);
             node.inputs.iter().chain(&node.outputs).for_each(|&v| symbols::in_type(g.ty(v), &mut used));
             deps.extend(used.iter().filter_map(|s| defined.get(s)).filter(|d| **d != i));
             node.op.defines().into_iter().for_each(|s| defined.extend([(s, i)]));
-            let read: BTreeSet<usize> =
-                node.inputs.iter().map(|&v| root(v)).filter(|v| g.as_const(*v).is_none()).map(|v| v.0 as usize).collect();
+            let read: BTreeSet<usize> = node
+                .inputs
+                .iter()
+                .map(|&v| root(v))
+                .filter(|v| g.as_const(*v).is_none())
+                .map(|v| v.0 as usize)
+                .collect();
             read.iter().for_each(|&b| readers[b] += 1);
-            let made: Vec<usize> = node.outputs.iter().filter(|v| root(**v) == **v).map(|v| v.0 as usize).collect();
+            let made: Vec<usize> =
+                node.outputs.iter().filter(|v| root(**v) == **v).map(|v| v.0 as usize).collect();
             for &v in &made {
                 let ty = g.ty(ValueId(v as u32));
                 bytes[v] = (table.max(&ty.numel()) as u64).saturating_mul(ty.dtype.bits() as u64) / 8;
@@ -80,7 +92,9 @@ impl Problem {
                     live = live.saturating_sub(self.bytes[b]);
                 }
             }
-            live = live.saturating_sub(self.makes[i].iter().filter(|&&b| left[b] == 0).map(|&b| self.bytes[b]).sum());
+            live = live.saturating_sub(
+                self.makes[i].iter().filter(|&&b| left[b] == 0).map(|&b| self.bytes[b]).sum(),
+            );
         }
         peak
     }
@@ -94,7 +108,11 @@ impl Problem {
         while !ready.is_empty() {
             let grows = |i: &usize| {
                 let made: i128 = self.makes[*i].iter().map(|&b| i128::from(self.bytes[b])).sum();
-                let freed: i128 = self.reads[*i].iter().filter(|&&b| left[b] == 1).map(|&b| i128::from(self.bytes[b])).sum();
+                let freed: i128 = self.reads[*i]
+                    .iter()
+                    .filter(|&&b| left[b] == 1)
+                    .map(|&b| i128::from(self.bytes[b]))
+                    .sum();
                 (made - freed, *i)
             };
             let Some(i) = ready.iter().copied().min_by_key(grows) else { break };

@@ -102,8 +102,12 @@ fn place(items: &[Item], order: &[usize]) -> Vec<u64> {
             let (a, b) = (item.life, items[*j].life);
             a.first <= b.last && b.first <= a.last
         };
-        let mut taken: Vec<(u64, u64)> =
-            placed.iter().copied().filter(overlaps).map(|j| (offsets[j], offsets[j] + align(items[j].bytes))).collect();
+        let mut taken: Vec<(u64, u64)> = placed
+            .iter()
+            .copied()
+            .filter(overlaps)
+            .map(|j| (offsets[j], offsets[j] + align(items[j].bytes)))
+            .collect();
         taken.sort_unstable();
         let need = align(item.bytes);
         let (mut end, mut found) = (0u64, None::<(u64, u64)>);
@@ -157,7 +161,8 @@ mod tests {
                 for b in 0..a {
                     let (x, y) = (items[a], items[b]);
                     let live = x.life.first <= y.life.last && y.life.first <= x.life.last;
-                    let apart = p.offsets[a] + x.bytes <= p.offsets[b] || p.offsets[b] + y.bytes <= p.offsets[a];
+                    let apart =
+                        p.offsets[a] + x.bytes <= p.offsets[b] || p.offsets[b] + y.bytes <= p.offsets[a];
                     assert!(!live || apart, "{x:?} and {y:?} overlap");
                 }
             }

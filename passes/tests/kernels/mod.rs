@@ -87,7 +87,19 @@ impl Case {
         let types = inputs.iter().map(TensorType::of).collect();
         let fixed = vec![false; inputs.len()];
         let (symbols, values) = (Symbols::default(), BTreeMap::new());
-        Self { op: op.into(), inputs, types, fixed, symbols, values, tolerance: 1e-4, slack: 0, exact: false, code: 0, target: target() }
+        Self {
+            op: op.into(),
+            inputs,
+            types,
+            fixed,
+            symbols,
+            values,
+            tolerance: 1e-4,
+            slack: 0,
+            exact: false,
+            code: 0,
+            target: target(),
+        }
     }
     /// Makes an operand a constant.
     pub fn fix(mut self, i: usize) -> Self {
@@ -138,7 +150,12 @@ impl Case {
     }
 
     fn describe(&self) -> String {
-        let shapes: Vec<String> = self.inputs.iter().zip(&self.fixed).map(|(t, f)| format!("{}{:?}{}", t.dtype(), t.shape(), if *f { " fixed" } else { "" })).collect();
+        let shapes: Vec<String> = self
+            .inputs
+            .iter()
+            .zip(&self.fixed)
+            .map(|(t, f)| format!("{}{:?}{}", t.dtype(), t.shape(), if *f { " fixed" } else { "" }))
+            .collect();
         let op = match &self.op {
             Op::Group(g) => g.body.iter().map(|(_, n)| n.op.name()).collect::<Vec<_>>().join(" "),
             op => format!("{op:?}"),
@@ -161,7 +178,12 @@ impl Case {
             (now.max(most.min(1 << 20)) as usize * t.dtype.bits()).div_ceil(8)
         };
         memory.extend(outs.iter().enumerate().map(|(i, t)| (Arg::Output(i), vec![0xa5; at_most(t)])));
-        memory.extend(l.scratch.iter().enumerate().map(|(i, e)| (Arg::Scratch(i), vec![0x5a; value(e, &syms) as usize])));
+        memory.extend(
+            l.scratch
+                .iter()
+                .enumerate()
+                .map(|(i, e)| (Arg::Scratch(i), vec![0x5a; value(e, &syms) as usize])),
+        );
         memory.extend(l.packed.iter().enumerate().map(|(i, p)| (Arg::Packed(i), p.to_vec())));
         for call in &l.calls {
             let k: &Kernel = &call.kernel;
@@ -176,7 +198,8 @@ impl Case {
                 if k.parallel.is_none() && lo > 0 || (k.parallel.is_none() && hi == 0) {
                     continue;
                 }
-                let code = interp::run(k, &mut bufs, &mut syms, lo, hi).unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
+                let code = interp::run(k, &mut bufs, &mut syms, lo, hi)
+                    .unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
                 failed |= code;
             }
             assert_eq!(failed, self.code, "{}", self.describe());
@@ -198,15 +221,28 @@ impl Case {
         if !want.dtype().is_float() {
             let (g, w) = (got.to_i64().unwrap(), want.to_i64().unwrap());
             let bad = g.iter().zip(&w).position(|(a, b)| a.abs_diff(*b) > self.slack as u64);
-            assert!(bad.is_none(), "{}: result {i}{:?} at {bad:?}: {:?} for {:?}", self.describe(), want.shape(), bad.map(|p| g[p]), bad.map(|p| w[p]));
+            assert!(
+                bad.is_none(),
+                "{}: result {i}{:?} at {bad:?}: {:?} for {:?}",
+                self.describe(),
+                want.shape(),
+                bad.map(|p| g[p]),
+                bad.map(|p| w[p])
+            );
             return;
         }
         let (g, w) = (got.to_f64().unwrap(), want.to_f64().unwrap());
         if self.exact {
             let same = |a: &f64, b: &f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
             let bad = g.iter().zip(&w).position(|(a, b)| !same(a, b));
-            let value = bad.map(|p| (g[p], w[p], self.inputs[0].to_f64().ok().and_then(|x| x.get(p).copied())));
-            assert!(bad.is_none(), "{}: result {i}{:?} at {bad:?}: got, wanted, operand: {value:?}", self.describe(), want.shape());
+            let value =
+                bad.map(|p| (g[p], w[p], self.inputs[0].to_f64().ok().and_then(|x| x.get(p).copied())));
+            assert!(
+                bad.is_none(),
+                "{}: result {i}{:?} at {bad:?}: got, wanted, operand: {value:?}",
+                self.describe(),
+                want.shape()
+            );
             return;
         }
         let scale = match want.dtype() {
@@ -214,14 +250,25 @@ impl Case {
             DType::BF16 => 6e-2,
             _ => self.tolerance,
         };
-        let close = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= scale * (1.0 + b.abs());
+        let close =
+            |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= scale * (1.0 + b.abs());
         let bad = g.iter().zip(&w).position(|(a, b)| !close(*a, *b));
-        assert!(bad.is_none(), "{}: result {i}{:?} at {bad:?}: {:?} for {:?}", self.describe(), want.shape(), bad.map(|p| g[p]), bad.map(|p| w[p]));
+        assert!(
+            bad.is_none(),
+            "{}: result {i}{:?} at {bad:?}: {:?} for {:?}",
+            self.describe(),
+            want.shape(),
+            bad.map(|p| g[p]),
+            bad.map(|p| w[p])
+        );
     }
 }
 
 fn take(memory: &mut Vec<(Arg, Vec<u8>)>, a: Arg) -> Vec<u8> {
-    let i = memory.iter().position(|(x, _)| *x == a).unwrap_or_else(|| panic!("{a:?} is used twice or does not exist"));
+    let i = memory
+        .iter()
+        .position(|(x, _)| *x == a)
+        .unwrap_or_else(|| panic!("{a:?} is used twice or does not exist"));
     memory.swap_remove(i).1
 }
 

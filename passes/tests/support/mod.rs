@@ -34,7 +34,9 @@ impl Rng {
     }
     pub fn tensor(&mut self, dtype: DType, shape: Vec<usize>) -> Tensor {
         let n = shape.iter().product();
-        let v: Vec<f64> = (0..n).map(|_| if dtype.is_float() { self.value() } else { self.below(5) as f64 - 2.0 }).collect();
+        let v: Vec<f64> = (0..n)
+            .map(|_| if dtype.is_float() { self.value() } else { self.below(5) as f64 - 2.0 })
+            .collect();
         Tensor::from_f64(dtype, shape, &v).unwrap()
     }
 }
@@ -119,12 +121,23 @@ impl Gen {
         }
         match self.rng.below(if regions { 24 } else { 20 }) {
             0..=2 => {
-                let kind = self.rng.pick(&[U::Neg, U::Abs, U::Tanh, U::Sigmoid, U::Ceil, U::Floor, U::Round, U::Sign, U::Erf]);
+                let kind = self.rng.pick(&[
+                    U::Neg,
+                    U::Abs,
+                    U::Tanh,
+                    U::Sigmoid,
+                    U::Ceil,
+                    U::Floor,
+                    U::Round,
+                    U::Sign,
+                    U::Erf,
+                ]);
                 self.try_add(Unary { kind }, &[x], &origin)
             }
             3..=6 => {
                 let kind = self.rng.pick(&[B::Add, B::Sub, B::Mul, B::Div, B::Min, B::Max, B::Pow]);
-                let shape = ty.dims.iter().map(|d| if self.rng.below(2) == 0 { 1 } else { known(d) }).collect();
+                let shape =
+                    ty.dims.iter().map(|d| if self.rng.below(2) == 0 { 1 } else { known(d) }).collect();
                 let c = match kind {
                     B::Pow | B::Div => {
                         let tensor = Tensor::f32s(vec![], &[self.rng.pick(&[1.0, 2.0, 4.0, 3.0])]).unwrap();
@@ -156,7 +169,11 @@ impl Gen {
             }
             11 => {
                 let n = known(&ty.dims[axis]);
-                let mut op = Slice { starts: vec![0.into(); rank], sizes: ty.dims.clone(), steps: vec![1.into(); rank] };
+                let mut op = Slice {
+                    starts: vec![0.into(); rank],
+                    sizes: ty.dims.clone(),
+                    steps: vec![1.into(); rank],
+                };
                 let start = self.rng.below(n);
                 op.starts[axis] = start.into();
                 op.sizes[axis] = (1 + self.rng.below(n - start)).into();
@@ -168,7 +185,11 @@ impl Gen {
             }
             12 => {
                 let zero = self.constant(vec![]);
-                let mut op = Pad { mode: PadMode::Constant, before: vec![0.into(); rank], after: vec![0.into(); rank] };
+                let mut op = Pad {
+                    mode: PadMode::Constant,
+                    before: vec![0.into(); rank],
+                    after: vec![0.into(); rank],
+                };
                 op.before[axis] = self.rng.below(2).into();
                 op.after[axis] = self.rng.below(2).into();
                 self.try_add(op, &[x, zero], &origin)
@@ -199,7 +220,10 @@ impl Gen {
             }
             20 => {
                 let index = Tensor::i64s(&[0, 0, -1][self.rng.below(3)..]);
-                let index = self.graph.add1(&mut self.symbols, Constant { tensor: index }.into(), &[], &origin).unwrap();
+                let index = self
+                    .graph
+                    .add1(&mut self.symbols, Constant { tensor: index }.into(), &[], &origin)
+                    .unwrap();
                 self.try_add(Gather { axis }, &[x, index], &origin)
             }
             21 => self.try_add(Cast { to: DType::I32, saturate: true }, &[x], &origin),
@@ -212,7 +236,13 @@ impl Gen {
         let k = 1 + self.rng.below(h.min(3));
         let w = self.constant(vec![2, c, k]);
         let pads = vec![self.rng.below(2).into()];
-        let op = Conv { strides: vec![1], dilations: vec![1], pads_before: pads.clone(), pads_after: pads, group: 1 };
+        let op = Conv {
+            strides: vec![1],
+            dilations: vec![1],
+            pads_before: pads.clone(),
+            pads_after: pads,
+            group: 1,
+        };
         let y = self.try_add(op, &[x, w], origin)?;
         let scale = self.constant(vec![2, 1]);
         let y = self.try_add(Binary { kind: B::Mul }, &[y, scale], origin)?;
@@ -237,7 +267,11 @@ impl Gen {
         let outer = std::mem::take(&mut self.graph);
         let outer_pool = std::mem::take(&mut self.pool);
         let ins: Vec<ValueId> = inputs.iter().map(|t| self.graph.add_input(t.clone(), None)).collect();
-        self.pool = ins.iter().copied().filter(|&v| self.graph.ty(v).dtype == DType::F32 && self.graph.ty(v).rank() > 0).collect();
+        self.pool = ins
+            .iter()
+            .copied()
+            .filter(|&v| self.graph.ty(v).dtype == DType::F32 && self.graph.ty(v).rank() > 0)
+            .collect();
         for i in 0..nodes {
             self.step(i, false);
         }
@@ -253,10 +287,14 @@ impl Gen {
             self.graph.add1(&mut self.symbols, Constant { tensor }.into(), &[], origin).unwrap()
         } else {
             let all = (0..ty.rank()).collect();
-            let m = self.try_add(Reduce { kind: ReduceKind::Max, axes: all, keepdims: false }, &[x], origin)?;
+            let m =
+                self.try_add(Reduce { kind: ReduceKind::Max, axes: all, keepdims: false }, &[x], origin)?;
             let one = self.constant(vec![]);
             self.pool.pop();
-            let c = self.graph.add1(&mut self.symbols, Compare { kind: CompareKind::Gt }.into(), &[m, one], origin).ok()?;
+            let c = self
+                .graph
+                .add1(&mut self.symbols, Compare { kind: CompareKind::Gt }.into(), &[m, one], origin)
+                .ok()?;
             c
         };
         let body = |s: &mut Self| {
@@ -264,7 +302,12 @@ impl Gen {
             g.outputs = vec![*good.last().unwrap(), g.inputs[0]];
             g
         };
-        let op = If { then_body: body(self), else_body: body(self), types: vec![ty.clone(), ty.clone()], defs: vec![] };
+        let op = If {
+            then_body: body(self),
+            else_body: body(self),
+            types: vec![ty.clone(), ty.clone()],
+            defs: vec![],
+        };
         self.try_add(op, &[cond, x], origin)
     }
     fn repeat(&mut self, x: ValueId, origin: &Origin) -> Option<ValueId> {
@@ -275,9 +318,11 @@ impl Gen {
         let types = [scalar(DType::I64), ty.clone(), ty.clone(), ty];
         let (mut body, good) = self.region(&types, 4);
         let tensor = Tensor::from_i64(DType::Bool, vec![], &[1]).unwrap();
-        let go = body.add1(&mut self.symbols, Constant { tensor: tensor.clone() }.into(), &[], origin).unwrap();
+        let go =
+            body.add1(&mut self.symbols, Constant { tensor: tensor.clone() }.into(), &[], origin).unwrap();
         let last = *good.last().unwrap();
-        body.outputs = vec![go, self.rng.pick(&[last, body.inputs[2]]), self.rng.pick(&[body.inputs[1], last]), last];
+        body.outputs =
+            vec![go, self.rng.pick(&[last, body.inputs[2]]), self.rng.pick(&[body.inputs[1], last]), last];
         let trip = Tensor::i64(self.rng.below(4) as i64);
         let trip = self.graph.add1(&mut self.symbols, Constant { tensor: trip }.into(), &[], origin).unwrap();
         let go = self.graph.add1(&mut self.symbols, Constant { tensor }.into(), &[], origin).unwrap();
@@ -292,7 +337,8 @@ pub fn assert_close(a: &[Tensor], b: &[Tensor], what: &str) {
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
         assert_eq!((a.dtype(), a.shape()), (b.dtype(), b.shape()), "{what}: type of output {i}");
         for (j, (x, y)) in a.to_f64().unwrap().into_iter().zip(b.to_f64().unwrap()).enumerate() {
-            let same = x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-4 * (1.0 + x.abs().max(y.abs()));
+            let same =
+                x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-4 * (1.0 + x.abs().max(y.abs()));
             assert!(same, "{what}: output {i} element {j}: {x} became {y}");
         }
     }

@@ -35,7 +35,9 @@ fn members(bytes: &[u8]) -> Result<Vec<&[u8]>, String> {
 /// Finds the code. Relocations are refused: bundles have none.
 pub fn text(archive: &[u8]) -> Result<Text, String> {
     let members = members(archive)?;
-    let [member] = members.as_slice() else { return Err(format!("{} objects in the archive", members.len())) };
+    let [member] = members.as_slice() else {
+        return Err(format!("{} objects in the archive", members.len()));
+    };
     let file = object::File::parse(*member).map_err(|e| e.to_string())?;
     let section = file.section_by_name(".text").ok_or("no code in the object")?;
     if section.relocations().next().is_some() {

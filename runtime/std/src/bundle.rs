@@ -90,7 +90,10 @@ impl Bundle {
         unsafe { sizes(size.as_mut_ptr()) };
         let [arena, weight_bytes, inputs, outputs] = size.map(|s| usize::try_from(s).unwrap_or(usize::MAX));
         if weights.bytes().len() != weight_bytes {
-            return Err(Error::Load(format!("weights have {} bytes, the code wants {weight_bytes}", weights.bytes().len())));
+            return Err(Error::Load(format!(
+                "weights have {} bytes, the code wants {weight_bytes}",
+                weights.bytes().len()
+            )));
         }
         let mut arena = Aligned::zeroed(arena).map_err(|e| bad(e.to_string()))?;
         let mut ctx = Box::new([0u64; context::BYTES / 8]);
@@ -101,7 +104,11 @@ impl Bundle {
         }
         // SAFETY: context, weights and arena have the sizes that the bundle stated and live as long as self.
         let status = unsafe {
-            init(ctx.as_mut_ptr().cast(), weights.bytes().as_ptr().cast(), arena.bytes_mut().as_mut_ptr().cast())
+            init(
+                ctx.as_mut_ptr().cast(),
+                weights.bytes().as_ptr().cast(),
+                arena.bytes_mut().as_mut_ptr().cast(),
+            )
         };
         if status != 0 {
             return Err(Error::Code(status));
@@ -130,12 +137,16 @@ impl Bundle {
         output_dims: usize,
     ) -> Result<Outputs, Error> {
         if inputs.len() != self.inputs || output_bytes.len() != self.outputs {
-            return Err(Error::Call(format!("{} inputs and {} outputs are needed", self.inputs, self.outputs)));
+            return Err(Error::Call(format!(
+                "{} inputs and {} outputs are needed",
+                self.inputs, self.outputs
+            )));
         }
         let mut bytes = Vec::new();
         for &n in output_bytes {
             let mut out = Vec::new();
-            out.try_reserve_exact(n).map_err(|_| Error::Call(format!("no memory for an output of {n} bytes")))?;
+            out.try_reserve_exact(n)
+                .map_err(|_| Error::Call(format!("no memory for an output of {n} bytes")))?;
             out.resize(n, 0);
             bytes.push(out);
         }
@@ -144,7 +155,9 @@ impl Bundle {
         let mut all = dims.to_vec();
         all.resize(dims.len() + output_dims, 0);
         // SAFETY: the caller's promise; everything else is owned here and outlives the call.
-        let status = unsafe { (self.run)(self.ctx.as_mut_ptr().cast(), ins.as_ptr(), outs.as_ptr(), all.as_mut_ptr()) };
+        let status = unsafe {
+            (self.run)(self.ctx.as_mut_ptr().cast(), ins.as_ptr(), outs.as_ptr(), all.as_mut_ptr())
+        };
         let _ = (&self.weights, &self.code);
         if status != 0 {
             return Err(Error::Code(status));

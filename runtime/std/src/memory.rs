@@ -25,7 +25,8 @@ impl Aligned {
             .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too large"))?;
         // SAFETY: the layout has a non-zero size.
         let at = unsafe { alloc_zeroed(layout) };
-        let at = NonNull::new(at).ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, format!("no {len} bytes")))?;
+        let at = NonNull::new(at)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, format!("no {len} bytes")))?;
         Ok(Self { at, layout, len })
     }
     /// A copy of bytes.

@@ -219,9 +219,9 @@ fn binary(symbols: &Symbols, kind: B, a: &Fraction, b: &Fraction, float: bool) -
             let p = b.num.as_const().filter(|&p| p > 0);
             match p {
                 Some(p) => a.mul(&Fraction { num: b.den.into(), den: p }),
-                None => (a.den == 1 && b.den == 1)
-                    .then(|| a.num.exact_div(&b.num).map(Fraction::whole))
-                    .flatten(),
+                None => {
+                    (a.den == 1 && b.den == 1).then(|| a.num.exact_div(&b.num).map(Fraction::whole)).flatten()
+                }
             }
         }
         B::Div => {

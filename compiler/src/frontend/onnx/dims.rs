@@ -34,7 +34,12 @@ fn is_batch(param: Option<&str>, rank: usize) -> bool {
 }
 
 /// `(min, max)` per dim.
-pub fn ranges(name: &str, dtype: DType, shape: &TensorShapeProto, options: &ImportOptions) -> Vec<(i64, i64)> {
+pub fn ranges(
+    name: &str,
+    dtype: DType,
+    shape: &TensorShapeProto,
+    options: &ImportOptions,
+) -> Vec<(i64, i64)> {
     let rank = shape.dim.len();
     let param = |i: usize| match &shape.dim[i].value {
         Some(Value::DimParam(p)) if is_name(p) => Some(p.as_str()),

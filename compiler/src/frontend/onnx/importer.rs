@@ -3,8 +3,8 @@
 use super::node::NodeCx;
 use super::op;
 use super::proto::{
-    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
-    type_proto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto,
+    tensor_shape_proto, type_proto,
 };
 use super::scope::{Item, Level, Scope};
 use super::{ImportOptions, tensor};
@@ -47,10 +47,14 @@ impl<'m> Importer<'m> {
             model.opset_import.iter().map(|o| (domain(&o.domain).to_owned(), o.version)).collect();
         let version = *opsets.entry(String::new()).or_insert(op::NEWEST_OPSET);
         if version < op::OLDEST_OPSET {
-            return Err(Diag::unsupported(format!("opset {version}: {} is the oldest supported", op::OLDEST_OPSET))
-                .help("convert the model with onnx.version_converter"));
+            return Err(Diag::unsupported(format!(
+                "opset {version}: {} is the oldest supported",
+                op::OLDEST_OPSET
+            ))
+            .help("convert the model with onnx.version_converter"));
         }
-        let functions = model.functions.iter().map(|f| ((domain(&f.domain).to_owned(), f.name.clone()), f)).collect();
+        let functions =
+            model.functions.iter().map(|f| ((domain(&f.domain).to_owned(), f.name.clone()), f)).collect();
         Ok(Self {
             path,
             options,
@@ -144,12 +148,14 @@ impl<'m> Importer<'m> {
             let v = self.scope.top().graph.add1(&mut self.symbols, op, &[], &vec![])?;
             return Ok(Item::Tensor(self.scope.depth(), v));
         }
-        let Some(type_proto::Value::TensorType(t)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        let Some(type_proto::Value::TensorType(t)) = input.r#type.as_ref().and_then(|t| t.value.as_ref())
+        else {
             return Err(Diag::unsupported("only tensor inputs are supported"));
         };
         let dtype = tensor::dtype(t.elem_type)?;
         let shape = t.shape.as_ref().ok_or_else(|| {
-            Diag::unsupported("an input of unknown rank").help("re-export the model with the input's rank fixed")
+            Diag::unsupported("an input of unknown rank")
+                .help("re-export the model with the input's rank fixed")
         })?;
         let ranges = super::dims::ranges(&input.name, dtype, shape, self.options);
         let mut dims = Vec::new();
@@ -160,13 +166,17 @@ impl<'m> Importer<'m> {
                 _ => None,
             };
             let symbol = match &d.value {
-                Some(tensor_shape_proto::dimension::Value::DimParam(p)) if super::dims::is_name(p) => p.clone(),
+                Some(tensor_shape_proto::dimension::Value::DimParam(p)) if super::dims::is_name(p) => {
+                    p.clone()
+                }
                 _ => own.clone(),
             };
             let asked = self.options.dims.get(&own).or_else(|| self.options.dims.get(&symbol)).copied();
             let (lo, hi) = match (known, asked) {
                 (Some(v), Some((lo, hi))) if lo > v || hi < v => {
-                    return Err(Diag::input(format!("dim {i} is {v} in the model, {lo}..{hi} was asked for")));
+                    return Err(Diag::input(format!(
+                        "dim {i} is {v} in the model, {lo}..{hi} was asked for"
+                    )));
                 }
                 (Some(v), _) => (v, v),
                 (None, Some(r)) => r,
@@ -405,7 +415,9 @@ pub fn label(n: &NodeProto) -> String {
 }
 
 fn declared_dims(v: &ValueInfoProto) -> Option<Vec<Option<i64>>> {
-    let TypeProto { value: Some(type_proto::Value::TensorType(t)), .. } = v.r#type.as_ref()? else { return None };
+    let TypeProto { value: Some(type_proto::Value::TensorType(t)), .. } = v.r#type.as_ref()? else {
+        return None;
+    };
     let dim = |d: &super::proto::tensor_shape_proto::Dimension| match d.value {
         Some(tensor_shape_proto::dimension::Value::DimValue(v)) if v >= 0 => Some(v),
         _ => None,
@@ -467,7 +479,9 @@ fn order(nodes: &[NodeProto], makers: &BTreeMap<&str, usize>, wanted: &[&str]) -
                     match marks[d] {
                         Mark::New => stack.push((d, Vec::new(), true)),
                         Mark::Open => {
-                            return Err(Diag::input("the graph has a cycle through this node").at(label(&nodes[d])));
+                            return Err(
+                                Diag::input("the graph has a cycle through this node").at(label(&nodes[d]))
+                            );
                         }
                         Mark::Done => {}
                     }

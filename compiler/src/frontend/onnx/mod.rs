@@ -101,9 +101,8 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Diag::input("the file is empty"));
     }
-    let model = ModelProto::decode(bytes).map_err(|e| {
-        Diag { fault: Fault::Input, ..Diag::input(format!("not an ONNX model: {e}")) }
-    })?;
+    let model = ModelProto::decode(bytes)
+        .map_err(|e| Diag { fault: Fault::Input, ..Diag::input(format!("not an ONNX model: {e}")) })?;
     if model.graph.is_none() && model.opset_import.is_empty() {
         return Err(Diag::input("not an ONNX model: no graph and no opset"));
     }

@@ -64,7 +64,9 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     pub fn sizes(&self, name: &str, n: usize, default: usize, min: i64) -> Result<Vec<usize>> {
         let list = self.int_list(name).filter(|l| !l.is_empty()).unwrap_or_else(|| vec![default as i64; n]);
         if list.len() != n || list.iter().any(|&v| v < min || v > 1 << 30) {
-            return Err(Diag::input(format!("attribute `{name}` is {list:?}: {n} values of at least {min} are needed")));
+            return Err(Diag::input(format!(
+                "attribute `{name}` is {list:?}: {n} values of at least {min} are needed"
+            )));
         }
         Ok(list.into_iter().map(|v| v as usize).collect())
     }
@@ -185,8 +187,11 @@ impl<'a, 'm> NodeCx<'a, 'm> {
             return Ok(known);
         }
         let n = self.ty(v).numel().as_const().filter(|&n| n <= contents::MAX_TRACKED as i64);
-        let n = n.ok_or_else(|| Diag::unsupported(format!("{} decides a shape, but its length is not known", self.ty(v))))?;
-        let v64 = if matches!(self.dtype(v), DType::I32 | DType::I64) { v } else { self.cast(v, DType::I64)? };
+        let n = n.ok_or_else(|| {
+            Diag::unsupported(format!("{} decides a shape, but its length is not known", self.ty(v)))
+        })?;
+        let v64 =
+            if matches!(self.dtype(v), DType::I32 | DType::I64) { v } else { self.cast(v, DType::I64)? };
         let name = self.origin.first().map_or("value", |o| o.as_ref()).to_owned();
         let syms: Vec<_> = (0..n as usize)
             .map(|i| {
@@ -232,7 +237,8 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     pub fn add(&mut self, op: Op, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
         let graph = &self.im.scope.levels[self.im.scope.depth()].graph;
         let consts: Option<Vec<Tensor>> = inputs.iter().map(|&v| graph.as_const(v).cloned()).collect();
-        let pure = !matches!(op, Op::Constant(_) | Op::Random(_) | Op::If(_) | Op::Loop(_)) && op.defines().is_empty();
+        let pure = !matches!(op, Op::Constant(_) | Op::Random(_) | Op::If(_) | Op::Loop(_))
+            && op.defines().is_empty();
         if let Some(args) = consts.filter(|a| pure && a.iter().all(|t| t.len() <= MAX_EAGER)) {
             let types: Vec<TensorType> = args.iter().map(TensorType::of).collect();
             let outs = op.infer(&mut self.im.symbols, &types.iter().collect::<Vec<_>>())?;
@@ -241,7 +247,10 @@ impl<'a, 'm> NodeCx<'a, 'm> {
                 && !matches!(&op, Op::FromDims(f) if f.values.iter().any(|v| v.as_const().is_none()))
             {
                 let out = op.eval(&mut EvalCx::default(), &args)?;
-                return out.into_iter().map(|tensor| self.add_plain(Constant { tensor }.into(), &[]).map(|v| v[0])).collect();
+                return out
+                    .into_iter()
+                    .map(|tensor| self.add_plain(Constant { tensor }.into(), &[]).map(|v| v[0]))
+                    .collect();
             }
         }
         let contents = self.infer_contents(&op, inputs);
@@ -381,7 +390,13 @@ impl<'a, 'm> NodeCx<'a, 'm> {
         self.emit(op::Broadcast { dims }, &[x])
     }
     /// Reduction.
-    pub fn reduce(&mut self, kind: ReduceKind, x: ValueId, axes: &[usize], keepdims: bool) -> Result<ValueId> {
+    pub fn reduce(
+        &mut self,
+        kind: ReduceKind,
+        x: ValueId,
+        axes: &[usize],
+        keepdims: bool,
+    ) -> Result<ValueId> {
         self.emit(op::Reduce { kind, axes: axes.to_vec(), keepdims }, &[x])
     }
     /// Elements `start..start + size` of one axis.
@@ -398,7 +413,8 @@ impl<'a, 'm> NodeCx<'a, 'm> {
         let own = self.dims(x);
         let rank = own.len() + axes.len();
         let mut rest = own.into_iter();
-        let dims = (0..rank).map(|i| if axes.contains(&i) { 1.into() } else { rest.next().unwrap_or(1.into()) });
+        let dims =
+            (0..rank).map(|i| if axes.contains(&i) { 1.into() } else { rest.next().unwrap_or(1.into()) });
         self.reshape(x, dims.collect())
     }
     /// Removes dims of 1.

@@ -54,9 +54,11 @@ pub fn read(t: &TensorProto, model: Option<&Path>) -> Result<Tensor> {
     }
     if dtype == DType::Str {
         let text = |s: &Vec<u8>| {
-            String::from_utf8(s.clone()).map_err(|_| Diag::input(format!("tensor `{}`: a string is not UTF-8", t.name)))
+            String::from_utf8(s.clone())
+                .map_err(|_| Diag::input(format!("tensor `{}`: a string is not UTF-8", t.name)))
         };
-        return Tensor::from_strings(shape, t.string_data.iter().map(text).collect::<Result<_>>()?).map_err(named);
+        return Tensor::from_strings(shape, t.string_data.iter().map(text).collect::<Result<_>>()?)
+            .map_err(named);
     }
     let empty_typed = t.int32_data.is_empty()
         && t.int64_data.is_empty()
@@ -84,7 +86,9 @@ fn external(t: &TensorProto, dtype: DType, shape: Vec<usize>, model: Option<&Pat
     let field = |key: &str| t.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
     let number = |key: &str| match field(key) {
         None => Ok(None),
-        Some(v) => v.parse::<u64>().map(Some).map_err(|_| Diag::input(format!("external data: bad {key} `{v}`"))),
+        Some(v) => {
+            v.parse::<u64>().map(Some).map_err(|_| Diag::input(format!("external data: bad {key} `{v}`")))
+        }
     };
     let model = model.ok_or_else(|| Diag::input("external data, but the model is not a file"))?;
     let location = field("location").ok_or_else(|| Diag::input("external data without a location"))?;

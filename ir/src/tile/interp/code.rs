@@ -31,27 +31,110 @@ pub(super) enum Limit {
 /// A resolved statement.
 #[derive(Debug)]
 pub(super) enum Op {
-    Const { dst: Slot, bits: u64 },
-    Copy { dst: Slot, a: usize },
-    Dim { dst: usize, expr: Expr },
-    Map1 { dst: Slot, f: F1, a: usize },
-    Map2 { dst: Slot, f: F2, a: usize, b: usize },
-    Map3 { dst: Slot, f: F3, a: usize, b: usize, c: usize },
+    Const {
+        dst: Slot,
+        bits: u64,
+    },
+    Copy {
+        dst: Slot,
+        a: usize,
+    },
+    Dim {
+        dst: usize,
+        expr: Expr,
+    },
+    Map1 {
+        dst: Slot,
+        f: F1,
+        a: usize,
+    },
+    Map2 {
+        dst: Slot,
+        f: F2,
+        a: usize,
+        b: usize,
+    },
+    Map3 {
+        dst: Slot,
+        f: F3,
+        a: usize,
+        b: usize,
+        c: usize,
+    },
     /// `step` is 0 for a condition of one lane.
-    Select { dst: Slot, cond: usize, step: usize, a: usize, b: usize },
-    Dot4 { dst: Slot, acc: usize, a: usize, b: usize, signed: (bool, bool) },
-    Cvt { dst: Slot, f: F1, mask: u64, a: usize },
-    Splat { dst: Slot, a: usize },
-    LaneIndex { dst: Slot, mask: u64 },
-    Fold { dst: usize, f: F2, a: Slot },
-    Load { dst: Slot, at: Place },
-    Gather { dst: Slot, at: Place, index: usize, wide: bool },
-    Store { src: Slot, at: Place },
-    For { var: usize, lo: Limit, hi: Limit, step: i64, parallel: bool, body: Vec<Op> },
-    While { test: Vec<Op>, cond: usize, body: Vec<Op> },
-    If { cond: usize, then: Vec<Op>, els: Vec<Op> },
-    SetSym { sym: Sym, a: usize },
-    FailIf { cond: usize, code: i32 },
+    Select {
+        dst: Slot,
+        cond: usize,
+        step: usize,
+        a: usize,
+        b: usize,
+    },
+    Dot4 {
+        dst: Slot,
+        acc: usize,
+        a: usize,
+        b: usize,
+        signed: (bool, bool),
+    },
+    Cvt {
+        dst: Slot,
+        f: F1,
+        mask: u64,
+        a: usize,
+    },
+    Splat {
+        dst: Slot,
+        a: usize,
+    },
+    LaneIndex {
+        dst: Slot,
+        mask: u64,
+    },
+    Fold {
+        dst: usize,
+        f: F2,
+        a: Slot,
+    },
+    Load {
+        dst: Slot,
+        at: Place,
+    },
+    Gather {
+        dst: Slot,
+        at: Place,
+        index: usize,
+        wide: bool,
+    },
+    Store {
+        src: Slot,
+        at: Place,
+    },
+    For {
+        var: usize,
+        lo: Limit,
+        hi: Limit,
+        step: i64,
+        parallel: bool,
+        body: Vec<Op>,
+    },
+    While {
+        test: Vec<Op>,
+        cond: usize,
+        body: Vec<Op>,
+    },
+    If {
+        cond: usize,
+        then: Vec<Op>,
+        els: Vec<Op>,
+    },
+    SetSym {
+        sym: Sym,
+        a: usize,
+    },
+    FailIf {
+        cond: usize,
+        code: i32,
+    },
 }
 
 /// Resolves a verified kernel.

@@ -33,7 +33,8 @@ impl Machine<'_, '_> {
         match self.steps.checked_sub(1 + ops.len() as u64) {
             Some(left) => self.steps = left,
             None => {
-                let d = Diag::limit(format!("kernel {}: the interpreter's step limit is reached", self.k.name));
+                let d =
+                    Diag::limit(format!("kernel {}: the interpreter's step limit is reached", self.k.name));
                 return Err(Stop::Fault(d.into()));
             }
         }
@@ -61,7 +62,9 @@ impl Machine<'_, '_> {
             Op::Dot4 { dst, acc, a, b, signed } => {
                 let wide = |v: u64, s: bool| if s { extend(v, Elem::I8) } else { v as i64 };
                 for i in 0..dst.n {
-                    let sum = (4 * i..4 * i + 4).map(|j| wide(r[a + j], signed.0) * wide(r[b + j], signed.1)).sum::<i64>();
+                    let sum = (4 * i..4 * i + 4)
+                        .map(|j| wide(r[a + j], signed.0) * wide(r[b + j], signed.1))
+                        .sum::<i64>();
                     r[dst.at + i] = u64::from((r[acc + i] as i64).wrapping_add(sum) as u32);
                 }
             }
@@ -153,7 +156,8 @@ impl Machine<'_, '_> {
         if n > 0 {
             let at = self.address(p)?;
             let out = &mut self.regs[dst.at..dst.at + n];
-            memory::load(self.spaces, &self.views[p.buf], at, p.elem, out).map_err(|o| self.outside("load", p, &o))?;
+            memory::load(self.spaces, &self.views[p.buf], at, p.elem, out)
+                .map_err(|o| self.outside("load", p, &o))?;
         }
         self.regs[lanes][n..].fill(0);
         Ok(())
@@ -166,7 +170,8 @@ impl Machine<'_, '_> {
                 let x = self.regs[index + i];
                 let x = if wide { x as i64 } else { extend(x, Elem::I32) };
                 let at = self.address(p)?.checked_add(x);
-                let at = at.ok_or_else(|| self.fault(format!("an address in {} overflows", self.buffer(p))))?;
+                let at =
+                    at.ok_or_else(|| self.fault(format!("an address in {} overflows", self.buffer(p))))?;
                 memory::load(self.spaces, &self.views[p.buf], at, p.elem, &mut v)
                     .map_err(|o| self.outside("gather", p, &o))?;
             }
@@ -181,7 +186,8 @@ impl Machine<'_, '_> {
         }
         let at = self.address(p)?;
         let from = &self.regs[src.at..src.at + n];
-        memory::store(self.spaces, &self.views[p.buf], at, p.elem, from).map_err(|o| self.outside("store", p, &o))
+        memory::store(self.spaces, &self.views[p.buf], at, p.elem, from)
+            .map_err(|o| self.outside("store", p, &o))
     }
     fn dim(&self, e: &Expr) -> Result<i64, Stop> {
         dim(e, self.syms).ok_or_else(|| self.fault(format!("`{e}` uses a symbol that does not exist")))

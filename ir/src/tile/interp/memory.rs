@@ -78,11 +78,18 @@ fn outside(v: &View, at: i64, n: usize, e: Elem, constant: bool) -> Outside {
 /// Reads `out.len()` consecutive elements.
 pub(super) fn load(spaces: &[Space], v: &View, at: i64, e: Elem, out: &mut [u64]) -> Result<(), Outside> {
     let r = range(v, at, out.len(), e)?;
-    let bytes = spaces.get(v.space).and_then(|s| s.bytes().get(r)).ok_or_else(|| outside(v, at, out.len(), e, false))?;
+    let bytes = spaces
+        .get(v.space)
+        .and_then(|s| s.bytes().get(r))
+        .ok_or_else(|| outside(v, at, out.len(), e, false))?;
     match e.bytes() {
         1 => out.iter_mut().zip(bytes).for_each(|(o, b)| *o = u64::from(*b)),
-        2 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = u64::from(u16::from_le_bytes(*b))),
-        4 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = u64::from(u32::from_le_bytes(*b))),
+        2 => {
+            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = u64::from(u16::from_le_bytes(*b)))
+        }
+        4 => {
+            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = u64::from(u32::from_le_bytes(*b)))
+        }
         _ => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = u64::from_le_bytes(*b)),
     }
     Ok(())

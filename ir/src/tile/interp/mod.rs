@@ -10,8 +10,8 @@ mod scalar;
 
 use super::{Kernel, Stmt, verify};
 use crate::{Diag, Result, Sym};
-use exec::{Machine, Stop};
 pub(crate) use exec::dim;
+use exec::{Machine, Stop};
 pub use memory::{Space, View};
 
 /// How to interpret.
@@ -51,7 +51,12 @@ pub fn run_in(
         return Err(d);
     }
     if views.len() != k.bufs.len() {
-        return Err(Diag::bug(format!("kernel {} takes {} buffers, {} given", k.name, k.bufs.len(), views.len())));
+        return Err(Diag::bug(format!(
+            "kernel {} takes {} buffers, {} given",
+            k.name,
+            k.bufs.len(),
+            views.len()
+        )));
     }
     let mut own = vec![];
     set_syms(&k.body, &mut own);

@@ -14,7 +14,12 @@ pub(super) fn check(v: &mut Verifier) {
 pub(super) fn reads(inst: &Inst, f: &mut dyn FnMut(Reg)) {
     match inst {
         Inst::Const(_) | Inst::Dim(_) | Inst::LaneIndex => {}
-        Inst::Copy(a) | Inst::Un(_, a) | Inst::Cvt(_, a) | Inst::Splat(a) | Inst::Lane(a, _) | Inst::Fold(_, a) => f(*a),
+        Inst::Copy(a)
+        | Inst::Un(_, a)
+        | Inst::Cvt(_, a)
+        | Inst::Splat(a)
+        | Inst::Lane(a, _)
+        | Inst::Fold(_, a) => f(*a),
         Inst::Bin(_, a, b) | Inst::Cmp(_, a, b) => [a, b].into_iter().for_each(|r| f(*r)),
         Inst::Select(a, b, c) | Inst::MulAdd(a, b, c) | Inst::Dot4 { acc: a, a: b, b: c, .. } => {
             [a, b, c].into_iter().for_each(|r| f(*r));

@@ -172,7 +172,12 @@ impl Analysis<Term> for Types {
             Head::Leaf(i) => {
                 let leaf = &egraph.analysis.leaves[i as usize];
                 let splat = leaf.constant.flatten();
-                return Info { ty: Some(leaf.ty.clone()), constant: leaf.constant.is_some(), splat, attr: None };
+                return Info {
+                    ty: Some(leaf.ty.clone()),
+                    constant: leaf.constant.is_some(),
+                    splat,
+                    attr: None,
+                };
             }
             _ => {}
         }

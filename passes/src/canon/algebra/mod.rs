@@ -32,7 +32,13 @@ type Rewrites = [egg::Rewrite<Term, Types>];
 fn eligible(op: &Op) -> bool {
     matches!(
         op,
-        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Transpose(_) | Op::Reshape(_) | Op::Cast(_)
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Transpose(_)
+            | Op::Reshape(_)
+            | Op::Cast(_)
     )
 }
 
@@ -46,8 +52,10 @@ fn find_regions(g: &Graph) -> Vec<Vec<NodeId>> {
         let computed = |d: &NodeId| !matches!(g.node(*d).op, Op::Constant(_));
         let defs = || node.inputs.iter().filter_map(|v| g.value(*v).def).map(|(d, _)| d).filter(computed);
         // Entering or leaving a region counts, so both kinds of crossing separate depths.
-        depth[id.0 as usize] =
-            defs().map(|d| depth[d.0 as usize] + u32::from(eligible(&g.node(d).op) != own)).max().unwrap_or(0);
+        depth[id.0 as usize] = defs()
+            .map(|d| depth[d.0 as usize] + u32::from(eligible(&g.node(d).op) != own))
+            .max()
+            .unwrap_or(0);
         if !own {
             continue;
         }
@@ -100,7 +108,8 @@ fn graph(
             let v = r.build(&mut rb, r.results[&id], &mut built)?;
             rb.bind(node.outputs[0], v);
         } else if !skipped.contains(&id) {
-            let op = map_regions(&node.op, &mut |inner| graph(inner, rb.symbols, rb.report, rewrites, false))?;
+            let op =
+                map_regions(&node.op, &mut |inner| graph(inner, rb.symbols, rb.report, rewrites, false))?;
             rb.copy_as(node, op)?;
         }
     }
@@ -155,7 +164,8 @@ impl Region {
         }
         let inside: BTreeSet<NodeId> = nodes.iter().copied().collect();
         let uses = g.uses();
-        let escapes = |v: ValueId| g.outputs.contains(&v) || uses[v.0 as usize].iter().any(|u| !inside.contains(u));
+        let escapes =
+            |v: ValueId| g.outputs.contains(&v) || uses[v.0 as usize].iter().any(|u| !inside.contains(u));
         let runner = Runner::<Term, Types>::new(Types::default())
             .with_egraph(egraph)
             .with_iter_limit(ITERATIONS)
@@ -212,7 +222,12 @@ impl Region {
     }
 
     /// Adds the chosen term of a class to the new graph; shared terms once per region.
-    fn build(&self, rb: &mut Rebuild, id: Id, built: &mut BTreeMap<(NodeId, Id), ValueId>) -> Result<ValueId> {
+    fn build(
+        &self,
+        rb: &mut Rebuild,
+        id: Id,
+        built: &mut BTreeMap<(NodeId, Id), ValueId>,
+    ) -> Result<ValueId> {
         if let Some(&v) = self.leaves.get(&id) {
             return rb.get(v);
         }

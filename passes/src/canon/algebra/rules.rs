@@ -6,8 +6,8 @@
 use super::lang::{Term, Types};
 use crate::canon::simplify::Class;
 use egg::{Applier, EGraph, FromOp, Id, Pattern, PatternAst, Rewrite, Subst, Symbol, Var};
-use sinter_ir::op::Transpose;
 use sinter_ir::Op;
+use sinter_ir::op::Transpose;
 
 /// One rule, as text.
 #[derive(Debug, Clone, Copy)]
@@ -60,14 +60,41 @@ pub const TEXTS: &[Text] = &[
 
 /// Functions of one operand with which movement commutes.
 const UNARY: &[&str] = &[
-    "neg", "abs", "ceil", "floor", "round", "trunc", "sqrt", "exp", "log", "sin", "cos", "tan", "asin", "acos", "atan",
-    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "sigmoid", "recip", "sign", "not", "is_nan", "is_inf",
-    "is_inf_pos", "is_inf_neg",
+    "neg",
+    "abs",
+    "ceil",
+    "floor",
+    "round",
+    "trunc",
+    "sqrt",
+    "exp",
+    "log",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "erf",
+    "sigmoid",
+    "recip",
+    "sign",
+    "not",
+    "is_nan",
+    "is_inf",
+    "is_inf_pos",
+    "is_inf_neg",
 ];
 /// Functions of two operands with which movement commutes.
 const BINARY: &[&str] = &[
-    "add", "sub", "mul", "div", "rem", "mod", "pow", "min", "max", "and", "or", "xor", "shl", "shr", "eq", "ne", "lt",
-    "le", "gt", "ge",
+    "add", "sub", "mul", "div", "rem", "mod", "pow", "min", "max", "and", "or", "xor", "shl", "shr", "eq",
+    "ne", "lt", "le", "gt", "ge",
 ];
 
 /// Replaces matches whose types agree and whose constant variables are constants.
@@ -169,11 +196,15 @@ impl Applier<Term, Types> for AgainstConstant {
         let (Some(p), Some(x), Some(k)) = (var("?p"), var("?x"), var("?k")) else { return vec![] };
         let (p, x, k) = (subst[p], subst[x], subst[k]);
         let attr = egraph[p].data.attr.and_then(|a| egraph.analysis.attrs.get(a as usize));
-        let (Some(Op::Transpose(t)), true, Some(ty)) = (attr, egraph[k].data.constant, egraph[k].data.ty.clone()) else {
+        let (Some(Op::Transpose(t)), true, Some(ty)) =
+            (attr, egraph[k].data.constant, egraph[k].data.ty.clone())
+        else {
             return vec![];
         };
         let Some(lead) = t.perm.len().checked_sub(ty.rank()) else { return vec![] };
-        let Some(dims) = ty.const_dims().filter(|d| d.iter().product::<usize>() <= 1 << 16) else { return vec![] };
+        let Some(dims) = ty.const_dims().filter(|d| d.iter().product::<usize>() <= 1 << 16) else {
+            return vec![];
+        };
         let mut back = vec![0; t.perm.len()];
         t.perm.iter().enumerate().for_each(|(i, &p)| back[p] = i);
         let full = std::iter::repeat_n(1usize, lead).chain(dims).map(Into::into).collect();
@@ -196,7 +227,11 @@ fn texts() -> Vec<(String, String, String)> {
         TEXTS.iter().map(|t| (t.name.to_owned(), t.from.to_owned(), t.to.to_owned())).collect();
     for m in ["transpose", "reshape"] {
         for f in UNARY {
-            out.push((format!("{m}-behind-unary"), format!("({f} ({m} ?p ?x))"), format!("({m} ?p ({f} ?x))")));
+            out.push((
+                format!("{m}-behind-unary"),
+                format!("({f} ({m} ?p ?x))"),
+                format!("({m} ?p ({f} ?x))"),
+            ));
         }
         for f in BINARY {
             let from = format!("({f} ({m} ?p ?x) ({m} ?p ?y))");
@@ -204,13 +239,22 @@ fn texts() -> Vec<(String, String, String)> {
         }
         let from = format!("(select ({m} ?p ?c) ({m} ?p ?x) ({m} ?p ?y))");
         out.push((format!("{m}-behind-select"), from, format!("({m} ?p (select ?c ?x ?y))")));
-        out.push((format!("{m}-behind-cast"), format!("(cast ?a ({m} ?p ?x))"), format!("({m} ?p (cast ?a ?x))")));
+        out.push((
+            format!("{m}-behind-cast"),
+            format!("(cast ?a ({m} ?p ?x))"),
+            format!("({m} ?p (cast ?a ?x))"),
+        ));
     }
     out
 }
 
 /// A rewrite under a unique name, as egg wants it; the report cuts the number off again.
-fn rewrite(name: &str, number: usize, from: &str, to: impl Applier<Term, Types> + Send + Sync + 'static) -> Option<Rewrite<Term, Types>> {
+fn rewrite(
+    name: &str,
+    number: usize,
+    from: &str,
+    to: impl Applier<Term, Types> + Send + Sync + 'static,
+) -> Option<Rewrite<Term, Types>> {
     Rewrite::new(format!("{name}#{number}"), pattern(from)?, to).ok()
 }
 
@@ -225,7 +269,12 @@ pub fn rewrites() -> Vec<Rewrite<Term, Types>> {
         let right = format!("({f} (transpose ?p ?x) ?k)");
         let left = format!("({f} ?k (transpose ?p ?x))");
         for (from, swapped) in [(right, false), (left, true)] {
-            out.extend(rewrite("transpose-behind-constant", out.len(), &from, AgainstConstant { head, swapped }));
+            out.extend(rewrite(
+                "transpose-behind-constant",
+                out.len(),
+                &from,
+                AgainstConstant { head, swapped },
+            ));
         }
     }
     if let (Some(p), Some(q), Some(x)) = (var("?p"), var("?q"), var("?x")) {

@@ -131,7 +131,9 @@ fn unary_twice(s: &mut Site) -> Result<Option<ValueId>> {
     Ok(match (outer.kind, inner.kind) {
         (U::Neg, U::Neg) | (U::Not, U::Not) => Some(node.inputs[0]),
         (U::Abs, U::Abs) | (U::Sign, U::Sign) => Some(s.inputs[0]),
-        (U::Ceil | U::Floor | U::Round | U::Trunc, U::Ceil | U::Floor | U::Round | U::Trunc) => Some(s.inputs[0]),
+        (U::Ceil | U::Floor | U::Round | U::Trunc, U::Ceil | U::Floor | U::Round | U::Trunc) => {
+            Some(s.inputs[0])
+        }
         _ => None,
     })
 }

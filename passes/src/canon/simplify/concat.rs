@@ -26,7 +26,9 @@ fn one(s: &mut Site) -> Result<Option<ValueId>> {
 fn nested(s: &mut Site) -> Result<Option<ValueId>> {
     let Op::Concat(c) = s.op else { return Ok(None) };
     let inner = |s: &Site, v: ValueId| match s.def_of(v) {
-        Some(n) if matches!(&n.op, Op::Concat(i) if i.axis == c.axis) && s.used_once(v) => Some(n.inputs.clone()),
+        Some(n) if matches!(&n.op, Op::Concat(i) if i.axis == c.axis) && s.used_once(v) => {
+            Some(n.inputs.clone())
+        }
         _ => None,
     };
     let parts: Vec<Vec<ValueId>> = s.inputs.iter().map(|&v| inner(s, v).unwrap_or_else(|| vec![v])).collect();

@@ -98,7 +98,14 @@ fn weight_scale(s: &Site, y: ValueId, scale: &Tensor) -> Result<Option<Tensor>> 
 
 /// A scale that varies along one axis of a rank-`rank` tensor only, shaped to vary along `to_axis` of
 /// rank `to_rank`.
-fn per_channel(scale: &Tensor, rank: usize, axis: usize, n: usize, to_rank: usize, to_axis: usize) -> Option<Tensor> {
+fn per_channel(
+    scale: &Tensor,
+    rank: usize,
+    axis: usize,
+    n: usize,
+    to_rank: usize,
+    to_axis: usize,
+) -> Option<Tensor> {
     let lead = rank.checked_sub(scale.rank())?;
     let one = |(i, d): (usize, &usize)| *d == 1 || (lead + i == axis && *d == n);
     if !scale.shape().iter().enumerate().all(one) {
@@ -112,7 +119,9 @@ fn per_channel(scale: &Tensor, rank: usize, axis: usize, n: usize, to_rank: usiz
 /// A per-input-channel scale in front of a contraction multiplies the weights. Zero padding stays zero.
 fn input_scale(s: &mut Site) -> Result<Option<ValueId>> {
     let (x, w) = (s.inputs[0], s.inputs[1]);
-    let (Some(node), Some(weights)) = (s.def_of(x).filter(|_| s.used_once(x)), s.tensor(w)) else { return Ok(None) };
+    let (Some(node), Some(weights)) = (s.def_of(x).filter(|_| s.used_once(x)), s.tensor(w)) else {
+        return Ok(None);
+    };
     let Some((inner, scale)) = with_constant(s, &node.op, &node.inputs, B::Mul) else { return Ok(None) };
     // The multiplication must not broadcast its operand.
     if !s.same_dims(&s.type_of(inner).dims, &s.type_of(x).dims) {

@@ -217,7 +217,9 @@ fn simplify(
         let types: Vec<&TensorType> = inputs.iter().map(|&v| rb.graph.ty(v)).collect();
         let want = op.infer(rb.symbols, &types)?;
         let have = rb.graph.ty(v);
-        let [want] = want.as_slice() else { return Err(Diag::bug(format!("rule {} on an op with several results", rule.name))) };
+        let [want] = want.as_slice() else {
+            return Err(Diag::bug(format!("rule {} on an op with several results", rule.name)));
+        };
         let fits = want.dtype == have.dtype
             && want.rank() == have.rank()
             && want.dims.iter().zip(&have.dims).all(|(a, b)| rb.symbols.known_eq(a, b));

@@ -28,7 +28,9 @@ fn before_broadcast(s: &mut Site) -> Result<Option<ValueId>> {
 fn before_reshape(s: &mut Site) -> Result<Option<ValueId>> {
     let (Op::Transpose(t), Some(node)) = (s.op, s.def(0)) else { return Ok(None) };
     let x = node.inputs.first().copied();
-    let (Op::Reshape(r), Some(x)) = (&node.op, x.filter(|_| s.used_once(s.inputs[0]))) else { return Ok(None) };
+    let (Op::Reshape(r), Some(x)) = (&node.op, x.filter(|_| s.used_once(s.inputs[0]))) else {
+        return Ok(None);
+    };
     let (n, from) = (r.dims.len(), s.type_of(x).dims.clone());
     let swap = n > 2 && t.perm[..n - 2].iter().enumerate().all(|(i, &p)| i == p) && t.perm[n - 2] == n - 1;
     let repeat = matches!(s.def_of(x).map(|d| &d.op), Some(Op::Broadcast(_)));
@@ -63,7 +65,8 @@ fn matmul(s: &mut Site) -> Result<Option<ValueId>> {
     let mut once = to.clone();
     once[j + 1] = 1.into();
     let own = s.type_of(x).dims.clone();
-    let full: Vec<Expr> = std::iter::repeat_n(Expr::from(1), (n + 1).saturating_sub(own.len())).chain(own).collect();
+    let full: Vec<Expr> =
+        std::iter::repeat_n(Expr::from(1), (n + 1).saturating_sub(own.len())).chain(own).collect();
     if !merges || !s.same_dims(&full, &once) {
         return Ok(None);
     }

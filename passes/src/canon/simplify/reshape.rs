@@ -4,8 +4,10 @@ use super::{Rule, Site, exact};
 use sinter_ir::op::Reshape;
 use sinter_ir::{Expr, Op, Result, TensorType, ValueId};
 
-pub(super) const RULES: &[Rule] =
-    &[exact("unary-before-reshape", &["Unary", "Cast"], unary), exact("constant-before-reshape", &["Binary"], constant)];
+pub(super) const RULES: &[Rule] = &[
+    exact("unary-before-reshape", &["Unary", "Cast"], unary),
+    exact("constant-before-reshape", &["Binary"], constant),
+];
 
 /// The operand of a computed reshape that nothing else reads.
 fn reshaped(s: &Site, v: ValueId) -> Option<ValueId> {
@@ -25,7 +27,9 @@ fn unary(s: &mut Site) -> Result<Option<ValueId>> {
 /// `f(reshape x, k) -> reshape f(x, k')` where the constant means the same under the old dims.
 fn constant(s: &mut Site) -> Result<Option<ValueId>> {
     for (i, other) in [(0, 1), (1, 0)] {
-        let (Some(x), Some(k)) = (reshaped(s, s.inputs[i]), s.tensor(s.inputs[other]).cloned()) else { continue };
+        let (Some(x), Some(k)) = (reshaped(s, s.inputs[i]), s.tensor(s.inputs[other]).cloned()) else {
+            continue;
+        };
         let to = s.ty(i).clone();
         let from = s.type_of(x).clone();
         let Some(shape) = constant_shape(s, k.shape(), &from, &to) else { continue };

@@ -117,7 +117,11 @@ impl Gemm {
         product(&self.work())
     }
     fn work(&self) -> [Expr; 3] {
-        [product(&self.batch), self.m.ceil_div(&self.rows_per_block().into()), self.n.ceil_div(&self.tile.nr().into())]
+        [
+            product(&self.batch),
+            self.m.ceil_div(&self.rows_per_block().into()),
+            self.n.ceil_div(&self.tile.nr().into()),
+        ]
     }
     fn exact_rows(&self) -> bool {
         self.m.modulo(&self.tile.mr.into()).is(0)
@@ -259,7 +263,15 @@ impl Gemm {
     }
 
     /// Hands a tile on.
-    fn finish(&self, b: &mut KernelBuilder, r: &Region, row: Reg, acc: &[Reg], spill: Option<(Buf, Reg)>, sink: &mut Sink) -> Result<()> {
+    fn finish(
+        &self,
+        b: &mut KernelBuilder,
+        r: &Region,
+        row: Reg,
+        acc: &[Reg],
+        spill: Option<(Buf, Reg)>,
+        sink: &mut Sink,
+    ) -> Result<()> {
         let at = Place { batch: r.batch, row, col: r.col };
         let Some((buf, base)) = spill else { return self.from_registers(b, at, acc, sink) };
         let (mr, nr) = (b.i64(self.tile.mr as i64), b.i64(self.tile.nr() as i64));
@@ -300,7 +312,14 @@ impl Gemm {
     }
 
     /// The rows and columns of a spilled tile: whole vectors, then single elements.
-    fn from_memory(&self, b: &mut KernelBuilder, at: Place, (buf, base): (Buf, Reg), (rows, cols): (Reg, Reg), sink: &mut Sink) -> Result<()> {
+    fn from_memory(
+        &self,
+        b: &mut KernelBuilder,
+        at: Place,
+        (buf, base): (Buf, Reg),
+        (rows, cols): (Reg, Reg),
+        sink: &mut Sink,
+    ) -> Result<()> {
         let (elem, lanes, nr) = (self.a.1.acc, self.tile.lanes, self.tile.nr() as i64);
         let mut done = Ok(());
         let mask = b.i64(if self.finish == Finish::Scalars { 0 } else { -i64::from(lanes) });

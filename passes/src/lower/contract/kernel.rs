@@ -77,7 +77,12 @@ impl<'a> Kernel<'a> {
         let bytes = count.clone() * i64::from(elem.bytes()).into();
         let ty = TensorType::new(DType::I8, vec![bytes.clone()]);
         self.scratch.push(bytes);
-        self.out.end.puller.params.buf(&mut self.b, Arg::Scratch(self.scratch.len() - 1), Access::ReadWrite, &ty)
+        self.out.end.puller.params.buf(
+            &mut self.b,
+            Arg::Scratch(self.scratch.len() - 1),
+            Access::ReadWrite,
+            &ty,
+        )
     }
     /// Slots for a number of trips.
     pub fn slots(&self, trips: &Expr) -> i64 {
@@ -110,7 +115,14 @@ pub fn build<'a>(
 }
 
 /// Lowers a plain nest; `from` are its A and B.
-pub fn lower(cx: &LowerCx, body: &Body, name: &str, gemm: &Gemm, from: &[Source; 2], shape: &Shape) -> Result<Lowered> {
+pub fn lower(
+    cx: &LowerCx,
+    body: &Body,
+    name: &str,
+    gemm: &Gemm,
+    from: &[Source; 2],
+    shape: &Shape,
+) -> Result<Lowered> {
     build(cx, body, name, |k| {
         let mut gemm = gemm.clone();
         let [a, b] = from.clone();
@@ -125,6 +137,7 @@ pub fn lower(cx: &LowerCx, body: &Body, name: &str, gemm: &Gemm, from: &[Source;
 
 /// Kernel name from family, type and dims.
 pub fn name(family: &str, dtype: DType, dims: &[Expr]) -> String {
-    let dims: Vec<String> = dims.iter().map(|d| d.as_const().map_or("n".to_owned(), |c| c.to_string())).collect();
+    let dims: Vec<String> =
+        dims.iter().map(|d| d.as_const().map_or("n".to_owned(), |c| c.to_string())).collect();
     format!("{family}_{dtype}_{}", dims.join("x"))
 }

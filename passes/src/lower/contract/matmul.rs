@@ -1,8 +1,8 @@
 //! `MatMul` as a [`Gemm`].
 
 use super::gemm::{Cols, Finish, Gemm, Rows};
-use super::micro::Tile;
 use super::kernel::{self, Shape, Source, name};
+use super::micro::Tile;
 use super::num::Num;
 use super::pack::panels;
 use crate::lower::body::Body;
@@ -50,8 +50,19 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
         Some(t) => Source::Packed(pack(&mut gemm, bb, t, ranks)?, b.dtype),
         None => Source::Value(y),
     };
-    let name = name("matmul", a.dtype, &[gemm.batch.as_slice(), &[gemm.m.clone(), gemm.k.clone(), gemm.n.clone()]].concat());
-    kernel::lower(cx, body, &name, &gemm, &[Source::Value(x), second], &Shape { grouped: None, rows, cols: 1 })
+    let name = name(
+        "matmul",
+        a.dtype,
+        &[gemm.batch.as_slice(), &[gemm.m.clone(), gemm.k.clone(), gemm.n.clone()]].concat(),
+    );
+    kernel::lower(
+        cx,
+        body,
+        &name,
+        &gemm,
+        &[Source::Value(x), second],
+        &Shape { grouped: None, rows, cols: 1 },
+    )
 }
 
 /// Packs a constant B.

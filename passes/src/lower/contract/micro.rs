@@ -99,9 +99,8 @@ impl Depth {
 
 /// Emits `acc[i][v] += Σ_k a[i, k] * b[k, v]`; `acc` is row-major and already has its start values.
 pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y: &Operand, acc: &[Reg]) {
-    let run = |b: &mut KernelBuilder, o: &Operand| -> Vec<Reg> {
-        o.starts.iter().map(|&s| copy(b, s)).collect()
-    };
+    let run =
+        |b: &mut KernelBuilder, o: &Operand| -> Vec<Reg> { o.starts.iter().map(|&s| copy(b, s)).collect() };
     let (xs, ys) = (run(b, x), run(b, y));
     let cx = Body { tile, x, y, xs: &xs, ys: &ys, acc };
     let whole = match &depth.ragged {

@@ -18,7 +18,8 @@ impl Num {
     /// The arithmetic of a dtype that contractions take.
     pub fn of(dtype: DType) -> Result<Self> {
         if dtype.bits() < 8 || dtype == DType::Bool {
-            return Err(Diag::unsupported(format!("contractions of {dtype}")).help("cast the operands to f32 or i32 in the model"));
+            return Err(Diag::unsupported(format!("contractions of {dtype}"))
+                .help("cast the operands to f32 or i32 in the model"));
         }
         Ok(Self { dtype, acc: access::compute(dtype)? })
     }

@@ -5,7 +5,12 @@ use sinter_ir::{Diag, Result, Tensor};
 
 /// Panels of `width` columns: `[outer][n / width][k][width]`, columns beyond `n` zero. `at(outer, k, n)` is the
 /// position of an element in the tensor; none: zero.
-pub fn panels(t: &Tensor, (outer, k, n): (usize, usize, usize), width: usize, at: impl Fn(usize, usize, usize) -> Option<usize>) -> Result<Bytes> {
+pub fn panels(
+    t: &Tensor,
+    (outer, k, n): (usize, usize, usize),
+    width: usize,
+    at: impl Fn(usize, usize, usize) -> Option<usize>,
+) -> Result<Bytes> {
     let size = t.dtype().bits() / 8;
     let count = n.div_ceil(width.max(1));
     let bytes = [outer, count, k, width, size].iter().try_fold(1usize, |p, &d| p.checked_mul(d));
@@ -20,7 +25,9 @@ pub fn panels(t: &Tensor, (outer, k, n): (usize, usize, usize), width: usize, at
                     if let Some(from) = at(o, i, j).filter(|_| j < n) {
                         let from = from * size;
                         let source = t.bytes().get(from..from + size);
-                        slot.copy_from_slice(source.ok_or_else(|| Diag::bug("packing reads outside a constant"))?);
+                        slot.copy_from_slice(
+                            source.ok_or_else(|| Diag::bug("packing reads outside a constant"))?,
+                        );
                     }
                 }
             }

@@ -4,10 +4,10 @@
 //! iteration and works through its share of the trips.
 
 use super::gemm::add_const;
+use sinter_ir::Expr;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, LoopKind, Reg};
-use sinter_ir::Expr;
 
 /// Slots for a number of trips: enough for the target's cores to balance, not more than trips.
 pub fn count(target: &TargetDesc, trips: &Expr) -> i64 {

@@ -34,7 +34,8 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
         let mut done = Ok(());
         b.parallel(&product(&planes), |b, p| {
             let at = unravel(b, p, &planes);
-            let (image, weights) = (b.dim(&(layer.xt.dims[1].clone() * layer.plane())), b.dim(&product(&taps)));
+            let (image, weights) =
+                (b.dim(&(layer.xt.dims[1].clone() * layer.plane())), b.dim(&product(&taps)));
             let image = b.mul(at[0], image);
             let per = b.dim(&layer.per_group());
             let channel = b.bin(BinOp::DivU, at[1], per);
@@ -43,17 +44,20 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
             let x0 = Idx::reg(b.add(image, channel));
             let w0 = Idx::reg(b.mul(at[1], weights));
             done = for_each_window(b, &axes, lanes, &mut |b, win: &Window| {
-                let acc: Vec<_> = (0..win.vectors).map(|_| b.zero(Ty { elem: num.acc, lanes: win.lanes })).collect();
+                let acc: Vec<_> =
+                    (0..win.vectors).map(|_| b.zero(Ty { elem: num.acc, lanes: win.lanes })).collect();
                 for_each_tap(b, &axes, win.spans, (x0.clone(), w0.clone()), &mut |b, t| {
                     let weight = num.load(b, 1, w, t.tap.addr(), None);
                     let weight = b.splat(weight, win.lanes);
                     for (v, &a) in acc.iter().enumerate() {
-                        let value = num.load(b, win.lanes, x, t.input.addr().offset(v as i64 * win.pitch), None);
+                        let value =
+                            num.load(b, win.lanes, x, t.input.addr().offset(v as i64 * win.pitch), None);
                         b.set(a, Inst::MulAdd(weight, value, a));
                     }
                 });
                 for (v, &a) in acc.iter().enumerate() {
-                    let mut index: Vec<Index> = at.iter().chain(win.at).map(|&at| Index { at, axes: 1 }).collect();
+                    let mut index: Vec<Index> =
+                        at.iter().chain(win.at).map(|&at| Index { at, axes: 1 }).collect();
                     if let Some(last) = index.last_mut() {
                         last.at = add_const(b, last.at, (v * usize::from(win.lanes)) as i64);
                     }

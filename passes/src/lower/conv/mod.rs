@@ -10,12 +10,12 @@ pub mod panel;
 mod patches;
 pub mod transpose;
 
-use super::{LowerCx, Lowered};
 use super::body::Body;
 use super::contract::gemm::{Cols, Finish, Gemm, Rows};
 use super::contract::micro::Tile;
 use super::contract::num::Num;
 use super::contract::{kernel, pack};
+use super::{LowerCx, Lowered};
 use bytes::Bytes;
 use sinter_ir::expr::product;
 use sinter_ir::op::Conv;
@@ -104,7 +104,14 @@ impl Layer<'_> {
         gemm.b = (Cols::InPlace { step: plane, len: self.xt.numel() }, self.num, Buf(0));
         let w = packed.map_or(kernel::Source::Value(self.w), |p| kernel::Source::Packed(p, self.wt.dtype));
         let shape = kernel::Shape { grouped: Some(self.per_group()), rows: 1, cols: self.xt.rank() - 2 };
-        kernel::lower(self.cx, self.body, &self.name("conv1"), &gemm, &[w, kernel::Source::Value(self.x)], &shape)
+        kernel::lower(
+            self.cx,
+            self.body,
+            &self.name("conv1"),
+            &gemm,
+            &[w, kernel::Source::Value(self.x)],
+            &shape,
+        )
     }
     /// One point per image: rows are images, columns are output channels.
     fn dense(&self) -> Result<Lowered> {

@@ -103,7 +103,13 @@ impl Gather<'_> {
         let starts = self.starts(b, coords);
         let ok = b.bool(1, true);
         let zero = b.i64(0);
-        let copy = Copy { starts: &starts, to: self.at, lanes: self.tile.lanes, vectors: self.tile.nv, row_checked: true };
+        let copy = Copy {
+            starts: &starts,
+            to: self.at,
+            lanes: self.tile.lanes,
+            vectors: self.tile.nv,
+            row_checked: true,
+        };
         self.nest(b, 0, &copy, (self.origin, ok, zero));
     }
 

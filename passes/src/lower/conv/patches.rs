@@ -53,9 +53,16 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
             };
             gather.emit(b, first, count);
             let step = Step::Const(nr);
-            let y = Operand { buf: panel, num: layer.num.ready(), starts: vec![home], parts: vec![(0, 0)], step };
+            let y =
+                Operand { buf: panel, num: layer.num.ready(), starts: vec![home], parts: vec![(0, 0)], step };
             let depth = Depth::whole(b, &gemm.k);
-            let region = Region { batch: &at[..2], lo: b.i64(0), hi: b.dim(&gemm.m), col: first, cols: b.sub(count, first) };
+            let region = Region {
+                batch: &at[..2],
+                lo: b.i64(0),
+                hi: b.dim(&gemm.m),
+                col: first,
+                cols: b.sub(count, first),
+            };
             done = gemm.rows_loop(b, region, &y, &depth, spill, &mut |b, at, v| shape.put(b, at, v, out));
         });
         done

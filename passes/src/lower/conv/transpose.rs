@@ -31,20 +31,28 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
     let (xt, wt, yt) = (body.ty(x), body.ty(w), body.ty(root.outputs[0]));
     let num = Num::of(xt.dtype)?;
     let fixed = body.const_of(w).ok_or_else(|| {
-        Diag::unsupported("a transposed convolution whose weights are computed at run time").help("make the weights an initializer")
+        Diag::unsupported("a transposed convolution whose weights are computed at run time")
+            .help("make the weights an initializer")
     })?;
     let phases = Phases::new(op, &fixed.shape()[2..]);
     let in_per_group = fixed.shape()[0] / op.group;
     let out_per_group = fixed.shape()[1];
     let depth = in_per_group * phases.most();
-    let tile = Tile::pick(cx.target, num, Some(out_per_group as i64), yt.dims.last().and_then(Expr::as_const));
+    let tile =
+        Tile::pick(cx.target, num, Some(out_per_group as i64), yt.dims.last().and_then(Expr::as_const));
     let (weights, stride) = phases.pack(fixed, op.group, tile.mr)?;
     let r = xt.rank() - 2;
     let spatial: Vec<Expr> = op.strides.iter().map(|&s| s.into()).collect();
     // Points of the largest phase.
     let most: Vec<Expr> = (0..r).map(|i| yt.dims[2 + i].ceil_div(&spatial[i])).collect();
     let tiles_per_row = most[r - 1].ceil_div(&tile.nr().into());
-    let work = [vec![xt.dims[0].clone(), op.group.into()], spatial.clone(), most[..r - 1].to_vec(), vec![tiles_per_row]].concat();
+    let work = [
+        vec![xt.dims[0].clone(), op.group.into()],
+        spatial.clone(),
+        most[..r - 1].to_vec(),
+        vec![tiles_per_row],
+    ]
+    .concat();
     let trips = product(&work);
     let plan = Gemm {
         batch: vec![],
@@ -79,7 +87,8 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
         let mut done = Ok(());
         slots::for_each(b, slots, &trips, start, |b, &(home, spill), t| {
             let at = unravel(b, t, &work);
-            let (n, g, phase, outer, strip) = (at[0], at[1], &at[2..2 + r], &at[2 + r..1 + 2 * r], at[1 + 2 * r]);
+            let (n, g, phase, outer, strip) =
+                (at[0], at[1], &at[2..2 + r], &at[2 + r..1 + 2 * r], at[1 + 2 * r]);
             let axes: Vec<Phase> = (0..r).map(|i| phases.axis(b, table, i, phase[i], op, (xt, yt))).collect();
             let first = scaled(b, strip, tile.nr() as i64);
             // A smaller phase has no point here.
@@ -113,10 +122,22 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
                     gather.emit(b, from, end);
                     let taps = gathers.iter().fold(gather.channels, |p, a| b.mul(p, a.taps));
                     let step = Step::Const(tile.nr() as i64);
-                    let y = Operand { buf: panel, num: num.ready(), starts: vec![home], parts: vec![(0, 0)], step };
+                    let y = Operand {
+                        buf: panel,
+                        num: num.ready(),
+                        starts: vec![home],
+                        parts: vec![(0, 0)],
+                        step,
+                    };
                     let depth = Depth { all: Bound::Reg(taps), ragged: None, unroll: 4 };
                     let number = phases.number(b, phase);
-                    let region = Region { batch: &[g, number], lo: b.i64(0), hi: b.dim(&gemm.m), col: first, cols: b.sub(last, first) };
+                    let region = Region {
+                        batch: &[g, number],
+                        lo: b.i64(0),
+                        hi: b.dim(&gemm.m),
+                        col: first,
+                        cols: b.sub(last, first),
+                    };
                     done = gemm.rows_loop(b, region, &y, &depth, spill, &mut |b, at, v| {
                         let per = scaled(b, g, out_per_group as i64);
                         let channel = b.add(per, at.row);
@@ -193,7 +214,11 @@ impl Phases {
     /// `[group][phase][m / mr][k][mr]`, k in the order (channel, taps..) of the phase, padded to the largest k.
     fn pack(&self, w: &Tensor, group: usize, mr: usize) -> Result<(Bytes, Strides)> {
         let (channels, per) = (w.shape()[0] / group.max(1), w.shape()[1]);
-        let (all, taps, most) = (self.strides.iter().product::<i64>() as usize, self.kernel.iter().product::<usize>(), self.most());
+        let (all, taps, most) = (
+            self.strides.iter().product::<i64>() as usize,
+            self.kernel.iter().product::<usize>(),
+            self.most(),
+        );
         let depth = channels * most;
         let bytes = pack::panels(w, (group * all, depth, per), mr, |o, k, m| {
             let (g, phase) = (o / all, o % all);
@@ -223,7 +248,13 @@ impl Phases {
     }
     /// Per axis and remainder: number of taps, shift.
     fn table(&self) -> Bytes {
-        self.axes.iter().flatten().flat_map(|p| [p[1], p[2]]).flat_map(i64::to_le_bytes).collect::<Vec<u8>>().into()
+        self.axes
+            .iter()
+            .flatten()
+            .flat_map(|p| [p[1], p[2]])
+            .flat_map(i64::to_le_bytes)
+            .collect::<Vec<u8>>()
+            .into()
     }
     /// Row-major number of the remainders `(first output + before) mod stride`.
     fn number(&self, b: &mut KernelBuilder, remainders: &[Reg]) -> Reg {
@@ -235,10 +266,20 @@ impl Phases {
         n
     }
     /// One axis for the outputs with remainder `r`.
-    fn axis(&self, b: &mut KernelBuilder, table: Buf, i: usize, r: Reg, op: &ConvTranspose, (xt, yt): (&TensorType, &TensorType)) -> Phase {
+    fn axis(
+        &self,
+        b: &mut KernelBuilder,
+        table: Buf,
+        i: usize,
+        r: Reg,
+        op: &ConvTranspose,
+        (xt, yt): (&TensorType, &TensorType),
+    ) -> Phase {
         let s = self.strides[i];
         let before: i64 = self.axes[..i].iter().map(|a| 2 * a.len() as i64).sum();
-        let entry = |b: &mut KernelBuilder, n: i64| b.load(Elem::I64, 1, table, Idx::reg(r).times(2).addr().offset(before + n), None);
+        let entry = |b: &mut KernelBuilder, n: i64| {
+            b.load(Elem::I64, 1, table, Idx::reg(r).times(2).addr().offset(before + n), None)
+        };
         let (taps, shift) = (entry(b, 0), entry(b, 1));
         // First output of the phase: the smallest o >= 0 with (o + before) mod s = r.
         let (pad, zero) = (b.dim(&op.pads_before[i]), b.i64(0));

@@ -9,14 +9,28 @@ use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
 use sinter_ir::{DType, Result, ValueId};
 
 impl Puller<'_> {
-    pub(super) fn cast(&mut self, b: &mut KernelBuilder, op: &Cast, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn cast(
+        &mut self,
+        b: &mut KernelBuilder,
+        op: &Cast,
+        x: ValueId,
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let from = self.ty(x).dtype;
         let v = self.at(b, x, idx, lanes)?;
         // Integers have no infinity to keep: they always clamp.
         self.convert(b, from, op.to, v, op.saturate || !from.is_float())
     }
     /// A compute register of one type as another's.
-    pub(in crate::lower) fn convert(&mut self, b: &mut KernelBuilder, from: DType, to: DType, v: Reg, saturate: bool) -> Result<Reg> {
+    pub(in crate::lower) fn convert(
+        &mut self,
+        b: &mut KernelBuilder,
+        from: DType,
+        to: DType,
+        v: Reg,
+        saturate: bool,
+    ) -> Result<Reg> {
         let (fe, te) = (access::compute(from)?, access::compute(to)?);
         if from == to {
             return Ok(v);
@@ -60,7 +74,8 @@ impl Puller<'_> {
         let (fe, lanes) = (b.ty(v).elem, b.ty(v).lanes);
         let mut v = v;
         if let (true, Some((lo, hi))) = (saturate, to.int_range().filter(|_| to.bits() < 32)) {
-            let (lo, hi) = (access::constant(b, fe, lanes, lo as f64), access::constant(b, fe, lanes, hi as f64));
+            let (lo, hi) =
+                (access::constant(b, fe, lanes, lo as f64), access::constant(b, fe, lanes, hi as f64));
             let up = b.bin(BinOp::Max, v, lo);
             v = b.bin(BinOp::Min, up, hi);
             return b.cvt(CvtOp::FToS, elem, v);
@@ -78,7 +93,14 @@ impl Puller<'_> {
         let low = b.cmp(CmpOp::Lt, v, zero);
         b.select(low, down, up)
     }
-    pub(super) fn bitcast(&mut self, b: &mut KernelBuilder, to: DType, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn bitcast(
+        &mut self,
+        b: &mut KernelBuilder,
+        to: DType,
+        x: ValueId,
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let from = self.ty(x).dtype;
         let v = self.at(b, x, idx, lanes)?;
         if from == to {
@@ -96,7 +118,14 @@ impl Puller<'_> {
     }
 
     /// Index of the scale of an element.
-    fn scale_index(&mut self, b: &mut KernelBuilder, scale: ValueId, axis: usize, block: usize, idx: &[Idx]) -> Result<Vec<Idx>> {
+    fn scale_index(
+        &mut self,
+        b: &mut KernelBuilder,
+        scale: ValueId,
+        axis: usize,
+        block: usize,
+        idx: &[Idx],
+    ) -> Result<Vec<Idx>> {
         let dims = self.dims(scale);
         if self.flat || self.ty(scale).numel().is(1) {
             return Ok(if self.flat { idx.to_vec() } else { vec![Idx::default(); dims.len()] });
@@ -141,7 +170,10 @@ impl Puller<'_> {
         // Zero points are small: the sum is exact in f32 wherever it is not clamped.
         let zero = self.convert(b, to, DType::F32, zero, false)?;
         let q = b.add(q, zero);
-        let (lo, hi) = (access::constant(b, Elem::F32, lanes, lo as f64), access::constant(b, Elem::F32, lanes, hi as f64));
+        let (lo, hi) = (
+            access::constant(b, Elem::F32, lanes, lo as f64),
+            access::constant(b, Elem::F32, lanes, hi as f64),
+        );
         let q = b.bin(BinOp::Max, q, lo);
         let q = b.bin(BinOp::Min, q, hi);
         Ok(b.cvt(CvtOp::FToS, access::compute(to)?, q))

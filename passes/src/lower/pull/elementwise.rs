@@ -10,7 +10,14 @@ use sinter_ir::tile::{BinOp, CmpOp, Elem, Reg, UnOp};
 use sinter_ir::{DType, Result, ValueId};
 
 impl Puller<'_> {
-    pub(super) fn unary(&mut self, b: &mut KernelBuilder, kind: U, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn unary(
+        &mut self,
+        b: &mut KernelBuilder,
+        kind: U,
+        x: ValueId,
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let dtype = self.ty(x).dtype;
         let v = self.at(b, x, idx, lanes)?;
         let elem = b.ty(v).elem;

@@ -17,7 +17,14 @@ impl Puller<'_> {
         let v = if b.ty(raw).elem == Elem::I64 { raw } else { b.cvt(CvtOp::SExt, Elem::I64, raw) };
         Ok(Idx::reg(checked(b, v, len)))
     }
-    pub(super) fn gather(&mut self, b: &mut KernelBuilder, axis: usize, x: [ValueId; 2], idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn gather(
+        &mut self,
+        b: &mut KernelBuilder,
+        axis: usize,
+        x: [ValueId; 2],
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let k = self.dims(x[1]).len();
         let p = self.position(b, x[1], &idx[axis..axis + k], &self.dims(x[0])[axis])?;
         let own = [&idx[..axis], &[p], &idx[axis + k..]].concat();

@@ -9,8 +9,8 @@ pub mod elementwise;
 mod lookup;
 pub use lookup::checked;
 mod movement;
-pub mod resize;
 mod random;
+pub mod resize;
 
 use super::Arg;
 use super::body::{Body, Params};
@@ -66,7 +66,15 @@ pub struct Snapshot(Memo);
 impl<'a> Puller<'a> {
     /// A puller for a body.
     pub fn new(cx: &'a LowerCx<'a>, body: &'a Body) -> Self {
-        Self { cx, body, params: Params::default(), flat: false, tail: None, given: BTreeMap::new(), memo: Memo::new() }
+        Self {
+            cx,
+            body,
+            params: Params::default(),
+            flat: false,
+            tail: None,
+            given: BTreeMap::new(),
+            memo: Memo::new(),
+        }
     }
     /// Fixes the value of a node result at the element being emitted (a root's accumulator).
     pub fn give(&mut self, v: ValueId, r: Reg) {

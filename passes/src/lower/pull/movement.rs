@@ -11,7 +11,14 @@ use sinter_ir::{Expr, Result, ValueId};
 
 impl Puller<'_> {
     /// Dims are matched in groups with equal products; only groups that really change are linearised.
-    pub(super) fn reshape(&mut self, b: &mut KernelBuilder, out: &[Expr], x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn reshape(
+        &mut self,
+        b: &mut KernelBuilder,
+        out: &[Expr],
+        x: ValueId,
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let own = self.dims(x);
         if self.flat {
             return self.at(b, x, idx, lanes);
@@ -38,7 +45,14 @@ impl Puller<'_> {
         self.at(b, x, &at, lanes)
     }
 
-    pub(super) fn pad(&mut self, b: &mut KernelBuilder, op: &Pad, x: [ValueId; 2], idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn pad(
+        &mut self,
+        b: &mut KernelBuilder,
+        op: &Pad,
+        x: [ValueId; 2],
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let dims = self.dims(x[0]);
         let mut at = Vec::with_capacity(idx.len());
         let mut inside: Option<Reg> = None;
@@ -97,7 +111,14 @@ impl Puller<'_> {
     }
 
     /// The part that holds the index along the axis, by a chain of comparisons.
-    pub(super) fn concat(&mut self, b: &mut KernelBuilder, axis: usize, x: &[ValueId], idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn concat(
+        &mut self,
+        b: &mut KernelBuilder,
+        axis: usize,
+        x: &[ValueId],
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let i = &idx[axis];
         if i.step != 0 {
             return Err(not_vector());

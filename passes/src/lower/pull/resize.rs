@@ -20,7 +20,14 @@ fn float(b: &mut KernelBuilder, r: Reg) -> Reg {
 }
 
 impl Puller<'_> {
-    pub(super) fn resize(&mut self, b: &mut KernelBuilder, op: &Resize, x: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+    pub(super) fn resize(
+        &mut self,
+        b: &mut KernelBuilder,
+        op: &Resize,
+        x: ValueId,
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
         let dtype = self.ty(x).dtype;
         let own = self.dims(x);
         let mut taps: Vec<Taps> = Vec::new();

@@ -53,11 +53,19 @@ impl Cell<'_> {
         Ok(())
     }
     /// A vector loop over the units, per direction where the functions differ.
-    fn both(&self, b: &mut KernelBuilder, one: &[Activation], other: Option<&[Activation]>, f: &mut dyn FnMut(&Self, &mut KernelBuilder, &[Activation], Reg)) {
+    fn both(
+        &self,
+        b: &mut KernelBuilder,
+        one: &[Activation],
+        other: Option<&[Activation]>,
+        f: &mut dyn FnMut(&Self, &mut KernelBuilder, &[Activation], Reg),
+    ) {
         let (hp, lanes) = (self.row.p.hp as i64, i64::from(self.row.p.thin.lanes));
         let f = std::cell::RefCell::new(f);
         let units = |b: &mut KernelBuilder, acts: &[Activation]| {
-            b.for_(Bound::Const(0), Bound::Const(hp), lanes, LoopKind::Serial, |b, j| f.borrow_mut()(self, b, acts, j));
+            b.for_(Bound::Const(0), Bound::Const(hp), lanes, LoopKind::Serial, |b, j| {
+                f.borrow_mut()(self, b, acts, j)
+            });
         };
         match other {
             None => units(b, one),
@@ -78,7 +86,8 @@ impl Cell<'_> {
     fn clip(&self, b: &mut KernelBuilder, v: Reg) -> Reg {
         let Some(c) = self.row.p.op.clip else { return v };
         let ty = b.ty(v);
-        let (lo, hi) = (constant(b, ty.elem, ty.lanes, (-c).into()), constant(b, ty.elem, ty.lanes, c.into()));
+        let (lo, hi) =
+            (constant(b, ty.elem, ty.lanes, (-c).into()), constant(b, ty.elem, ty.lanes, c.into()));
         let v = b.bin(BinOp::Max, v, lo);
         b.bin(BinOp::Min, v, hi)
     }

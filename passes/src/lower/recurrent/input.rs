@@ -1,11 +1,11 @@
 //! The input part of all gates: `[direction][step, row][gate][hp] = x * w^T + bias`.
 
 use super::{Data, Plan, ready};
+use crate::lower::Arg;
 use crate::lower::body::Params;
 use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows};
 use crate::lower::contract::slots;
 use crate::lower::index::Idx;
-use crate::lower::Arg;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Buf};
 use sinter_ir::{Expr, Result, TensorType};
@@ -21,7 +21,14 @@ pub fn emit(p: &Plan, data: &mut Data) -> Result<Arg> {
     let weights = p.i.clone() * columns.clone();
     let packed = TensorType::new(p.num.dtype, vec![weights.clone() * p.directions.into()]);
     let w = params.buf(&mut b, data.packed[0], Access::Read, &packed);
-    let bias = ready(&mut b, &mut params, data.packed[2], Access::Read, p.num, &(columns.clone() * p.directions.into()));
+    let bias = ready(
+        &mut b,
+        &mut params,
+        data.packed[2],
+        Access::Read,
+        p.num,
+        &(columns.clone() * p.directions.into()),
+    );
     let to = ready(&mut b, &mut params, gates, Access::Write, p.num, &count);
     let gemm = Gemm {
         batch: vec![p.directions.into()],

@@ -100,7 +100,22 @@ impl<'a> Plan<'a> {
             _ => Tile { mr: 4, nv: 2, lanes },
         };
         let i = x.dims[2].clone();
-        Ok(Self { cx, body, op, inputs, num, t, b, i, directions, gates: op.gates(), h, hp: pad(nv), wide, thin })
+        Ok(Self {
+            cx,
+            body,
+            op,
+            inputs,
+            num,
+            t,
+            b,
+            i,
+            directions,
+            gates: op.gates(),
+            h,
+            hp: pad(nv),
+            wide,
+            thin,
+        })
     }
     /// Columns of all gates.
     pub fn columns(&self) -> usize {
@@ -116,12 +131,26 @@ impl<'a> Plan<'a> {
     pub fn name(&self, part: &str) -> String {
         let dim = |e: &Expr| e.as_const().map_or("n".to_owned(), |c| c.to_string());
         let kind = format!("{:?}", self.op.kind).to_lowercase();
-        format!("{kind}_{part}_{}_{}x{}x{}x{}", self.num.dtype, dim(&self.t), dim(&self.b), dim(&self.i), self.h)
+        format!(
+            "{kind}_{part}_{}_{}x{}x{}x{}",
+            self.num.dtype,
+            dim(&self.t),
+            dim(&self.b),
+            dim(&self.i),
+            self.h
+        )
     }
 }
 
 /// Declares memory in the form of the arithmetic.
-pub(super) fn ready(b: &mut KernelBuilder, p: &mut Params, arg: Arg, access: Access, num: Num, count: &Expr) -> Buf {
+pub(super) fn ready(
+    b: &mut KernelBuilder,
+    p: &mut Params,
+    arg: Arg,
+    access: Access,
+    num: Num,
+    count: &Expr,
+) -> Buf {
     let dtype: DType = num.ready().dtype;
     p.buf(b, arg, access, &TensorType::new(dtype, vec![count.clone()]))
 }

@@ -31,13 +31,16 @@ fn weights(p: &Plan, data: &mut Data, i: usize, nr: usize) -> Result<Arg> {
     let outer = p.directions * p.gates;
     if let Some(t) = p.body.const_of(p.inputs[i]) {
         let depth = t.shape()[2];
-        let bytes = pack::panels(t, (outer, depth, p.hp), nr, |o, k, j| (j < p.h).then_some((o * p.h + j) * depth + k))?;
+        let bytes = pack::panels(t, (outer, depth, p.hp), nr, |o, k, j| {
+            (j < p.h).then_some((o * p.h + j) * depth + k)
+        })?;
         return Ok(data.pack(bytes));
     }
     let mem = access::memory(p.num.dtype);
     let count = k.clone() * (outer * p.hp).into();
     let arg = data.scratch(&count, mem);
-    let (mut b, mut params) = (KernelBuilder::new(p.name(if i == 1 { "packw" } else { "packr" })), Params::default());
+    let (mut b, mut params) =
+        (KernelBuilder::new(p.name(if i == 1 { "packw" } else { "packr" })), Params::default());
     let from = params.value(&mut b, p.body, p.inputs[i])?;
     let to = params.buf(&mut b, arg, Access::Write, &TensorType::new(p.num.dtype, vec![count]));
     b.parallel(&outer.into(), |b, o| {
@@ -79,7 +82,8 @@ fn biases(p: &Plan, data: &mut Data, late: bool) -> Result<Arg> {
     }
     let count = Expr::from(p.directions * gates * p.hp);
     let arg = data.scratch(&count, p.num.acc);
-    let (mut b, mut params) = (KernelBuilder::new(p.name(if late { "latebias" } else { "bias" })), Params::default());
+    let (mut b, mut params) =
+        (KernelBuilder::new(p.name(if late { "latebias" } else { "bias" })), Params::default());
     let from = params.value(&mut b, p.body, p.inputs[3])?;
     let to = ready(&mut b, &mut params, arg, Access::Write, p.num, &count);
     let all = (p.gates * p.h) as i64;

@@ -56,18 +56,36 @@ fn units(p: &Plan) -> i64 {
     p.gates as i64 + 3
 }
 
-fn declare(p: &Plan, data: &mut Data, gates: Arg, rows: &Expr, b: &mut KernelBuilder, params: &mut Params) -> Result<Memory> {
+fn declare(
+    p: &Plan,
+    data: &mut Data,
+    gates: Arg,
+    rows: &Expr,
+    b: &mut KernelBuilder,
+    params: &mut Params,
+) -> Result<Memory> {
     let columns = Expr::from(p.columns());
     let state = data.scratch(&(rows.clone() * (units(p) * p.hp as i64).into()), p.num.acc);
     let weights = TensorType::new(p.num.dtype, vec![columns.clone() * (p.h * p.directions).into()]);
-    let zero = |v: usize| p.body.const_of(p.inputs[v]).is_some_and(|t| t.to_f64().is_ok_and(|v| v.iter().all(|x| *x == 0.0)));
+    let zero = |v: usize| {
+        p.body.const_of(p.inputs[v]).is_some_and(|t| t.to_f64().is_ok_and(|v| v.iter().all(|x| *x == 0.0)))
+    };
     let lstm = p.op.kind == CellKind::Lstm;
     let root = p.body.root_node()?;
     let mut m = Memory {
         gates: ready(b, params, gates, Access::Read, p.num, &(p.t.clone() * rows.clone() * columns)),
         weights: params.buf(b, data.packed[1], Access::Read, &weights),
-        late: p.resets_late().then(|| ready(b, params, data.packed[3], Access::Read, p.num, &(p.directions * p.hp).into())),
-        state: ready(b, params, state, Access::ReadWrite, p.num, &(rows.clone() * (units(p) * p.hp as i64).into())),
+        late: p
+            .resets_late()
+            .then(|| ready(b, params, data.packed[3], Access::Read, p.num, &(p.directions * p.hp).into())),
+        state: ready(
+            b,
+            params,
+            state,
+            Access::ReadWrite,
+            p.num,
+            &(rows.clone() * (units(p) * p.hp as i64).into()),
+        ),
         lens: params.value(b, p.body, p.inputs[4])?,
         first: vec![params.value(b, p.body, p.inputs[5])?],
         peephole: None,
@@ -94,7 +112,11 @@ impl Row<'_> {
         let p = self.p;
         let own = scaled(b, number, p.h as i64);
         for (u, &from) in self.m.first.iter().enumerate() {
-            self.copy(b, (from, p.num.dtype, &Idx::reg(own)), (self.m.state, p.num.ready().dtype, &self.at(u)));
+            self.copy(
+                b,
+                (from, p.num.dtype, &Idx::reg(own)),
+                (self.m.state, p.num.ready().dtype, &self.at(u)),
+            );
         }
         let len = b.load(Elem::I32, 1, self.m.lens, Idx::reg(row).addr(), None);
         let len = b.cvt(CvtOp::SExt, Elem::I64, len);
@@ -112,11 +134,19 @@ impl Row<'_> {
             let back = b.sub(back, one);
             let time = b.select(backwards, back, step);
             done = (|| {
-                let at = linear(b, &[Idx::reg(self.direction), Idx::reg(time), Idx::reg(row)], &[p.directions.into(), p.t.clone(), p.b.clone()])?;
+                let at = linear(
+                    b,
+                    &[Idx::reg(self.direction), Idx::reg(time), Idx::reg(row)],
+                    &[p.directions.into(), p.t.clone(), p.b.clone()],
+                )?;
                 let gates = at.times(p.columns() as i64).materialise(b);
                 Cell { row: self, gates }.step(b)?;
                 let y = self.result(b, time, row)?;
-                self.copy(b, (self.m.state, p.num.ready().dtype, &self.at(0)), (self.m.results[0], p.num.dtype, &y));
+                self.copy(
+                    b,
+                    (self.m.state, p.num.ready().dtype, &self.at(0)),
+                    (self.m.results[0], p.num.dtype, &y),
+                );
                 Ok(())
             })();
         });
@@ -126,7 +156,9 @@ impl Row<'_> {
             done = self.result(b, time, row).map(|y| {
                 let none = access::constant(b, p.num.acc, 1, 0.0);
                 let none = access::narrow(b, p.num.dtype, none);
-                b.range(&p.h.into(), |b, j| b.store(self.m.results[0], y.plus(&Idx::reg(j)).addr(), none, None));
+                b.range(&p.h.into(), |b, j| {
+                    b.store(self.m.results[0], y.plus(&Idx::reg(j)).addr(), none, None)
+                });
             });
         });
         done?;
@@ -142,7 +174,12 @@ impl Row<'_> {
         Ok(linear(b, &[Idx::reg(time), Idx::reg(self.direction), Idx::reg(row)], &dims)?.times(p.h as i64))
     }
     /// Copies the units of one row between forms.
-    fn copy(&self, b: &mut KernelBuilder, (from, ft, fi): (Buf, DType, &Idx), (to, tt, ti): (Buf, DType, &Idx)) {
+    fn copy(
+        &self,
+        b: &mut KernelBuilder,
+        (from, ft, fi): (Buf, DType, &Idx),
+        (to, tt, ti): (Buf, DType, &Idx),
+    ) {
         let (fi, ti) = (Idx::reg(fi.materialise(b)), Idx::reg(ti.materialise(b)));
         let lanes = i64::from(self.p.thin.lanes);
         let whole = self.p.h as i64 / lanes * lanes;
@@ -159,30 +196,59 @@ impl Row<'_> {
         }
     }
     /// `gates[lo .. hi] = start + state * weights` for gates `lo .. hi`; the state is unit `from`.
-    pub fn product(&self, b: &mut KernelBuilder, from: usize, (lo, hi): (usize, usize), (start, start_at): (Buf, Idx)) {
+    pub fn product(
+        &self,
+        b: &mut KernelBuilder,
+        from: usize,
+        (lo, hi): (usize, usize),
+        (start, start_at): (Buf, Idx),
+    ) {
         let p = self.p;
         let nr = p.thin.nr();
         let x = self.at(from).materialise(b);
-        let x = Operand { buf: self.m.state, num: p.num.ready(), starts: vec![x], parts: vec![(0, 0)], step: Step::Const(1) };
+        let x = Operand {
+            buf: self.m.state,
+            num: p.num.ready(),
+            starts: vec![x],
+            parts: vec![(0, 0)],
+            step: Step::Const(1),
+        };
         let depth = Depth::whole(b, &p.h.into());
         let first = scaled(b, self.direction, (p.columns() * p.h) as i64);
         let (start_at, to) = (start_at.materialise(b), self.at(3).materialise(b));
-        b.for_(Bound::Const((lo * p.hp) as i64), Bound::Const((hi * p.hp) as i64), nr as i64, LoopKind::Serial, |b, column| {
-            let panel = scaled(b, column, p.h as i64);
-            let panel = b.add(first, panel);
-            let y = Operand { buf: self.m.weights, num: p.num, starts: vec![panel], parts: vec![(0, 0)], step: Step::Const(nr as i64) };
-            let part = |v: usize| (v * usize::from(p.thin.lanes)) as i64;
-            let acc: Vec<Reg> = (0..p.thin.nv)
-                .map(|v| {
-                    let at = Idx::reg(start_at).plus(&Idx::reg(column)).addr().offset(part(v));
-                    let a = p.num.ready().load(b, p.thin.lanes, start, at, None);
-                    copy(b, a)
-                })
-                .collect();
-            contract(b, p.thin, &depth, &x, &y, &acc);
-            for (v, &a) in acc.iter().enumerate() {
-                b.store(self.m.state, Idx::reg(to).plus(&Idx::reg(column)).addr().offset(part(v)), a, None);
-            }
-        });
+        b.for_(
+            Bound::Const((lo * p.hp) as i64),
+            Bound::Const((hi * p.hp) as i64),
+            nr as i64,
+            LoopKind::Serial,
+            |b, column| {
+                let panel = scaled(b, column, p.h as i64);
+                let panel = b.add(first, panel);
+                let y = Operand {
+                    buf: self.m.weights,
+                    num: p.num,
+                    starts: vec![panel],
+                    parts: vec![(0, 0)],
+                    step: Step::Const(nr as i64),
+                };
+                let part = |v: usize| (v * usize::from(p.thin.lanes)) as i64;
+                let acc: Vec<Reg> = (0..p.thin.nv)
+                    .map(|v| {
+                        let at = Idx::reg(start_at).plus(&Idx::reg(column)).addr().offset(part(v));
+                        let a = p.num.ready().load(b, p.thin.lanes, start, at, None);
+                        copy(b, a)
+                    })
+                    .collect();
+                contract(b, p.thin, &depth, &x, &y, &acc);
+                for (v, &a) in acc.iter().enumerate() {
+                    b.store(
+                        self.m.state,
+                        Idx::reg(to).plus(&Idx::reg(column)).addr().offset(part(v)),
+                        a,
+                        None,
+                    );
+                }
+            },
+        );
     }
 }

@@ -17,7 +17,10 @@ macro_rules! families {
     };
 }
 
-families![activation, arithmetic, attention, control, einsum, index, logic, loss, movement, normalize, matmul, conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence, window];
+families![
+    activation, arithmetic, attention, control, einsum, index, logic, loss, movement, normalize, matmul,
+    conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence, window
+];
 
 fn table() -> &'static BTreeMap<&'static str, Build> {
     static TABLE: OnceLock<BTreeMap<&'static str, Build>> = OnceLock::new();
