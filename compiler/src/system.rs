@@ -28,21 +28,29 @@ pub fn read(path: &Path) -> Result<Bytes> {
     fs::read(path).map(Bytes::from).map_err(|e| io("read", path, &e))
 }
 
-/// Reads part of a file; the range must lie inside it.
-pub fn read_range(path: &Path, offset: u64, length: u64) -> Result<Bytes> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut f = fs::File::open(path).map_err(|e| io("read", path, &e))?;
-    let size = f.metadata().map_err(|e| io("read", path, &e))?.len();
-    if offset.checked_add(length).is_none_or(|end| end > size) {
-        return Err(Diag::input(format!(
-            "{} has {size} bytes: no {length} bytes at {offset}",
-            path.display()
-        )));
+/// A file in memory, read page by page where it is used.
+struct Mapped(sinter_runtime::Image);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
     }
-    f.seek(SeekFrom::Start(offset)).map_err(|e| io("read", path, &e))?;
-    let mut out = vec![0; usize::try_from(length).map_err(|_| Diag::limit("file range"))?];
-    f.read_exact(&mut out).map_err(|e| io("read", path, &e))?;
-    Ok(out.into())
+}
+
+/// Maps a whole regular file, which must not change while the compiler runs. Weights of many gigabytes cost memory
+/// only where they are looked at.
+pub fn map(path: &Path) -> Result<Bytes> {
+    let meta = fs::metadata(path).map_err(|e| io("read", path, &e))?;
+    if !meta.is_file() {
+        return Err(Diag::input(format!("{} is not a regular file", path.display())));
+    }
+    if meta.len() > MAX_FILE_BYTES {
+        return Err(Diag::limit(format!("{} has {} bytes", path.display(), meta.len())));
+    }
+    if meta.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    sinter_runtime::Image::map(path).map(|m| Bytes::from_owner(Mapped(m))).map_err(|e| io("read", path, &e))
 }
 
 /// Whether a directory is there.
@@ -67,7 +75,8 @@ pub fn beside(model: &Path, name: &str) -> Result<PathBuf> {
     // A link may lead out of the folder only the way the model file itself does: into the same blob store.
     let store = fs::canonicalize(model).ok().and_then(|m| m.parent().map(Path::to_path_buf));
     let linked_model = fs::symlink_metadata(model).is_ok_and(|m| m.file_type().is_symlink());
-    if !inside(folder) && !(linked_model && store.is_some_and(|s| inside(&s))) {
+    let allowed = inside(folder) || linked_model && store.is_some_and(|s| inside(&s));
+    if !allowed {
         return Err(bad("it is a link out of the model's folder"));
     }
     if !real.is_file() {

@@ -1,14 +1,16 @@
 //! Visits an ONNX graph in dependency order and builds the module.
 
+use super::external::Store;
 use super::node::NodeCx;
 use super::op;
+use super::order::order;
 use super::proto::{
-    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto,
-    tensor_shape_proto, type_proto,
+    FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
+    type_proto,
 };
 use super::scope::{Item, Level, Scope};
 use super::{ImportOptions, tensor};
-use sinter_ir::{Diag, Expr, Fault, Result, SymKind, Symbols, TensorType};
+use sinter_ir::{Diag, Fault, Result, Symbols, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +23,8 @@ const POISON: &str = "\0poison";
 
 /// State of an import.
 pub struct Importer<'m> {
-    /// The file that external data lies beside.
-    pub path: Option<&'m Path>,
+    /// Files beside the model that hold tensors.
+    pub store: Store,
     /// What the user asked for.
     pub options: &'m ImportOptions,
     /// Symbols and constraints.
@@ -33,11 +35,12 @@ pub struct Importer<'m> {
     pub diags: Vec<Diag>,
     /// Things that look wrong but do not matter.
     pub warnings: Vec<String>,
-    opsets: BTreeMap<String, i64>,
+    /// Opset version per domain.
+    pub opsets: BTreeMap<String, i64>,
     functions: BTreeMap<(String, String), &'m FunctionProto>,
     hints: BTreeMap<String, Vec<Option<i64>>>,
-    nodes: usize,
-    depth: usize,
+    node_count: usize,
+    pub(super) depth: usize,
 }
 
 impl<'m> Importer<'m> {
@@ -56,7 +59,7 @@ impl<'m> Importer<'m> {
         let functions =
             model.functions.iter().map(|f| ((domain(&f.domain).to_owned(), f.name.clone()), f)).collect();
         Ok(Self {
-            path,
+            store: Store::new(path, options.skip_weights),
             options,
             symbols: Symbols::default(),
             scope: Scope::default(),
@@ -65,7 +68,7 @@ impl<'m> Importer<'m> {
             opsets,
             functions,
             hints: BTreeMap::new(),
-            nodes: 0,
+            node_count: 0,
             depth: 0,
         })
     }
@@ -130,7 +133,8 @@ impl<'m> Importer<'m> {
             Item::Poison => Err(Self::poison()),
         }
     }
-    fn bind_new(&mut self, name: &str, item: Item) {
+    /// Binds a name that must be new in its name space.
+    pub fn bind_new(&mut self, name: &str, item: Item) {
         if !self.scope.bind(name, item) {
             self.report(Diag::input(format!("`{name}` is defined twice")));
         }
@@ -142,69 +146,6 @@ impl<'m> Importer<'m> {
             }
         }
     }
-    fn main_input(&mut self, input: &ValueInfoProto) -> Result<Item> {
-        if let Some(tensor) = self.options.fixed.get(&input.name) {
-            let op = sinter_ir::op::Constant { tensor: tensor.clone() }.into();
-            let v = self.scope.top().graph.add1(&mut self.symbols, op, &[], &vec![])?;
-            return Ok(Item::Tensor(self.scope.depth(), v));
-        }
-        let Some(type_proto::Value::TensorType(t)) = input.r#type.as_ref().and_then(|t| t.value.as_ref())
-        else {
-            return Err(Diag::unsupported("only tensor inputs are supported"));
-        };
-        let dtype = tensor::dtype(t.elem_type)?;
-        let shape = t.shape.as_ref().ok_or_else(|| {
-            Diag::unsupported("an input of unknown rank")
-                .help("re-export the model with the input's rank fixed")
-        })?;
-        let ranges = super::dims::ranges(&input.name, dtype, shape, self.options);
-        let mut dims = Vec::new();
-        for (i, d) in shape.dim.iter().enumerate() {
-            let own = format!("{}.{i}", input.name);
-            let known = match &d.value {
-                Some(tensor_shape_proto::dimension::Value::DimValue(v)) if *v > 0 => Some(*v),
-                _ => None,
-            };
-            let symbol = match &d.value {
-                Some(tensor_shape_proto::dimension::Value::DimParam(p)) if super::dims::is_name(p) => {
-                    p.clone()
-                }
-                _ => own.clone(),
-            };
-            let asked = self.options.dims.get(&own).or_else(|| self.options.dims.get(&symbol)).copied();
-            let (lo, hi) = match (known, asked) {
-                (Some(v), Some((lo, hi))) if lo > v || hi < v => {
-                    return Err(Diag::input(format!(
-                        "dim {i} is {v} in the model, {lo}..{hi} was asked for"
-                    )));
-                }
-                (Some(v), _) => (v, v),
-                (None, Some(r)) => r,
-                (None, None) => ranges[i],
-            };
-            if lo == hi {
-                dims.push(Expr::from(lo));
-                continue;
-            }
-            let same = self.symbols.table.iter().position(|s| s.name == symbol);
-            let sym = match same {
-                Some(p) => {
-                    // Several inputs share the symbol: the tightest default wins.
-                    let info = &mut self.symbols.table[p];
-                    if asked.is_none() {
-                        info.max = info.max.min(hi).max(info.min);
-                    }
-                    sinter_ir::Sym(p as u32)
-                }
-                None => self.symbols.fresh(symbol, lo, hi, SymKind::Input),
-            };
-            dims.push(sym.into());
-        }
-        let ty = TensorType::new(dtype, dims);
-        let v = self.scope.top().graph.add_input(ty, Some(Arc::from(input.name.as_str())));
-        Ok(Item::Tensor(self.scope.depth(), v))
-    }
-
     /// Imports initialisers and nodes of a graph into the innermost level.
     pub fn body(&mut self, graph: &GraphProto) -> Result<()> {
         for t in &graph.initializer {
@@ -220,7 +161,7 @@ impl<'m> Importer<'m> {
         self.nodes(&graph.node, &wanted)
     }
     fn initializer(&mut self, t: &super::proto::TensorProto) -> Item {
-        let made = tensor::read(t, self.path).and_then(|tensor| {
+        let made = tensor::read(t, &mut self.store).and_then(|tensor| {
             let level = self.scope.top();
             let op = sinter_ir::op::Constant { tensor }.into();
             let v = level.graph.add1(&mut self.symbols, op, &[], &vec![])?;
@@ -241,9 +182,9 @@ impl<'m> Importer<'m> {
     }
 
     /// Imports nodes in dependency order, those that `wanted` needs.
-    fn nodes(&mut self, nodes: &[NodeProto], wanted: &[&str]) -> Result<()> {
-        self.nodes += nodes.len();
-        if self.nodes > MAX_NODES {
+    pub fn nodes(&mut self, nodes: &[NodeProto], wanted: &[&str]) -> Result<()> {
+        self.node_count += nodes.len();
+        if self.node_count > MAX_NODES {
             return Err(Diag::limit(format!("more than {MAX_NODES} nodes")));
         }
         let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
@@ -310,36 +251,6 @@ impl<'m> Importer<'m> {
         build(&mut NodeCx { im: self, node: n, opset, origin })
     }
 
-    /// Expands a model-local function.
-    fn function(&mut self, n: &NodeProto, f: &FunctionProto) -> Result<Vec<Item>> {
-        self.enter()?;
-        let args = n.input.iter().map(|i| if i.is_empty() { Ok(Item::None) } else { self.lookup(i) });
-        let args = args.collect::<Result<Vec<_>>>()?;
-        let mut known: BTreeMap<String, AttributeProto> =
-            f.attribute_proto.iter().map(|a| (a.name.clone(), a.clone())).collect();
-        known.extend(n.attribute.iter().map(|a| (a.name.clone(), a.clone())));
-        let mut nodes = f.node.clone();
-        bind_attributes(&mut nodes, &known);
-        let outer = self.opsets.clone();
-        self.opsets.extend(f.opset_import.iter().map(|o| (domain(&o.domain).to_owned(), o.version)));
-        self.scope.push_frame(true);
-        for (i, name) in f.input.iter().enumerate() {
-            let item = args.get(i).cloned().unwrap_or(Item::None);
-            // An absent operand stays absent inside.
-            if !matches!(item, Item::None) {
-                self.bind_new(name, item);
-            } else {
-                blank(&mut nodes, name);
-            }
-        }
-        let wanted: Vec<&str> = f.output.iter().map(String::as_str).collect();
-        let done = self.nodes(&nodes, &wanted);
-        let outs = f.output.iter().map(|o| self.lookup(o)).collect::<Result<Vec<_>>>();
-        self.scope.pop_frame();
-        self.opsets = outer;
-        self.depth -= 1;
-        done.and(outs)
-    }
     /// Counts nesting.
     pub fn enter(&mut self) -> Result<()> {
         self.depth += 1;
@@ -404,7 +315,7 @@ impl<'m> Importer<'m> {
 }
 
 /// The default domain under one name.
-fn domain(d: &str) -> &str {
+pub fn domain(d: &str) -> &str {
     if d == "ai.onnx" { "" } else { d }
 }
 
@@ -423,102 +334,4 @@ fn declared_dims(v: &ValueInfoProto) -> Option<Vec<Option<i64>>> {
         _ => None,
     };
     Some(t.shape.as_ref()?.dim.iter().map(dim).collect())
-}
-
-/// Names that a node's subgraphs use (any name: those made inside are harmless).
-fn inner_names<'g>(n: &'g NodeProto, out: &mut Vec<&'g str>) {
-    let mut stack: Vec<&GraphProto> = graphs(n).collect();
-    while let Some(g) = stack.pop() {
-        out.extend(g.output.iter().map(|o| o.name.as_str()));
-        for n in &g.node {
-            out.extend(n.input.iter().map(String::as_str));
-            stack.extend(graphs(n));
-        }
-    }
-}
-
-fn graphs(n: &NodeProto) -> impl Iterator<Item = &GraphProto> {
-    n.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs))
-}
-
-/// Needed nodes in dependency order; a cycle is an error.
-fn order(nodes: &[NodeProto], makers: &BTreeMap<&str, usize>, wanted: &[&str]) -> Result<Vec<usize>> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
-    }
-    let needs = |i: usize| -> Vec<usize> {
-        let mut names: Vec<&str> = nodes[i].input.iter().map(String::as_str).collect();
-        inner_names(&nodes[i], &mut names);
-        let mut deps: Vec<usize> = names.iter().filter_map(|n| makers.get(n).copied()).collect();
-        deps.sort_unstable();
-        deps.dedup();
-        deps
-    };
-    let mut marks = vec![Mark::New; nodes.len()];
-    let mut out = Vec::with_capacity(nodes.len());
-    let mut roots: Vec<usize> = wanted.iter().filter_map(|w| makers.get(w).copied()).collect();
-    roots.sort_unstable();
-    for root in roots {
-        let mut stack = vec![(root, Vec::new(), true)];
-        while let Some((i, deps, fresh)) = stack.pop() {
-            let mut deps: Vec<usize> = deps;
-            if fresh {
-                if marks[i] != Mark::New {
-                    continue;
-                }
-                marks[i] = Mark::Open;
-                deps = needs(i);
-                deps.reverse();
-            }
-            match deps.pop() {
-                Some(d) => {
-                    stack.push((i, deps, false));
-                    match marks[d] {
-                        Mark::New => stack.push((d, Vec::new(), true)),
-                        Mark::Open => {
-                            return Err(
-                                Diag::input("the graph has a cycle through this node").at(label(&nodes[d]))
-                            );
-                        }
-                        Mark::Done => {}
-                    }
-                }
-                None => {
-                    marks[i] = Mark::Done;
-                    out.push(i);
-                }
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// Replaces references to function attributes by their values, in nested graphs as well.
-fn bind_attributes(nodes: &mut [NodeProto], known: &BTreeMap<String, AttributeProto>) {
-    for n in nodes {
-        n.attribute.retain(|a| a.ref_attr_name.is_empty() || known.contains_key(&a.ref_attr_name));
-        for a in &mut n.attribute {
-            if let Some(v) = known.get(&a.ref_attr_name).filter(|_| !a.ref_attr_name.is_empty()) {
-                *a = AttributeProto { name: a.name.clone(), ref_attr_name: String::new(), ..v.clone() };
-            }
-            if let Some(g) = &mut a.g {
-                bind_attributes(&mut g.node, known);
-            }
-        }
-    }
-}
-
-/// Marks an absent function operand as absent wherever it is used.
-fn blank(nodes: &mut [NodeProto], name: &str) {
-    for n in nodes {
-        n.input.iter_mut().filter(|i| *i == name).for_each(String::clear);
-        for a in &mut n.attribute {
-            if let Some(g) = &mut a.g {
-                blank(&mut g.node, name);
-            }
-        }
-    }
 }

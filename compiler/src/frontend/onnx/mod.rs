@@ -7,9 +7,14 @@
 
 mod contents;
 mod dims;
+mod emit;
+mod external;
+mod function;
 mod importer;
+mod inputs;
 mod node;
 pub mod op;
+mod order;
 pub mod proto;
 mod scope;
 pub mod tensor;
@@ -85,7 +90,7 @@ pub fn import_bytes(
         Ok(level) if diags.is_empty() => {
             let module = Module { name, symbols: importer.symbols, graph: level.graph };
             let mut files: Vec<PathBuf> = path.iter().map(|p| p.to_path_buf()).collect();
-            files.extend(path.iter().flat_map(|p| external_files(graph, p)));
+            files.extend(importer.store.files().map(Path::to_path_buf));
             Ok(Imported { module, warnings: importer.warnings, files })
         }
         Ok(_) => Err(diags),
@@ -119,18 +124,6 @@ fn known_dim(graph: &proto::GraphProto, asked: &str) -> bool {
             named || format!("{}.{k}", i.name) == asked
         })
     })
-}
-
-fn external_files(graph: &proto::GraphProto, model: &Path) -> Vec<PathBuf> {
-    let mut names: Vec<&str> = graph
-        .initializer
-        .iter()
-        .filter(|t| t.data_location == 1)
-        .flat_map(|t| t.external_data.iter().find(|e| e.key == "location").map(|e| e.value.as_str()))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into_iter().filter_map(|n| system::beside(model, n).ok()).collect()
 }
 
 /// Names of the inputs that a caller feeds, in order.

@@ -1,10 +1,9 @@
 //! `TensorProto` to [`Tensor`]: every element type, raw, typed and external storage.
 
+use super::external::Store;
 use super::proto::TensorProto;
-use crate::system;
 use bytes::Bytes;
 use sinter_ir::{DType, Diag, Result, Tensor};
-use std::path::Path;
 
 /// ONNX element type codes.
 pub fn dtype(code: i32) -> Result<DType> {
@@ -40,8 +39,8 @@ pub fn dtype(code: i32) -> Result<DType> {
     })
 }
 
-/// Reads a tensor. `model` is the file that external data lies beside; without it external data is refused.
-pub fn read(t: &TensorProto, model: Option<&Path>) -> Result<Tensor> {
+/// Reads a tensor whose data lies in the message or in `store`.
+pub fn read(t: &TensorProto, store: &mut Store) -> Result<Tensor> {
     let shape = t
         .dims
         .iter()
@@ -50,7 +49,7 @@ pub fn read(t: &TensorProto, model: Option<&Path>) -> Result<Tensor> {
     let named = |d: Diag| Diag { message: format!("tensor `{}`: {}", t.name, d.message), ..d };
     let dtype = dtype(t.data_type).map_err(named)?;
     if t.data_location == 1 {
-        return external(t, dtype, shape, model).map_err(named);
+        return store.tensor(t, dtype, shape).map_err(named);
     }
     if dtype == DType::Str {
         let text = |s: &Vec<u8>| {
@@ -82,29 +81,9 @@ pub fn read(t: &TensorProto, model: Option<&Path>) -> Result<Tensor> {
     Tensor::from_bytes(dtype, shape, bytes).map_err(named)
 }
 
-fn external(t: &TensorProto, dtype: DType, shape: Vec<usize>, model: Option<&Path>) -> Result<Tensor> {
-    let field = |key: &str| t.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
-    let number = |key: &str| match field(key) {
-        None => Ok(None),
-        Some(v) => {
-            v.parse::<u64>().map(Some).map_err(|_| Diag::input(format!("external data: bad {key} `{v}`")))
-        }
-    };
-    let model = model.ok_or_else(|| Diag::input("external data, but the model is not a file"))?;
-    let location = field("location").ok_or_else(|| Diag::input("external data without a location"))?;
-    let want = sinter_ir::tensor::storage_bytes(dtype, &shape)? as u64;
-    let offset = number("offset")?.unwrap_or(0);
-    let length = number("length")?.unwrap_or(want);
-    if length != want {
-        return Err(Diag::input(format!("external data has {length} bytes, {dtype}{shape:?} needs {want}")));
-    }
-    let file = system::read_range(&system::beside(model, location)?, offset, length)?;
-    Tensor::from_bytes(dtype, shape, file)
-}
-
 /// Decodes a serialised `TensorProto` (the ONNX test data format).
 pub fn from_pb(bytes: &[u8]) -> Result<Tensor> {
     let t = <TensorProto as prost::Message>::decode(Bytes::copy_from_slice(bytes))
         .map_err(|e| Diag::input(format!("not a TensorProto: {e}")))?;
-    read(&t, None)
+    read(&t, &mut Store::default())
 }

@@ -124,7 +124,7 @@ fn resize(cx: &mut NodeCx) -> Out {
         match (cx.const_of(s), &declared) {
             (Some(t), _) => {
                 let values = t.to_f32()?;
-                if values.len() != axes.len() || values.iter().any(|v| !(*v > 0.0) || *v > 1e6) {
+                if values.len() != axes.len() || values.iter().any(|v| v.is_nan() || *v <= 0.0 || *v > 1e6) {
                     return Err(Diag::input(format!("scales {values:?} for {} axes", axes.len())));
                 }
                 for (&a, v) in axes.iter().zip(values) {

@@ -50,7 +50,7 @@ fn shape(cx: &mut NodeCx) -> Out {
     let rank = dims.len() as i64;
     let clip = |v: i64| (if v < 0 { v + rank } else { v }).clamp(0, rank) as usize;
     let (start, end) = (clip(cx.int("start", 0)), clip(cx.int("end", rank)));
-    let y = cx.from_dims(dims[start..end.max(start)].to_vec())?;
+    let y = cx.dims_tensor(dims[start..end.max(start)].to_vec())?;
     cx.one(y)
 }
 
@@ -229,7 +229,7 @@ fn dropout(cx: &mut NodeCx) -> Out {
 fn constant(cx: &mut NodeCx) -> Out {
     let a = cx.node.attribute.first().ok_or_else(|| Diag::input("no value"))?;
     let t = match a.name.as_str() {
-        "value" => tensor::read(a.t.as_ref().ok_or_else(|| Diag::input("no value"))?, cx.im.path)?,
+        "value" => tensor::read(a.t.as_ref().ok_or_else(|| Diag::input("no value"))?, &mut cx.im.store)?,
         "value_int" => Tensor::i64(a.i),
         "value_ints" => Tensor::i64s(&a.ints),
         "value_float" => Tensor::f32s(vec![], &[a.f])?,
@@ -249,7 +249,7 @@ fn constant_of_shape(cx: &mut NodeCx) -> Out {
     let shape = cx.input(0)?;
     let dims = target(cx, shape)?;
     let value = match cx.attr("value").and_then(|a| a.t.as_ref()) {
-        Some(t) => tensor::read(t, cx.im.path)?.reshaped(vec![])?,
+        Some(t) => tensor::read(t, &mut cx.im.store)?.reshaped(vec![])?,
         None => Tensor::f32s(vec![], &[0.0])?,
     };
     let v = cx.constant(value)?;
