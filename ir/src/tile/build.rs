@@ -15,6 +15,8 @@ pub struct KernelBuilder {
 pub mod code {
     /// An index is outside its axis.
     pub const INDEX: i32 = 5;
+    /// A size computed while running is outside the range that was planned for.
+    pub const RANGE: i32 = 7;
 }
 
 impl KernelBuilder {

@@ -22,6 +22,7 @@ mod recurrent;
 mod reduce;
 mod rows;
 mod scatter;
+mod select;
 mod sub_byte;
 mod window;
 
@@ -154,6 +155,10 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::Cumulate(op) => rows::cumulate(cx, body, op),
         Op::ScatterElements(op) => scatter::elements(cx, body, op),
         Op::ScatterNd(op) => scatter::nd(cx, body, op),
+        Op::TopK(op) => select::top_k(cx, body, op),
+        Op::NonZero(op) => select::non_zero(cx, body, op),
+        Op::Unique(op) => select::unique(cx, body, op),
+        Op::NonMaxSuppression(op) => select::non_max_suppression(cx, body, op),
         // Costly per element: computed once, though it could be pulled.
         Op::Random(_) => elementwise::lower(cx, body),
         other => Err(Diag::unsupported(format!("machine code for {}", other.name()))),
