@@ -553,8 +553,8 @@ impl Parser<'_> {
     }
     fn sum(&mut self) -> Result<Expr> {
         self.depth += 1;
-        if self.depth > 64 {
-            return Err(self.err("nesting deeper than 64"));
+        if self.depth > MAX_SIZE {
+            return Err(self.err("nested too deeply"));
         }
         let mut e = if self.eat(b'-') { -self.product()? } else { self.product()? };
         loop {

@@ -10,6 +10,7 @@ pub mod dtype;
 pub mod eval;
 pub mod expr;
 pub mod graph;
+mod lex;
 pub mod numeric;
 pub mod op;
 pub mod program;
