@@ -5,14 +5,30 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types::I64};
 use cranelift_frontend::FunctionBuilder;
 use sinter_ir::Expr;
 use sinter_ir::expr::Atom;
+use std::collections::BTreeMap;
+
+/// Values emitted so far; valid while what follows is dominated by them and no symbol changes.
+pub type Memo = BTreeMap<Atom, Value>;
 
 /// Emits an expression over the symbol array at `syms`. Division by zero gives 0.
 pub fn emit(b: &mut FunctionBuilder, syms: Value, e: &Expr) -> Value {
+    emit_shared(b, syms, e, &mut Memo::new())
+}
+
+/// [`emit`], sharing parts with what was emitted before.
+pub fn emit_shared(b: &mut FunctionBuilder, syms: Value, e: &Expr, memo: &mut Memo) -> Value {
     let mut sum: Option<Value> = None;
     for (atoms, c) in e.terms() {
         let mut p: Option<Value> = None;
         for a in atoms {
-            let v = atom(b, syms, a);
+            let v = match memo.get(a) {
+                Some(&v) => v,
+                None => {
+                    let v = atom(b, syms, a, memo);
+                    memo.insert(a.clone(), v);
+                    v
+                }
+            };
             p = Some(p.map_or(v, |p| b.ins().imul(p, v)));
         }
         let Some(mut p) = p else { continue };
@@ -28,33 +44,44 @@ pub fn emit(b: &mut FunctionBuilder, syms: Value, e: &Expr) -> Value {
     }
 }
 
-fn atom(b: &mut FunctionBuilder, syms: Value, a: &Atom) -> Value {
+fn atom(b: &mut FunctionBuilder, syms: Value, a: &Atom, memo: &mut Memo) -> Value {
+    let mut of = |b: &mut FunctionBuilder, e: &Expr| emit_shared(b, syms, e, memo);
     match a {
         Atom::Sym(s) => b.ins().load(I64, MemFlagsData::trusted(), syms, 8 * s.0 as i32),
         Atom::TooBig => b.ins().iconst(I64, 0),
-        Atom::Div(x, y) => {
-            let (x, y) = (emit(b, syms, x), emit(b, syms, y));
-            floor_div_mod(b, x, y).0
-        }
-        Atom::Mod(x, y) => {
-            let (x, y) = (emit(b, syms, x), emit(b, syms, y));
-            floor_div_mod(b, x, y).1
+        Atom::Div(x, d) | Atom::Mod(x, d) => {
+            let quotient = matches!(a, Atom::Div(..));
+            let x = of(b, x);
+            by_power_of_two(b, x, d, quotient).unwrap_or_else(|| {
+                let y = of(b, d);
+                let (q, r) = floor_div_mod(b, x, y);
+                if quotient { q } else { r }
+            })
         }
         Atom::Min(x, y) => {
-            let (x, y) = (emit(b, syms, x), emit(b, syms, y));
+            let (x, y) = (of(b, x), of(b, y));
             b.ins().smin(x, y)
         }
         Atom::Max(x, y) => {
-            let (x, y) = (emit(b, syms, x), emit(b, syms, y));
+            let (x, y) = (of(b, x), of(b, y));
             b.ins().smax(x, y)
         }
         Atom::Sel(c, x, y) => {
-            let c = emit(b, syms, c);
-            let (x, y) = (emit(b, syms, x), emit(b, syms, y));
+            let (c, x, y) = (of(b, c), of(b, x), of(b, y));
             let yes = b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, c, 0);
             b.ins().select(yes, x, y)
         }
     }
+}
+
+/// Floor quotient or remainder by a positive power of two: one instruction.
+fn by_power_of_two(b: &mut FunctionBuilder, x: Value, d: &Expr, quotient: bool) -> Option<Value> {
+    let d = d.as_const().filter(|d| *d > 0 && d & (d - 1) == 0)?;
+    Some(if quotient {
+        b.ins().sshr_imm_u(x, i64::from(d.trailing_zeros()))
+    } else {
+        b.ins().band_imm_s(x, d - 1)
+    })
 }
 
 /// Floor quotient and remainder; both 0 for a zero divisor.

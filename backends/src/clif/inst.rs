@@ -13,12 +13,30 @@ impl Emit<'_, '_> {
         match inst {
             Inst::Const(s) => self.constant(ty, *s),
             Inst::Copy(a) => self.get(*a),
-            Inst::Dim(e) => vec![super::expr::emit(&mut self.b, self.syms, e)],
+            Inst::Dim(e) => vec![match self.dims.get(e) {
+                Some(&v) => v,
+                None => super::expr::emit(&mut self.b, self.syms, e),
+            }],
             Inst::Un(op, a) => {
                 if let Some(v) = self.map_parts(ty, &[*a], |e, x| e.un_vector(*op, ty.elem, x[0])) {
                     return v;
                 }
                 self.map_lanes(ty, &[*a], |e, x| e.un_scalar(*op, ty.elem, x[0]))
+            }
+            Inst::Bin(op @ (BinOp::Shl | BinOp::ShrS | BinOp::ShrU), a, b)
+                if parts(ty).is_some()
+                    && matches!(ty.elem, Elem::I32 | Elem::I16)
+                    && self.splats.contains_key(b) =>
+            {
+                // Vector shifts take one amount for all lanes.
+                let by = self.splats.get(b).copied().unwrap_or(0);
+                let by = self.b.ins().iconst(I32, by & i64::from(ty.elem.bits() - 1));
+                let shift = |e: &mut Self, v| match op {
+                    BinOp::Shl => e.b.ins().ishl(v, by),
+                    BinOp::ShrS => e.b.ins().sshr(v, by),
+                    _ => e.b.ins().ushr(v, by),
+                };
+                self.get(*a).into_iter().map(|v| shift(self, v)).collect()
             }
             Inst::Bin(op, a, b) => {
                 if let Some(v) = self.map_parts(ty, &[*a, *b], |e, x| e.bin_vector(*op, ty.elem, x[0], x[1]))

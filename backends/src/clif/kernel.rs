@@ -6,12 +6,15 @@
 
 use super::layout::Name;
 use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8, I8X16, I16, I16X8, I32, I32X4, I64, I64X2};
-use cranelift_codegen::ir::{AbiParam, Block, Function, InstBuilder, MemFlagsData, Signature, Type, Value};
+use cranelift_codegen::ir::{
+    AbiParam, Block, Function, InstBuilder, MemFlagsData, Signature, StackSlot, Type, Value,
+};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use sinter_ir::target::TargetDesc;
-use sinter_ir::tile::{Buf, Elem, Kernel, Reg, Ty};
-use sinter_ir::{Diag, Result};
+use sinter_ir::tile::{Buf, Elem, Inst, Kernel, Reg, Scalar, Stmt, Ty};
+use sinter_ir::{Diag, Expr, Result};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `fn(bufs, syms, begin, end) -> i32`.
 pub fn signature(conv: CallConv) -> Signature {
@@ -37,8 +40,14 @@ pub struct Emit<'a, 'f> {
     pub syms: Value,
     /// Range of the Parallel loop.
     pub range: (Value, Value),
+    /// Symbolic integers, computed once at entry.
+    pub dims: BTreeMap<Expr, Value>,
+    /// Registers that are an integer constant wherever they are read.
+    pub splats: BTreeMap<Reg, i64>,
     /// Leaves the kernel with its parameter.
     pub exit: Block,
+    /// 16 bytes on the stack, once they are needed.
+    pub slot: Option<StackSlot>,
 }
 
 /// Scalar type of an element. Truth values are bytes.
@@ -96,7 +105,23 @@ pub fn build(func: &mut Function, k: &Kernel, isa: &dyn TargetIsa, target: &Targ
         .collect();
     let exit = b.create_block();
     b.append_block_param(exit, I32);
-    let mut e = Emit { b, k, fma: target.has("fma"), regs, bases, syms, range: (begin, end), exit };
+    let (dims, splats) = facts(k);
+    let mut memo = super::expr::Memo::new();
+    let dims =
+        dims.into_iter().map(|d| (d.clone(), super::expr::emit_shared(&mut b, syms, d, &mut memo))).collect();
+    let mut e = Emit {
+        dims,
+        splats,
+        b,
+        k,
+        fma: target.has("fma"),
+        regs,
+        bases,
+        syms,
+        range: (begin, end),
+        exit,
+        slot: None,
+    };
     e.block(&k.body);
     let ok = e.b.ins().iconst(I32, 0);
     e.b.ins().return_(&[ok]);
@@ -106,6 +131,39 @@ pub fn build(func: &mut Function, k: &Kernel, isa: &dyn TargetIsa, target: &Targ
     e.b.seal_all_blocks();
     e.b.finalize(isa.frontend_config());
     Ok(())
+}
+
+/// Symbolic integers of a kernel that do not change while it runs, and registers assigned once, a constant.
+fn facts(k: &Kernel) -> (BTreeSet<&Expr>, BTreeMap<Reg, i64>) {
+    fn walk<'k>(body: &'k [Stmt], f: &mut impl FnMut(&'k Stmt)) {
+        for s in body {
+            f(s);
+            s.blocks().into_iter().for_each(|b| walk(b, f));
+        }
+    }
+    let (mut dims, mut assigned, mut splats, mut fixed) =
+        (BTreeSet::new(), BTreeMap::new(), BTreeMap::new(), true);
+    walk(&k.body, &mut |s| match s {
+        Stmt::Let { dst, inst } => {
+            *assigned.entry(*dst).or_insert(0) += 1;
+            match inst {
+                Inst::Dim(e) => {
+                    dims.insert(e);
+                }
+                Inst::Const(Scalar::Int(v)) => {
+                    splats.insert(*dst, *v);
+                }
+                _ => {}
+            }
+        }
+        Stmt::SetSym { .. } => fixed = false,
+        _ => {}
+    });
+    splats.retain(|r, _| assigned.get(r) == Some(&1));
+    if !fixed {
+        dims.clear();
+    }
+    (dims, splats)
 }
 
 impl Emit<'_, '_> {

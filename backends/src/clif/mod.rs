@@ -42,19 +42,10 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
 
 fn visit(body: &[Stmt], f: &mut dyn FnMut(&Inst)) {
     for s in body {
-        match s {
-            Stmt::Let { inst, .. } => f(inst),
-            Stmt::For { body, .. } => visit(body, f),
-            Stmt::While { test, body, .. } => {
-                visit(test, f);
-                visit(body, f);
-            }
-            Stmt::If { then, els, .. } => {
-                visit(then, f);
-                visit(els, f);
-            }
-            Stmt::Store { .. } | Stmt::SetSym { .. } | Stmt::FailIf { .. } => {}
+        if let Stmt::Let { inst, .. } = s {
+            f(inst);
         }
+        s.blocks().into_iter().for_each(|b| visit(b, f));
     }
 }
 

@@ -312,16 +312,13 @@ impl Run<'_, '_> {
 
 fn set_syms(body: &[sinter_ir::tile::Stmt]) -> Vec<Sym> {
     use sinter_ir::tile::Stmt;
-    let mut out: Vec<Sym> = body
-        .iter()
-        .flat_map(|s| match s {
-            Stmt::SetSym { sym, .. } => vec![*sym],
-            Stmt::For { body, .. } => set_syms(body),
-            Stmt::While { test, body, .. } => [set_syms(test), set_syms(body)].concat(),
-            Stmt::If { then, els, .. } => [set_syms(then), set_syms(els)].concat(),
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::FailIf { .. } => vec![],
-        })
-        .collect();
+    let mut out: Vec<Sym> = Vec::new();
+    for s in body {
+        if let Stmt::SetSym { sym, .. } = s {
+            out.push(*sym);
+        }
+        out.extend(s.blocks().into_iter().flat_map(|b| set_syms(b)));
+    }
     out.sort_unstable();
     out.dedup();
     out

@@ -2,9 +2,9 @@
 
 use super::kernel::{Emit, parts, scalar, vector};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
-use sinter_ir::tile::{Addr, Bound, Buf, LoopKind, Reg, Stmt};
+use cranelift_codegen::ir::types::{I8, I16, I32, I64};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value};
+use sinter_ir::tile::{Addr, Bound, Buf, LoopKind, Reg, Stmt, Ty};
 
 /// Constant loops up to this many iterations are unrolled where the kernel asks for it.
 const UNROLL_MAX: i64 = 16;
@@ -112,14 +112,98 @@ impl Emit<'_, '_> {
             }
             return;
         };
-        let lanes = self.lanes(value);
         let n = self.one(tail);
+        if parts(ty).is_some() {
+            for (i, v) in self.get(value).into_iter().enumerate() {
+                self.store_part(ty, v, (addr, offset + 16 * i as i32), n, i);
+            }
+            return;
+        }
+        let lanes = self.lanes(value);
         for (i, v) in lanes.into_iter().enumerate() {
             self.when_lane(i, n, |e| {
                 let flags = unaligned();
                 e.b.ins().store(flags, v, addr, offset + i as i32 * ty.elem.bytes() as i32);
             });
         }
+    }
+    /// Stores the lanes of part `i` that lie below `n`: whole, or element by element through the stack.
+    fn store_part(&mut self, ty: Ty, v: Value, to: (Value, i32), n: Value, i: usize) {
+        let (left, full) = self.lanes_left(ty, n, i);
+        let (whole, some, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(full, whole, &[], some, &[]);
+        self.b.switch_to_block(whole);
+        self.b.ins().store(unaligned(), v, to.0, to.1);
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(some);
+        let slot = self.scratch();
+        self.b.ins().store(unaligned(), v, slot, 0);
+        let to = self.b.ins().iadd_imm_s(to.0, i64::from(to.1));
+        self.copy_elements(ty, to, slot, left);
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(after);
+    }
+    /// Loads the lanes of part `i` that lie below `n`, zeros elsewhere.
+    fn load_part(&mut self, ty: Ty, from: (Value, i32), n: Value, i: usize) -> Value {
+        let vt = vector(ty.elem);
+        let (left, full) = self.lanes_left(ty, n, i);
+        let out = self.b.declare_var(vt);
+        let (whole, some, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(full, whole, &[], some, &[]);
+        self.b.switch_to_block(whole);
+        let v = self.b.ins().load(vt, unaligned(), from.0, from.1);
+        self.b.def_var(out, v);
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(some);
+        let slot = self.scratch();
+        let zero = self.b.ins().iconst(I64, 0);
+        self.b.ins().store(unaligned(), zero, slot, 0);
+        self.b.ins().store(unaligned(), zero, slot, 8);
+        let from = self.b.ins().iadd_imm_s(from.0, i64::from(from.1));
+        self.copy_elements(ty, slot, from, left);
+        let v = self.b.ins().load(vt, unaligned(), slot, 0);
+        self.b.def_var(out, v);
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(after);
+        self.b.use_var(out)
+    }
+    /// Lanes of part `i` below `n`, and whether that is all of them.
+    fn lanes_left(&mut self, ty: Ty, n: Value, i: usize) -> (Value, Value) {
+        let per = i64::from(vector(ty.elem).lane_count());
+        let left = if i == 0 { n } else { self.b.ins().iadd_imm_s(n, -(per * i as i64)) };
+        (left, self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, left, per))
+    }
+    /// Address of 16 bytes on the stack.
+    fn scratch(&mut self) -> Value {
+        let slot = *self.slot.get_or_insert_with(|| {
+            self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4))
+        });
+        self.b.ins().stack_addr(I64, slot, 0)
+    }
+    /// Copies `n` elements of a type.
+    fn copy_elements(&mut self, ty: Ty, to: Value, from: Value, n: Value) {
+        let size = i64::from(ty.elem.bytes());
+        let int = match size {
+            1 => I8,
+            2 => I16,
+            4 => I32,
+            _ => I64,
+        };
+        let bytes = self.b.ins().imul_imm_s(n, size);
+        let (head, body, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let i = self.b.append_block_param(head, I64);
+        let zero = self.b.ins().iconst(I64, 0);
+        self.b.ins().jump(head, &[BlockArg::from(zero)]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, i, bytes);
+        self.b.ins().brif(more, body, &[], after, &[]);
+        self.b.switch_to_block(body);
+        let (f, t) = (self.b.ins().iadd(from, i), self.b.ins().iadd(to, i));
+        let v = self.b.ins().load(int, unaligned(), f, 0);
+        self.b.ins().store(unaligned(), v, t, 0);
+        let next = self.b.ins().iadd_imm_s(i, size);
+        self.b.ins().jump(head, &[BlockArg::from(next)]);
+        self.b.switch_to_block(after);
     }
     /// Emits code that runs when lane `i` is among the first `n`.
     fn when_lane(&mut self, i: usize, n: Value, f: impl FnOnce(&mut Self)) {
@@ -170,6 +254,10 @@ impl Emit<'_, '_> {
             (None, Some(n)) => {
                 let vt = vector(ty.elem);
                 (0..n).map(|i| self.b.ins().load(vt, flags, addr, offset + 16 * i as i32)).collect()
+            }
+            (Some(tail), Some(count)) => {
+                let n = self.one(tail);
+                (0..count).map(|i| self.load_part(ty, (addr, offset + 16 * i as i32), n, i)).collect()
             }
             _ => {
                 let size = ty.elem.bytes() as i32;

@@ -369,6 +369,27 @@ pub enum Stmt {
     },
 }
 
+impl Stmt {
+    /// The nested statement lists, in the order of the text.
+    pub fn blocks(&self) -> Vec<&Vec<Stmt>> {
+        match self {
+            Stmt::For { body, .. } => vec![body],
+            Stmt::While { test, body, .. } => vec![test, body],
+            Stmt::If { then, els, .. } => vec![then, els],
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::SetSym { .. } | Stmt::FailIf { .. } => vec![],
+        }
+    }
+    /// The nested statement lists, for changes.
+    pub fn blocks_mut(&mut self) -> Vec<&mut Vec<Stmt>> {
+        match self {
+            Stmt::For { body, .. } => vec![body],
+            Stmt::While { test, body, .. } => vec![test, body],
+            Stmt::If { then, els, .. } => vec![then, els],
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::SetSym { .. } | Stmt::FailIf { .. } => vec![],
+        }
+    }
+}
+
 /// One kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kernel {

@@ -42,13 +42,13 @@ impl KernelTable {
 }
 
 /// Equality up to names of kernel and parameters.
-fn same(a: &Kernel, b: &Kernel) -> bool {
+pub(super) fn same(a: &Kernel, b: &Kernel) -> bool {
     let bufs = |k: &Kernel| k.bufs.iter().map(|b| (b.access, b.bytes.clone())).collect::<Vec<_>>();
     a.regs == b.regs && a.parallel == b.parallel && bufs(a) == bufs(b) && a.body == b.body
 }
 
 /// FNV-1a over the debug text: narrows candidates, equality is checked structurally.
-fn fingerprint(k: &Kernel) -> u64 {
+pub(super) fn fingerprint(k: &Kernel) -> u64 {
     struct Fnv(u64);
     impl Write for Fnv {
         fn write_str(&mut self, s: &str) -> std::fmt::Result {

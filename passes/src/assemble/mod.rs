@@ -4,6 +4,7 @@ mod control;
 mod emit;
 mod inplace;
 mod kernels;
+mod merge;
 mod scope;
 mod storage;
 
@@ -107,13 +108,15 @@ impl Assembler<'_> {
     }
 
     fn finish(
-        self,
+        mut self,
         module: &Module,
         inputs: Vec<Port>,
         outputs: Vec<Port>,
-        steps: Vec<VStep>,
+        mut steps: Vec<VStep>,
     ) -> Result<Program> {
-        let Assembler { symbols, buffers, kernels, report, weights, mut offsets, .. } = self;
+        let kernels = std::mem::take(&mut self.kernels).finish();
+        let kernels = self.merge(kernels, &mut steps);
+        let Assembler { symbols, buffers, report, weights, mut offsets, .. } = self;
         offsets.resize(buffers.all.len(), 0);
         let lives = life::lives(&steps, buffers.all.len());
         // The array of symbol values is at the start of the arena.
@@ -139,7 +142,7 @@ impl Assembler<'_> {
             });
         }
         let steps = locate_steps(&buffers, &offsets, steps);
-        let kernels = kernels.finish().into_iter().map(crate::math::expand).collect();
+        let kernels = kernels.into_iter().map(crate::math::expand).collect();
         let program = Program {
             name: module.name.clone(),
             symbols,
