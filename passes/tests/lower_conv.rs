@@ -147,7 +147,7 @@ fn symbolic_batch_and_image() {
 #[test]
 fn transposed() {
     let mut rng = Rng::new(7);
-    for round in 0..120 {
+    for round in 0..240 {
         let rank = [2, 1, 2, 3][round % 4];
         let group = rng.pick(&[1, 1, 2]);
         let (c, o) = (rng.dim(1, 4), rng.dim(1, 6));
@@ -171,8 +171,11 @@ fn transposed() {
             xs.push(n);
             ws.push(k);
         }
-        let (x, w) = (rng.tensor(DType::F32, xs), rng.tensor(DType::F32, ws));
-        let mut case = Case::new(op, vec![x, w]).fix(1);
+        let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::F64]);
+        let (x, w) = (rng.tensor(dtype, xs), rng.tensor(dtype, ws));
+        let mut case = Case::new(op, vec![x, w]);
+        // Known weights are packed at compile time, others by a kernel.
+        case.fixed[1] = rng.flip();
         if rng.flip() {
             case.free(&[(0, 1 + rank)]);
         }
