@@ -255,9 +255,25 @@ impl Emit<'_, '_> {
         let e = self.ty(a).elem;
         if matches!(e, Elem::F32 | Elem::I32) && parts(ty).is_some() {
             let (x, y) = (self.get(a), self.get(b));
-            return x.into_iter().zip(y).map(|(x, y)| self.compare_one(op, e, x, y)).collect();
+            return x
+                .into_iter()
+                .zip(y)
+                .map(|(x, y)| {
+                    let (x, y) = (self.in_register(e, x), self.in_register(e, y));
+                    self.compare_one(op, e, x, y)
+                })
+                .collect();
         }
         self.map_lanes(ty, &[a, b], |s, x| s.compare_one(op, e, x[0], x[1]))
+    }
+    /// Keeps a load from becoming the memory operand of a comparison: Cranelift 0.135 takes cmpps for an instruction
+    /// that accepts unaligned memory, which it does only in its VEX form.
+    fn in_register(&mut self, e: Elem, v: Value) -> Value {
+        if self.vex || e != Elem::F32 {
+            return v;
+        }
+        let bits = self.b.ins().bitcast(I32X4, little(), v);
+        self.b.ins().bitcast(F32X4, little(), bits)
     }
     fn compare_one(&mut self, op: CmpOp, e: Elem, x: Value, y: Value) -> Value {
         if e.is_float() {

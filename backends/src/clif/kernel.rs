@@ -32,6 +32,8 @@ pub struct Emit<'a, 'f> {
     pub k: &'a Kernel,
     /// Fused multiply-add is an instruction.
     pub fma: bool,
+    /// Instructions take unaligned memory operands.
+    pub vex: bool,
     /// Parts of every register.
     pub regs: Vec<Vec<Variable>>,
     /// Buffer addresses.
@@ -115,6 +117,7 @@ pub fn build(func: &mut Function, k: &Kernel, isa: &dyn TargetIsa, target: &Targ
         b,
         k,
         fma: target.has("fma"),
+        vex: target.has("avx"),
         regs,
         bases,
         syms,
@@ -228,7 +231,11 @@ impl Emit<'_, '_> {
                         .collect(),
                     _ => chunk.to_vec(),
                 };
-                let mut v = self.b.ins().scalar_to_vector(vt, masks[0]);
+                // Cranelift's x86 rules have no scalar_to_vector of 8 or 16 bits.
+                let mut v = match ty.elem {
+                    Elem::I8 | Elem::I16 => self.b.ins().splat(vt, masks[0]),
+                    _ => self.b.ins().scalar_to_vector(vt, masks[0]),
+                };
                 for (i, &x) in masks.iter().enumerate().skip(1) {
                     v = self.b.ins().insertlane(v, x, i as u8);
                 }
