@@ -147,7 +147,7 @@ fn compile_module(
             verify_each: request.verify_each,
             on_dump: Some(&mut keep),
         };
-        let compiled = pipeline::run(m, &mut options, target).map_err(|d| vec![d])?;
+        let compiled = pipeline::run(m, &mut options, target)?;
         if i == 0 {
             out.dumps = dumps;
         }

@@ -4,6 +4,7 @@
 //! `unsafe` block calls a loaded bundle.
 
 pub mod bindings;
+pub mod check;
 pub mod cli;
 pub mod data;
 pub mod driver;

@@ -53,6 +53,11 @@ pub fn map(path: &Path) -> Result<Bytes> {
     sinter_runtime::Image::map(path).map(|m| Bytes::from_owner(Mapped(m))).map_err(|e| io("read", path, &e))
 }
 
+/// Bytes of a file, without opening it.
+pub fn file_size(path: &Path) -> Result<u64> {
+    fs::metadata(path).map(|m| m.len()).map_err(|e| io("find", path, &e))
+}
+
 /// Whether a directory is there.
 pub fn is_dir(path: &Path) -> bool {
     path.is_dir()

@@ -25,6 +25,9 @@ pub struct Diag {
     /// Name and op of the source node, e.g. `conv1 (Conv)`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub node: Option<String>,
+    /// Types of the node's operands, where they are known.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub operands: Vec<String>,
     /// What is wrong, with the shapes, types or values concerned.
     pub message: String,
     /// What the user can do about it.
@@ -37,7 +40,7 @@ pub type Result<T, E = Diag> = std::result::Result<T, E>;
 
 impl Diag {
     fn new(fault: Fault, message: impl Into<String>) -> Self {
-        Self { fault, node: None, message: message.into(), help: None }
+        Self { fault, node: None, operands: Vec::new(), message: message.into(), help: None }
     }
     /// The user's model or data is wrong.
     pub fn input(message: impl Into<String>) -> Self {
@@ -77,7 +80,11 @@ impl fmt::Display for Diag {
         };
         write!(f, "{kind}: ")?;
         if let Some(node) = &self.node {
-            write!(f, "node {node}: ")?;
+            write!(f, "node {node}")?;
+            if !self.operands.is_empty() {
+                write!(f, " of {}", self.operands.join(", "))?;
+            }
+            write!(f, ": ")?;
         }
         write!(f, "{}", self.message)?;
         if let Some(help) = &self.help {

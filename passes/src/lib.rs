@@ -6,6 +6,7 @@
 
 pub mod assemble;
 pub mod canon;
+pub mod check;
 pub mod fuse;
 pub mod lower;
 pub mod math;

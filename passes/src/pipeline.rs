@@ -1,7 +1,7 @@
 //! The pipeline: the ordered list of passes and the driver that runs them.
 
 use crate::report::{PassReport, PassStat};
-use crate::{assemble, canon, fuse, rebuild};
+use crate::{assemble, canon, check, fuse, rebuild};
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module, Result};
@@ -68,8 +68,28 @@ pub struct Compiled {
     pub report: PassReport,
 }
 
-/// Runs all passes over a module, then lowers and plans it for a target.
-pub fn run(mut module: Module, options: &mut PipelineOptions, target: &TargetDesc) -> Result<Compiled> {
+/// Runs all passes over a module, then lowers and plans it for a target. Everything that cannot be lowered is
+/// reported at once.
+pub fn run(
+    module: Module,
+    options: &mut PipelineOptions,
+    target: &TargetDesc,
+) -> Result<Compiled, Vec<Diag>> {
+    let (module, mut report, finished) = rewrite(module, options).map_err(|d| vec![d])?;
+    let program = if finished {
+        let program = assemble::run(&module, target, &mut report).map_err(|d| {
+            let all = check::run(&module, target, 0).problems;
+            if all.is_empty() { vec![d] } else { all }
+        })?;
+        Some(program)
+    } else {
+        None
+    };
+    Ok(Compiled { program, module, report })
+}
+
+/// Runs the rewriting passes; also says whether all of them were run.
+pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Module, PassReport, bool)> {
     if let Some(stop) = &options.stop_after
         && stop != ASSEMBLE
         && !PASSES.iter().any(|p| p.name == stop)
@@ -89,9 +109,8 @@ pub fn run(mut module: Module, options: &mut PipelineOptions, target: &TargetDes
             dump(p.name, &module);
         }
         if options.stop_after.as_deref() == Some(p.name) {
-            return Ok(Compiled { program: None, module, report });
+            return Ok((module, report, false));
         }
     }
-    let program = assemble::run(&module, target, &mut report)?;
-    Ok(Compiled { program: Some(program), module, report })
+    Ok((module, report, true))
 }

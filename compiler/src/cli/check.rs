@@ -1,11 +1,11 @@
 //! `sinter check`.
 
 use super::ModelArgs;
-use crate::frontend::onnx::{self, ImportOptions};
+use crate::check::{self, Reason};
+use crate::driver;
+use crate::frontend::onnx::ImportOptions;
 use clap::Args;
-use serde::Serialize;
-use sinter_ir::{Diag, Fault};
-use std::collections::BTreeMap;
+use sinter_ir::Diag;
 use std::path::Path;
 
 /// Options of `check`.
@@ -14,82 +14,55 @@ pub struct CheckArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// The target to check for.
+    #[arg(long, default_value = "native")]
+    pub target: String,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-#[derive(Serialize)]
-struct Row {
-    fault: Fault,
-    reason: String,
-    count: usize,
-    nodes: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    help: Option<String>,
-}
-
-/// Node names listed per reason on a terminal.
-const NAMES_SHOWN: usize = 8;
-
-/// Equal reasons together, with the nodes they concern.
-fn rows(diags: &[Diag]) -> Vec<Row> {
-    let mut by: BTreeMap<(Fault, String), Row> = BTreeMap::new();
-    for d in diags {
-        let row = by.entry((d.fault, d.message.clone())).or_insert_with(|| Row {
-            fault: d.fault,
-            reason: d.message.clone(),
-            count: 0,
-            nodes: vec![],
-            help: d.help.clone(),
-        });
-        row.count += 1;
-        row.nodes.extend(d.node.clone());
-    }
-    by.into_values().collect()
-}
+/// Nodes listed per reason on a terminal.
+const NODES_SHOWN: usize = 8;
 
 /// Runs the command.
 pub fn run(a: &CheckArgs) -> Result<(), Vec<Diag>> {
-    let options = ImportOptions {
-        dims: a.model.dim_ranges().map_err(|d| vec![d])?,
-        skip_weights: true,
-        ..ImportOptions::default()
-    };
-    let result = onnx::import(Path::new(&a.model.model), &options);
-    let diags = result.as_ref().err().cloned().unwrap_or_default();
-    let rows = rows(&diags);
+    let one = |d| vec![d];
+    let options = ImportOptions { dims: a.model.dim_ranges().map_err(one)?, ..ImportOptions::default() };
+    let target = driver::target(&a.target).map_err(one)?;
+    let found = check::model(Path::new(&a.model.model), &options, target);
+    let rows = check::reasons(&found.problems);
     if a.json {
-        println!("{}", serde_json::json!({ "ok": diags.is_empty(), "problems": rows }));
-        return if diags.is_empty() { Ok(()) } else { Err(diags) };
+        println!(
+            "{}",
+            serde_json::json!({
+                "ok": rows.is_empty(), "model": a.model.model, "target": a.target,
+                "problems": rows, "warnings": found.warnings,
+            })
+        );
+    } else if rows.is_empty() {
+        println!("everything in {} is supported ({} nodes)", a.model.model, found.nodes);
+    } else {
+        let count = found.problems.len();
+        println!("{count} problem{} in {}:", if count == 1 { "" } else { "s" }, a.model.model);
+        rows.iter().for_each(show);
     }
-    match result {
-        Ok(i) => {
-            println!("everything in {} is supported ({} nodes)", a.model.model, i.module.graph.order().len());
-            Ok(())
-        }
-        Err(diags) => {
-            println!("{} problems in {}:", diags.len(), a.model.model);
-            for r in &rows {
-                let more = r.nodes.len().saturating_sub(NAMES_SHOWN);
-                let names: Vec<&str> = r.nodes.iter().take(NAMES_SHOWN).map(String::as_str).collect();
-                println!("{:>5} x {}", r.count, r.reason);
-                if !names.is_empty() {
-                    println!(
-                        "        at {}{}",
-                        names.join(", "),
-                        if more > 0 { format!(" and {more} more") } else { String::new() }
-                    );
-                }
-                if let Some(h) = &r.help {
-                    println!("        help: {h}");
-                }
-            }
-            let worst = diags.iter().map(|d| d.fault).max().unwrap_or(Fault::Input);
-            Err(vec![Diag {
-                fault: worst,
-                ..Diag::input(format!("{} cannot be compiled as it is", a.model.model))
-            }])
-        }
+    let Some(worst) = found.problems.iter().map(|d| d.fault).max() else { return Ok(()) };
+    let text = format!("{} cannot be compiled as it is", a.model.model);
+    Err(vec![Diag { fault: worst, ..Diag::input(text) }])
+}
+
+fn show(r: &Reason) {
+    println!("{:>5} x {}", r.count, r.reason);
+    for n in r.nodes.iter().take(NODES_SHOWN) {
+        let op = n.op.as_ref().map_or(String::new(), |op| format!(" ({op})"));
+        let of = if n.operands.is_empty() { String::new() } else { format!(" of {}", n.operands.join(", ")) };
+        println!("          {}{op}{of}", n.name);
+    }
+    if r.nodes.len() > NODES_SHOWN {
+        println!("          and {} more", r.nodes.len() - NODES_SHOWN);
+    }
+    if let Some(h) = &r.help {
+        println!("        help: {h}");
     }
 }

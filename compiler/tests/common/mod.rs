@@ -59,8 +59,11 @@ pub fn cases(dir: &Path) -> Vec<Case> {
     out
 }
 
+/// Inputs and expected outputs of one run.
+pub type DataSet = (Vec<Tensor>, Vec<Tensor>);
+
 /// Data sets of a case: inputs and outputs in order; an error where a file is not a tensor.
-pub fn data(case: &Case) -> Result<Vec<(Vec<Tensor>, Vec<Tensor>)>, String> {
+pub fn data(case: &Case) -> Result<Vec<DataSet>, String> {
     let dir = case.model.parent().unwrap();
     let mut sets = vec![];
     for k in 0.. {
@@ -193,7 +196,7 @@ pub fn native_with_sizes(
         &mut sinter_passes::pipeline::PipelineOptions::default(),
         target,
     )
-    .map_err(text)?;
+    .map_err(|d| d.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let program = compiled.program.ok_or("no program")?;
     let problems = sinter_backends::legalise(&program, target);
     if let Some(p) = problems.into_iter().next() {

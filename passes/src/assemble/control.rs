@@ -9,8 +9,16 @@ use sinter_ir::op::loop_::CarriedSym;
 use sinter_ir::op::{If, Loop};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Addr, Bound, Elem, Kernel, LoopKind};
-use sinter_ir::{Diag, Expr, Graph, Node, Result, Sym, TensorType};
+use sinter_ir::{DType, Diag, Expr, Graph, Node, Result, Sym, TensorType};
 use std::collections::BTreeSet;
+
+/// Whether a loop can collect slices of this type: they are copied as bytes.
+pub(crate) fn can_collect(dtype: DType) -> Result<()> {
+    if dtype.bits() < 8 {
+        return Err(Diag::unsupported(format!("a loop that collects {dtype} values")));
+    }
+    Ok(())
+}
 
 impl Assembler<'_> {
     pub(super) fn if_(
@@ -156,9 +164,7 @@ impl Assembler<'_> {
 
     /// Copies one scanned slice behind the `count` slices already there.
     fn append_kernel(&self, count: Sym, slice: &TensorType) -> Result<Kernel> {
-        if slice.dtype.bits() < 8 {
-            return Err(Diag::unsupported(format!("a loop that collects {} values", slice.dtype)));
-        }
+        can_collect(slice.dtype)?;
         let bytes = Self::bytes(slice);
         let lanes = self.target.lanes(8);
         let mut k = KernelBuilder::new(format!(

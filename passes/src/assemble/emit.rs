@@ -9,7 +9,7 @@ use crate::report::KernelStat;
 use sinter_ir::{Diag, Graph, Node, Op, Result};
 
 /// The user's name of a node for labels and messages.
-pub(super) fn label(node: &Node) -> String {
+pub(crate) fn label(node: &Node) -> String {
     match node.origin.as_slice() {
         [] => node.op.name().to_owned(),
         [one] => one.to_string(),

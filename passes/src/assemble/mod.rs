@@ -11,6 +11,8 @@ mod storage;
 use crate::lower::LowerCx;
 use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Weights};
 use crate::report::{MemoryStat, PassReport};
+pub(crate) use control::can_collect;
+pub(crate) use emit::label;
 use kernels::KernelTable;
 use scope::Scope;
 use sinter_ir::graph::SymKind;

@@ -1,16 +1,16 @@
 //! Visits an ONNX graph in dependency order and builds the module.
 
+use super::ImportOptions;
 use super::external::Store;
 use super::node::NodeCx;
 use super::op;
 use super::order::order;
 use super::proto::{
-    FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
-    type_proto,
+    FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
+    tensor_shape_proto, type_proto,
 };
 use super::scope::{Item, Level, Scope};
-use super::{ImportOptions, tensor};
-use sinter_ir::{Diag, Fault, Result, Symbols, TensorType};
+use sinter_ir::{Diag, Fault, Origin, Result, Symbols, TensorType, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const POISON: &str = "\0poison";
 pub struct Importer<'m> {
     /// Files beside the model that hold tensors.
     pub store: Store,
+    /// Inputs of the main graph that stand for constants whose data was not read.
+    pub unread: BTreeMap<ValueId, TensorProto>,
     /// What the user asked for.
     pub options: &'m ImportOptions,
     /// Symbols and constraints.
@@ -59,7 +61,8 @@ impl<'m> Importer<'m> {
         let functions =
             model.functions.iter().map(|f| ((domain(&f.domain).to_owned(), f.name.clone()), f)).collect();
         Ok(Self {
-            store: Store::new(path, options.skip_weights),
+            store: Store::new(path),
+            unread: BTreeMap::new(),
             options,
             symbols: Symbols::default(),
             scope: Scope::default(),
@@ -160,19 +163,11 @@ impl<'m> Importer<'m> {
         let wanted: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
         self.nodes(&graph.node, &wanted)
     }
-    fn initializer(&mut self, t: &super::proto::TensorProto) -> Item {
-        let made = tensor::read(t, &mut self.store).and_then(|tensor| {
-            let level = self.scope.top();
-            let op = sinter_ir::op::Constant { tensor }.into();
-            let v = level.graph.add1(&mut self.symbols, op, &[], &vec![])?;
-            Ok(v)
-        });
-        match made {
-            Ok(v) => {
-                if !t.name.is_empty() {
-                    self.scope.top().graph.set_name(v, Arc::from(t.name.as_str()));
-                }
-                Item::Tensor(self.scope.depth(), v)
+    fn initializer(&mut self, t: &TensorProto) -> Item {
+        match self.literal(t, &Origin::new()) {
+            Ok(item) => {
+                self.name(&item, &t.name);
+                item
             }
             Err(d) => {
                 self.report(d);
@@ -213,7 +208,9 @@ impl<'m> Importer<'m> {
                     if d.fault == Fault::Limit && d.message.starts_with("more than") {
                         return Err(d);
                     }
-                    self.report(d.at(label(n)));
+                    let operands = self.operand_types(n);
+                    let d = d.at(label(n));
+                    self.report(if d.operands.is_empty() { Diag { operands, ..d } } else { d });
                     for out in n.output.iter().filter(|o| !o.is_empty()) {
                         self.bind_new(out, Item::Poison);
                     }
@@ -224,13 +221,24 @@ impl<'m> Importer<'m> {
     }
     fn name(&mut self, item: &Item, name: &str) {
         if let Item::Tensor(level, v) = item
-            && *level == self.scope.depth()
-            && self.scope.top().graph.value(*v).name.is_none()
+            && (*level == self.scope.depth() || self.unread.contains_key(v) && *level == 0)
+            && !name.is_empty()
+            && self.scope.levels[*level].graph.value(*v).name.is_none()
         {
-            self.scope.top().graph.set_name(*v, Arc::from(name));
+            self.scope.levels[*level].graph.set_name(*v, Arc::from(name));
         }
     }
 
+    /// Types of a node's operands, as far as they are known.
+    fn operand_types(&self, n: &NodeProto) -> Vec<String> {
+        let show = |name: &String| match self.scope.find(name) {
+            Some(Item::Tensor(level, v)) => self.symbols.show_type(self.scope.levels[level].graph.ty(v)),
+            Some(Item::Seq(_)) => "sequence".to_owned(),
+            _ if name.is_empty() => "none".to_owned(),
+            _ => "unknown".to_owned(),
+        };
+        n.input.iter().map(show).collect()
+    }
     /// Imports one node.
     fn node(&mut self, n: &NodeProto) -> Result<Vec<Item>> {
         let domain = domain(&n.domain).to_owned();

@@ -12,6 +12,7 @@ mod external;
 mod function;
 mod importer;
 mod inputs;
+mod literal;
 mod node;
 pub mod op;
 mod order;
@@ -38,7 +39,7 @@ pub struct ImportOptions {
     pub name: Option<String>,
     /// Inputs fixed to a value: they become constants and leave the signature.
     pub fixed: BTreeMap<String, sinter_ir::Tensor>,
-    /// Read no weight data: constants that decide nothing about shapes are taken as zeros.
+    /// Read no weight data: constants too large to decide shapes become inputs, see [`Survey::unread`].
     pub skip_weights: bool,
 }
 
@@ -53,14 +54,43 @@ pub struct Imported {
     pub files: Vec<PathBuf>,
 }
 
+/// What can be said about a model, however broken it is.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// What could be imported. Where nodes are missing, everything that nothing uses is an output.
+    pub module: Option<Module>,
+    /// The last so many inputs stand for weights that were not read.
+    pub unread: usize,
+    /// Everything that is wrong.
+    pub problems: Vec<Diag>,
+    /// Things that look wrong but do not matter to the result.
+    pub warnings: Vec<String>,
+    /// Files that were read.
+    pub files: Vec<PathBuf>,
+}
+
+impl Survey {
+    fn failed(d: Diag) -> Self {
+        Self { problems: vec![d], ..Self::default() }
+    }
+}
+
 /// Imports a file.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diag>> {
-    let bytes = system::read(path).map_err(|d| vec![d])?;
+    whole(survey(path, options))
+}
+
+/// Imports a file as far as possible.
+pub fn survey(path: &Path, options: &ImportOptions) -> Survey {
+    let bytes = match system::map(path) {
+        Ok(bytes) => bytes,
+        Err(d) => return Survey::failed(d),
+    };
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     // A model in a folder of its own is better named by the folder.
     let folder = path.parent().and_then(|p| p.file_name()).map(|s| s.to_string_lossy().into_owned());
     let default = if stem == "model" { folder.unwrap_or(stem) } else { stem };
-    import_bytes(bytes, Some(path), &default, options)
+    survey_bytes(bytes, Some(path), &default, options).unwrap_or_else(Survey::failed)
 }
 
 /// Imports a serialised `ModelProto`. `path` is where external data lies beside.
@@ -70,36 +100,59 @@ pub fn import_bytes(
     default_name: &str,
     options: &ImportOptions,
 ) -> Result<Imported, Vec<Diag>> {
-    let model = decode(bytes).map_err(|d| vec![d])?;
-    let mut importer = Importer::new(&model, path, options).map_err(|d| vec![d])?;
-    let graph = model.graph.as_ref().ok_or_else(|| vec![Diag::input("the model has no graph")])?;
+    whole(survey_bytes(bytes, path, default_name, options).unwrap_or_else(Survey::failed))
+}
+
+fn whole(s: Survey) -> Result<Imported, Vec<Diag>> {
+    match s.module {
+        Some(module) if s.problems.is_empty() => {
+            Ok(Imported { module, warnings: s.warnings, files: s.files })
+        }
+        _ => Err(s.problems),
+    }
+}
+
+fn survey_bytes(
+    bytes: Bytes,
+    path: Option<&Path>,
+    default_name: &str,
+    options: &ImportOptions,
+) -> Result<Survey> {
+    let model = decode(bytes)?;
+    let mut importer = Importer::new(&model, path, options)?;
+    let graph = model.graph.as_ref().ok_or_else(|| Diag::input("the model has no graph"))?;
     for asked in options.dims.keys() {
         if !known_dim(graph, asked) {
-            return Err(vec![Diag::input(format!("--dim {asked}: the model has no such dim"))]);
+            return Err(Diag::input(format!("--dim {asked}: the model has no such dim")));
         }
     }
     for name in options.fixed.keys() {
         if !graph.input.iter().any(|i| &i.name == name) {
-            return Err(vec![Diag::input(format!("--fix {name}: the model has no such input"))]);
+            return Err(Diag::input(format!("--fix {name}: the model has no such input")));
         }
     }
     let level = importer.main(graph);
-    let mut diags = std::mem::take(&mut importer.diags);
+    let mut problems = std::mem::take(&mut importer.diags);
     let name = identifier(options.name.as_deref().unwrap_or(default_name));
-    match level {
-        Ok(level) if diags.is_empty() => {
-            let module = Module { name, symbols: importer.symbols, graph: level.graph };
-            let mut files: Vec<PathBuf> = path.iter().map(|p| p.to_path_buf()).collect();
-            files.extend(importer.store.files().map(Path::to_path_buf));
-            Ok(Imported { module, warnings: importer.warnings, files })
+    let module = match level {
+        Ok(level) => {
+            let mut graph = level.graph;
+            if !problems.is_empty() {
+                // What leads to a missing node is dead otherwise, and would not be looked at.
+                let uses = graph.uses();
+                let made: Vec<_> = graph.iter().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
+                graph.outputs = made.into_iter().filter(|v| uses[v.0 as usize].is_empty()).collect();
+            }
+            Some(Module { name, symbols: importer.symbols, graph })
         }
-        Ok(_) => Err(diags),
         Err(d) => {
-            diags.push(d);
-            diags.sort();
-            Err(diags)
+            problems.push(d);
+            problems.sort();
+            None
         }
-    }
+    };
+    let files = path.into_iter().chain(importer.store.files()).map(Path::to_path_buf).collect();
+    Ok(Survey { module, unread: importer.unread.len(), problems, warnings: importer.warnings, files })
 }
 
 fn decode(bytes: Bytes) -> Result<ModelProto> {

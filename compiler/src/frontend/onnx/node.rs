@@ -157,7 +157,10 @@ impl<'a, 'm> NodeCx<'a, 'm> {
         self.im.scope.levels[self.im.scope.depth()].graph.as_const(v).cloned()
     }
     /// Tensor of a constant operand, or an explanation.
-    pub fn need_const(&self, v: ValueId, what: &str) -> Result<Tensor> {
+    pub fn need_const(&mut self, v: ValueId, what: &str) -> Result<Tensor> {
+        if let Some(t) = self.im.read_now(v) {
+            return t;
+        }
         self.const_of(v).ok_or_else(|| Diag::unsupported(format!("{what} must be known at compile time")))
     }
     /// Symbolic contents of a small tensor, when known.

@@ -39,18 +39,35 @@ pub fn dtype(code: i32) -> Result<DType> {
     })
 }
 
-/// Reads a tensor whose data lies in the message or in `store`.
-pub fn read(t: &TensorProto, store: &mut Store) -> Result<Tensor> {
+/// Whether the data lies in another file.
+pub fn is_external(t: &TensorProto) -> bool {
+    t.data_location == 1
+}
+
+/// Element type and dims.
+pub fn header(t: &TensorProto) -> Result<(DType, Vec<usize>)> {
     let shape = t
         .dims
         .iter()
         .map(|&d| usize::try_from(d).map_err(|_| Diag::input(format!("tensor `{}`: dim {d}", t.name))))
         .collect::<Result<Vec<_>>>()?;
-    let named = |d: Diag| Diag { message: format!("tensor `{}`: {}", t.name, d.message), ..d };
-    let dtype = dtype(t.data_type).map_err(named)?;
-    if t.data_location == 1 {
-        return store.tensor(t, dtype, shape).map_err(named);
-    }
+    Ok((dtype(t.data_type).map_err(|d| named(t, d))?, shape))
+}
+
+/// Says which tensor an error is about.
+fn named(t: &TensorProto, d: Diag) -> Diag {
+    Diag { message: format!("tensor `{}`: {}", t.name, d.message), ..d }
+}
+
+/// Reads a tensor whose data lies in the message or in `store`.
+pub fn read(t: &TensorProto, store: &mut Store) -> Result<Tensor> {
+    if is_external(t) { store.read(t).map_err(|d| named(t, d)) } else { read_inline(t) }
+}
+
+/// Reads a tensor whose data lies in the message; raw data is shared, not copied.
+pub fn read_inline(t: &TensorProto) -> Result<Tensor> {
+    let (dtype, shape) = header(t)?;
+    let named = |d| named(t, d);
     if dtype == DType::Str {
         let text = |s: &Vec<u8>| {
             String::from_utf8(s.clone())

@@ -3,7 +3,7 @@
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
 use sinter_ir::op;
-use sinter_ir::{DType, Diag, Expr, Result, ValueId};
+use sinter_ir::{DType, Diag, Expr, Result, TensorType, ValueId};
 
 type Out = Result<Vec<Item>>;
 
@@ -130,19 +130,13 @@ fn nbits(cx: &mut NodeCx) -> Out {
     let (n, k, block) = (n as usize, k as usize, block as usize);
     let blocks = k.div_ceil(block);
     let b = cx.input(1)?;
-    let packed = cx.need_const(b, "the weights of MatMulNBits")?;
     if cx.opt(4)?.is_some() {
         return Err(Diag::unsupported("MatMulNBits with g_idx"));
     }
-    let mut codes = sinter_ir::Tensor::from_bytes(dtype, vec![n, blocks * block], packed.shared_bytes())?;
-    if blocks * block != k {
-        let idx: Vec<usize> = (0..n).flat_map(|r| (0..k).map(move |c| r * blocks * block + c)).collect();
-        codes = codes.pick(vec![n, k], &idx)?;
-    }
+    let codes = packed(cx, b, dtype, [n, blocks * block, k], "the weights of MatMulNBits")?;
     let scales = cx.input(2)?;
     let grid = vec![Expr::from(n), Expr::from(blocks)];
     let scales = cx.reshape(scales, grid.clone())?;
-    let codes = cx.constant(codes)?;
     let to = cx.dtype(scales);
     let weight = match cx.opt(3)? {
         Some(z) if cx.dtype(z).is_float() => {
@@ -155,15 +149,14 @@ fn nbits(cx: &mut NodeCx) -> Out {
         zero => {
             let zero = match zero {
                 Some(z) => {
-                    let z = cx.need_const(z, "the zero points of MatMulNBits")?;
                     let row = (blocks * bits as usize).div_ceil(8) * 8 / bits as usize;
-                    let all = sinter_ir::Tensor::from_bytes(dtype, vec![n, row], z.shared_bytes())?;
-                    let idx: Vec<usize> = (0..n).flat_map(|r| (0..blocks).map(move |c| r * row + c)).collect();
-                    all.pick(vec![n, blocks], &idx)?
+                    packed(cx, z, dtype, [n, row, blocks], "the zero points of MatMulNBits")?
                 }
-                None => sinter_ir::Tensor::from_i64(dtype, vec![n, blocks], &vec![1 << (bits - 1); n * blocks])?,
+                None => {
+                    let middle = vec![1 << (bits - 1); n * blocks];
+                    cx.constant(sinter_ir::Tensor::from_i64(dtype, vec![n, blocks], &middle)?)?
+                }
             };
-            let zero = cx.constant(zero)?;
             cx.emit(op::Dequantize { axis: 1, block, to }, &[codes, scales, zero])?
         }
     };
@@ -176,6 +169,27 @@ fn nbits(cx: &mut NodeCx) -> Out {
         y = cx.sum(y, bias)?;
     }
     cx.one(y)
+}
+
+/// Packed bytes as `n` rows of codes, of which the first `used` of every `row` count.
+fn packed(cx: &mut NodeCx, v: ValueId, dtype: DType, dims: [usize; 3], what: &str) -> Result<ValueId> {
+    let [n, row, used] = dims;
+    let bits = cx.ty(v).numel() * Expr::from(cx.dtype(v).bits());
+    let want = n.checked_mul(row).and_then(|c| c.checked_mul(dtype.bits())).map(Expr::from);
+    if want.is_none_or(|w| w != bits) {
+        let ty = cx.ty(v).to_string();
+        return Err(Diag::input(format!("{what} are {ty}: {n} rows of {row} {dtype} are needed")));
+    }
+    if cx.im.is_unread(v) {
+        return cx.im.unread_result(TensorType::new(dtype, vec![n.into(), used.into()]));
+    }
+    let bytes = cx.need_const(v, what)?.shared_bytes();
+    let mut all = sinter_ir::Tensor::from_bytes(dtype, vec![n, row], bytes)?;
+    if row != used {
+        let idx: Vec<usize> = (0..n).flat_map(|r| (0..used).map(move |c| r * row + c)).collect();
+        all = all.pick(vec![n, used], &idx)?;
+    }
+    cx.constant(all)
 }
 
 /// Per-block values repeated over their block: `[n, blocks]` to `[n, k]`.

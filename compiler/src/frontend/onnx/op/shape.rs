@@ -229,7 +229,11 @@ fn dropout(cx: &mut NodeCx) -> Out {
 fn constant(cx: &mut NodeCx) -> Out {
     let a = cx.node.attribute.first().ok_or_else(|| Diag::input("no value"))?;
     let t = match a.name.as_str() {
-        "value" => tensor::read(a.t.as_ref().ok_or_else(|| Diag::input("no value"))?, &mut cx.im.store)?,
+        "value" => {
+            let t = a.t.as_ref().ok_or_else(|| Diag::input("no value"))?;
+            let origin = cx.origin.clone();
+            return Ok(vec![cx.im.literal(t, &origin)?]);
+        }
         "value_int" => Tensor::i64(a.i),
         "value_ints" => Tensor::i64s(&a.ints),
         "value_float" => Tensor::f32s(vec![], &[a.f])?,
