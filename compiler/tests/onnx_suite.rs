@@ -41,6 +41,9 @@ fn evaluate(case: &Case) -> Result<(), String> {
     no_panic(|| {
         for (inputs, outputs) in data(case)? {
             let (imported, inputs) = import(case, inputs)?;
+            if let Some(d) = imported.module.verify().first() {
+                return Err(format!("verifier: {d}"));
+            }
             let got = sinter_ir::eval::module(&imported.module, &inputs).map_err(|d| d.to_string())?;
             if got.len() != outputs.len() {
                 return Err(format!("{} outputs, expected {}", got.len(), outputs.len()));

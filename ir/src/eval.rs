@@ -91,8 +91,8 @@ pub fn module(m: &Module, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
 
 /// Binds the dims of concrete inputs to the module's symbols; checks dtypes, ranks, dims, ranges and constraints.
 pub fn bind_inputs(m: &Module, inputs: &[Tensor]) -> Result<EvalCx> {
-    let mut cx = EvalCx::default();
-    cx.ranges = m.symbols.table.iter().enumerate().map(|(i, s)| (Sym(i as u32), (s.min, s.max))).collect();
+    let ranges = m.symbols.table.iter().enumerate().map(|(i, s)| (Sym(i as u32), (s.min, s.max))).collect();
+    let mut cx = EvalCx { ranges, ..EvalCx::default() };
     if inputs.len() != m.graph.inputs.len() {
         return Err(Diag::input(format!(
             "{} inputs given, the model needs {}",

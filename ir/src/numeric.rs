@@ -149,7 +149,7 @@ impl Packer {
         let per = 8 / self.bits;
         let v = v & ((1u16 << self.bits) - 1) as u8;
         match self.out.last_mut() {
-            Some(last) if self.n % per != 0 => *last |= v << (self.n % per * self.bits),
+            Some(last) if !self.n.is_multiple_of(per) => *last |= v << (self.n % per * self.bits),
             _ => self.out.push(v),
         }
         self.n += 1;

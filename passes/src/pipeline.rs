@@ -103,6 +103,9 @@ pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Mod
     for p in PASSES {
         let nodes_before = rebuild::count_nodes(&module.graph);
         (p.run)(&mut module, &mut report)?;
+        if options.verify_each || cfg!(debug_assertions) {
+            verify(&module, p.name)?;
+        }
         let nodes_after = rebuild::count_nodes(&module.graph);
         report.passes.push(PassStat { name: p.name.to_owned(), nodes_before, nodes_after });
         if let Some(dump) = options.on_dump.as_mut() {
@@ -113,4 +116,12 @@ pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Mod
         }
     }
     Ok((module, report, true))
+}
+
+/// The first problem of a module that a pass left behind.
+fn verify(module: &Module, pass: &str) -> Result<()> {
+    match module.verify().into_iter().next() {
+        Some(d) => Err(Diag { message: format!("after pass {pass}: {}", d.message), ..d }),
+        None => Ok(()),
+    }
 }

@@ -27,8 +27,8 @@ impl OpSpec for Concat {
             if t.dtype != first.dtype || t.rank() != first.rank() {
                 return Err(Diag::input(why));
             }
-            for i in 0..dims.len() {
-                dims[i] = if i == self.axis { dims[i].clone() + t.dims[i].clone() } else { s.require_eq(&dims[i], &t.dims[i], &why)? };
+            for (i, (all, own)) in dims.iter_mut().zip(&t.dims).enumerate() {
+                *all = if i == self.axis { all.clone() + own.clone() } else { s.require_eq(all, own, &why)? };
             }
         }
         Ok(vec![TensorType::new(first.dtype, dims)])

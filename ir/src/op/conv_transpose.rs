@@ -36,7 +36,7 @@ impl OpSpec for ConvTranspose {
             && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()] == [r; 4]
             && self.group > 0
             && self.strides.iter().chain(&self.dilations).all(|&v| v > 0)
-            && !w.dims[0].as_const().is_some_and(|c| c % self.group as i64 != 0);
+            && w.dims[0].as_const().is_none_or(|c| c % self.group as i64 == 0);
         if !fits {
             return Err(Diag::input(format!("{why}: ranks, types or attributes do not fit")));
         }

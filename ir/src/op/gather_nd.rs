@@ -44,7 +44,7 @@ impl OpSpec for GatherNd {
         let rows = shape.iter().product::<usize>() / inner.max(1);
         let mut picks = Vec::with_capacity(rows * inner);
         for r in 0..if inner == 0 { 0 } else { rows } {
-            let mut start = if batches == 0 { 0 } else { r / (rows / batches).max(1) * batch_step };
+            let mut start = rows.checked_div(batches).map_or(0, |per| r / per.max(1) * batch_step);
             for j in 0..k {
                 start += crate::numeric::index(v[r * k + j], x.shape()[b + j])? * own[b + j];
             }

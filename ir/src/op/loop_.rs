@@ -39,8 +39,12 @@ pub struct Loop {
 
 impl OpSpec for Loop {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
-        let fixed = 2 + self.carried;
-        if x.len() < fixed || self.body.inputs.len() != x.len() - 1 || self.body.outputs.len() != 1 + self.carried + self.scanned {
+        let results = self.carried.checked_add(self.scanned).and_then(|n| n.checked_add(1));
+        if x.len() < 2
+            || self.carried > x.len() - 2
+            || self.body.inputs.len() != x.len() - 1
+            || Some(self.body.outputs.len()) != results
+        {
             return Err(Diag::bug("Loop: operand counts do not fit the body"));
         }
         if x[0].dtype != DType::I64 || x[1].dtype != DType::Bool || !x[0].numel().is(1) || !x[1].numel().is(1) {

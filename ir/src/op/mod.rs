@@ -10,6 +10,8 @@ pub(crate) fn args<T, const N: usize>(x: &[T]) -> Result<&[T; N]> {
     <&[T; N]>::try_from(x).map_err(|_| crate::Diag::bug(format!("{} operands given, {N} needed", x.len())))
 }
 
+pub(crate) mod json_float;
+
 /// What every op provides.
 pub trait OpSpec {
     /// Result types from operand types; checks ranks, dtypes and attributes. Errors name the offending types.
@@ -59,6 +61,15 @@ macro_rules! ops {
                     $(Op::$name(o) => serde_json::to_value(o)),*
                 }
                 .unwrap_or_default()
+            }
+            /// The op with these attributes: the inverse of [`Op::name`] and [`Op::attributes`]. Regions are empty
+            /// and a `Constant` cannot be made this way.
+            pub fn from_attributes(name: &str, attributes: serde_json::Value) -> Result<Op> {
+                let bad = |e: serde_json::Error| crate::Diag::input(format!("attributes of {name}: {e}"));
+                match name {
+                    $(stringify!($name) => serde_json::from_value::<$name>(attributes).map(Op::$name).map_err(bad),)*
+                    _ => Err(crate::Diag::input(format!("unknown op `{name}`"))),
+                }
             }
             fn spec(&self) -> &dyn OpSpec {
                 match self {
@@ -142,6 +153,15 @@ impl Op {
             Op::If(o) => vec![("then", &o.then_body), ("else", &o.else_body)],
             Op::Loop(o) => vec![("body", &o.body)],
             Op::Group(o) => vec![("group", &o.body)],
+            _ => vec![],
+        }
+    }
+    /// Nested graphs in the order of [`Op::regions`], for those who build ops piece by piece.
+    pub fn regions_mut(&mut self) -> Vec<&mut crate::Graph> {
+        match self {
+            Op::If(o) => vec![&mut o.then_body, &mut o.else_body],
+            Op::Loop(o) => vec![&mut o.body],
+            Op::Group(o) => vec![&mut o.body],
             _ => vec![],
         }
     }

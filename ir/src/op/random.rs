@@ -18,8 +18,10 @@ pub struct Random {
     /// Normal(a, b) rather than uniform [a, b).
     pub normal: bool,
     /// Mean or low.
+    #[serde(with = "super::json_float")]
     pub a: f64,
     /// Standard deviation or high.
+    #[serde(with = "super::json_float")]
     pub b: f64,
     /// Seed.
     pub seed: u64,

@@ -2,7 +2,7 @@
 
 use super::OpSpec;
 use crate::eval::EvalCx;
-use crate::{Diag, Expr, Result, Symbols, Tensor, TensorType};
+use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// Cells.
@@ -32,8 +32,10 @@ pub struct Activation {
     /// Function.
     pub kind: ActivationKind,
     /// First parameter where it has one.
+    #[serde(with = "super::json_float")]
     pub alpha: f32,
     /// Second parameter where it has one.
+    #[serde(with = "super::json_float")]
     pub beta: f32,
 }
 
@@ -69,6 +71,7 @@ pub struct Recurrent {
     /// Per direction: f; f,g; f,g,h.
     pub activations: Vec<Activation>,
     /// Clip of gate inputs.
+    #[serde(with = "super::json_float")]
     pub clip: Option<f32>,
     /// Gru variant.
     pub linear_before_reset: bool,
@@ -79,21 +82,32 @@ pub struct Recurrent {
 impl OpSpec for Recurrent {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let gates = self.gates();
-        let want = if self.kind == CellKind::Lstm { 8 } else { 6 };
-        if x.len() != want || x[0].rank() != 3 || x[1].rank() != 3 || x[2].rank() != 3 || !x[0].dtype.is_float() {
-            return Err(Diag::input(format!("{:?}: {want} operands of rank 3 and a float type are needed", self.kind)));
+        let ranks: &[usize] = if self.kind == CellKind::Lstm { &[3, 3, 3, 2, 1, 3, 3, 2] } else { &[3, 3, 3, 2, 1, 3] };
+        if !x.iter().map(|t| t.rank()).eq(ranks.iter().copied()) || !x[0].dtype.is_float() || x[4].dtype != DType::I32 {
+            let got: Vec<String> = x.iter().map(|t| s.show_type(t)).collect();
+            return Err(Diag::input(format!("{:?} does not take {}", self.kind, got.join(", "))));
         }
         let directions = if self.direction == Direction::Bidirectional { 2 } else { 1 };
         if self.activations.len() != directions * self.functions() {
             return Err(Diag::input(format!("{:?}: {} activations given", self.kind, self.activations.len())));
         }
         let (t, b, h) = (x[0].dims[0].clone(), x[0].dims[1].clone(), x[2].dims[2].clone());
-        s.require_eq(&x[1].dims[0], &directions.into(), "recurrent directions")?;
-        s.require_eq(&x[1].dims[1], &(h.clone() * gates.into()), "recurrent input weights")?;
-        s.require_eq(&x[1].dims[2], &x[0].dims[2], "recurrent input width")?;
-        s.require_eq(&x[2].dims[1], &(h.clone() * gates.into()), "recurrent state weights")?;
-        s.require_eq(&x[5].dims[1], &b, "recurrent initial state")?;
         let d = Expr::from(directions);
+        let (gates_h, state) = (h.clone() * gates.into(), [&d, &b, &h].map(Expr::clone).to_vec());
+        let wanted = [
+            ("input weights", vec![d.clone(), gates_h.clone(), x[0].dims[2].clone()]),
+            ("state weights", vec![d.clone(), gates_h.clone(), h.clone()]),
+            ("biases", vec![d.clone(), gates_h * 2.into()]),
+            ("lengths", vec![b.clone()]),
+            ("initial state", state.clone()),
+            ("initial cell", state),
+            ("peepholes", vec![d.clone(), h.clone() * 3.into()]),
+        ];
+        for ((what, dims), t) in wanted.iter().zip(&x[1..]) {
+            for (want, have) in dims.iter().zip(&t.dims) {
+                s.require_eq(have, want, &format!("recurrent {what}"))?;
+            }
+        }
         let state = TensorType::new(x[0].dtype, vec![d.clone(), b.clone(), h.clone()]);
         let mut types = vec![TensorType::new(x[0].dtype, vec![t, d, b, h]), state.clone()];
         if self.kind == CellKind::Lstm {

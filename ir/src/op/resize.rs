@@ -50,8 +50,10 @@ pub struct Resize {
     /// Result dims.
     pub dims: Vec<Expr>,
     /// Scale per axis as given; none: result dim / operand dim.
+    #[serde(with = "super::json_float")]
     pub scales: Vec<Option<f32>>,
     /// For tf_crop_and_resize: starts then ends, else empty.
+    #[serde(with = "super::json_float")]
     pub roi: Vec<f32>,
     /// Interpolation.
     pub mode: ResizeMode,
@@ -60,10 +62,12 @@ pub struct Resize {
     /// Rounding of nearest.
     pub nearest: NearestMode,
     /// Cubic coefficient.
+    #[serde(with = "super::json_float")]
     pub cubic_a: f32,
     /// Weights outside are 0, the rest renormalised.
     pub exclude_outside: bool,
     /// Value outside for tf_crop_and_resize.
+    #[serde(with = "super::json_float")]
     pub extrapolation: f32,
     /// Widen the filter when shrinking.
     pub antialias: bool,

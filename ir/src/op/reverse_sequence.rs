@@ -21,7 +21,7 @@ pub struct ReverseSequence {
 impl OpSpec for ReverseSequence {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d, lens] = args(x)?;
-        if self.batch_axis + self.time_axis != 1 || d.rank() < 2 || lens.dtype != DType::I64 || lens.rank() != 1 {
+        if !matches!((self.batch_axis, self.time_axis), (0, 1) | (1, 0)) || d.rank() < 2 || lens.dtype != DType::I64 || lens.rank() != 1 {
             return Err(Diag::input(format!("ReverseSequence does not take {} and {}", s.show_type(d), s.show_type(lens))));
         }
         s.require_eq(&d.dims[self.batch_axis], &lens.dims[0], "ReverseSequence lengths")?;

@@ -23,6 +23,7 @@ pub struct RoiAlign {
     /// Samples per bin and axis; 0: adaptive.
     pub sampling_ratio: usize,
     /// Scale from rois to x.
+    #[serde(with = "super::json_float")]
     pub spatial_scale: f32,
 }
 

@@ -54,10 +54,12 @@ pub(super) fn build(
         let inside: BTreeSet<NodeId> = members.iter().copied().collect();
         let sources: BTreeSet<Unit> = members
             .iter()
-            .flat_map(|n| &cl.g.node(*n).inputs)
-            .filter_map(|v| cl.g.value(*v).def)
-            .filter(|(d, _)| !inside.contains(d))
-            .map(|(d, _)| unit_of(d))
+            .flat_map(|n| {
+                let made = cl.g.node(*n).inputs.iter().filter_map(|v| cl.g.value(*v).def).map(|(d, _)| d);
+                made.chain(cl.waits[n.0 as usize].iter().copied())
+            })
+            .filter(|d| !inside.contains(d))
+            .map(unit_of)
             .collect();
         waiting.insert(unit, sources.len());
         if sources.is_empty() {

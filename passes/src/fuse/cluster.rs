@@ -1,7 +1,8 @@
 //! Clusters of nodes under construction. Contracting every cluster to a point leaves the graph acyclic.
 
-use sinter_ir::{Graph, NodeId, ValueId};
-use std::collections::BTreeSet;
+use crate::symbols;
+use sinter_ir::{Graph, NodeId, Sym, ValueId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A cluster: index into [`Clusters::all`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +23,9 @@ pub(super) struct Clusters<'g> {
     pub g: &'g Graph,
     /// Users of every value, each once.
     pub users: Vec<Vec<NodeId>>,
+    /// By node: the nodes that define symbols it mentions, and the reverse.
+    pub waits: Vec<Vec<NodeId>>,
+    defines_for: Vec<Vec<NodeId>>,
     /// Values that leave the graph.
     pub is_output: Vec<bool>,
     pub all: Vec<Cluster>,
@@ -39,7 +43,13 @@ impl<'g> Clusters<'g> {
         let mut is_output = vec![false; g.value_count()];
         g.outputs.iter().for_each(|v| is_output[v.0 as usize] = true);
         let n = g.node_count();
-        Self { g, users, is_output, all: Vec::new(), home: vec![None; n], copied: vec![false; n] }
+        let waits = waits(g);
+        let mut defines_for = vec![Vec::new(); n];
+        for &user in g.order() {
+            waits[user.0 as usize].iter().for_each(|d| defines_for[d.0 as usize].push(user));
+        }
+        let (all, home, copied) = (Vec::new(), vec![None; n], vec![false; n]);
+        Self { g, users, waits, defines_for, is_output, all, home, copied }
     }
     /// Starts a cluster.
     pub fn start(&mut self, node: NodeId, root: bool) -> ClusterId {
@@ -109,7 +119,10 @@ impl<'g> Clusters<'g> {
                 }
             }
         };
-        let outs = |n: NodeId| self.g.node(n).outputs.iter().flat_map(|v| &self.users[v.0 as usize]).copied();
+        let outs = |n: NodeId| {
+            let users = self.g.node(n).outputs.iter().flat_map(|v| &self.users[v.0 as usize]);
+            users.chain(&self.defines_for[n.0 as usize]).copied()
+        };
         for &n in set {
             outs(n).filter(|u| !set.contains(u)).for_each(|u| push(u, &mut seen, &mut work));
         }
@@ -123,4 +136,21 @@ impl<'g> Clusters<'g> {
         }
         true
     }
+}
+
+/// For each node the nodes that define symbols in its attributes, regions and result types.
+fn waits(g: &Graph) -> Vec<Vec<NodeId>> {
+    let mut out = vec![Vec::new(); g.node_count()];
+    let mut defined: BTreeMap<Sym, NodeId> = BTreeMap::new();
+    for (id, node) in g.iter() {
+        if !defined.is_empty() {
+            let mut used = BTreeSet::new();
+            symbols::in_op(&node.op, &mut used);
+            node.outputs.iter().for_each(|&v| symbols::in_type(g.ty(v), &mut used));
+            let nodes: BTreeSet<NodeId> = used.iter().filter_map(|s| defined.get(s)).copied().collect();
+            out[id.0 as usize] = nodes.into_iter().collect();
+        }
+        defined.extend(node.op.defines().into_iter().map(|s| (s, id)));
+    }
+    out
 }

@@ -47,7 +47,7 @@ pub fn verify_weights(image: &[u8]) -> Result<WeightsInfo, Code> {
 
 /// Whether memory may be used as arena or weights.
 pub fn is_aligned(address: usize) -> bool {
-    address % ALIGNMENT == 0
+    address.is_multiple_of(ALIGNMENT)
 }
 
 #[cfg(test)]

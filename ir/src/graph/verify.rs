@@ -1,1 +1,0 @@
-//! Verifier of graph IR.
