@@ -2,8 +2,9 @@
 
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
-use sinter::frontend::onnx::tensor_from_pb;
-use sinter_ir::{DType, Tensor};
+use sinter::frontend::onnx::{self, ImportOptions, tensor_from_pb};
+use sinter_ir::program::Program;
+use sinter_ir::{DType, Diag, Fault, Tensor};
 use std::path::{Path, PathBuf};
 
 /// The folder with models and suites that lies beside the checkout; absent on a bare clone.
@@ -81,6 +82,35 @@ pub fn data(case: &Case) -> Result<Vec<DataSet>, String> {
         sets.push((read("input")?, read("output")?));
     }
     Ok(sets)
+}
+
+/// Imports a case as it is; where a value is needed at compile time that the case feeds at run time (axes, scales,
+/// ...), once more with its small integer and one-dimensional float inputs fixed.
+pub fn import(case: &Case, inputs: Vec<Tensor>) -> Result<(onnx::Imported, Vec<Tensor>), String> {
+    let text = |d: Vec<Diag>| d.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("; ");
+    let first = onnx::import(&case.model, &ImportOptions::default());
+    let needs_values =
+        |d: &[Diag]| d.iter().any(|d| d.message.contains("compile time") || d.message.contains("run time"));
+    match first {
+        Err(d) if needs_values(&d) || d.iter().any(|d| d.fault == Fault::Limit) => {
+            let names = onnx::input_names(&case.model).map_err(|d| d.to_string())?;
+            let fixable = |t: &Tensor| {
+                t.len() <= 64
+                    && t.rank() <= 1
+                    && (t.dtype().is_int() || t.dtype().is_float() || t.dtype() == DType::Bool)
+            };
+            let (mut options, mut rest) = (ImportOptions::default(), vec![]);
+            for (name, t) in names.into_iter().zip(inputs) {
+                if fixable(&t) {
+                    options.fixed.insert(name, t);
+                } else {
+                    rest.push(t);
+                }
+            }
+            Ok((onnx::import(&case.model, &options).map_err(text)?, rest))
+        }
+        other => Ok((other.map_err(text)?, inputs)),
+    }
 }
 
 /// Compares like numpy's allclose, NaN equal to NaN; integers and texts exactly.
@@ -189,21 +219,24 @@ pub fn native_with_sizes(
     module: sinter_ir::Module,
     inputs: &[Tensor],
 ) -> Result<(Vec<Tensor>, Sizes), String> {
-    let text = |d: sinter_ir::Diag| d.to_string();
+    run_native(&program(module)?, inputs)
+}
+
+/// Compiles a module for this machine.
+pub fn program(module: sinter_ir::Module) -> Result<Program, String> {
+    let target = sinter::driver::native().map_err(|d| d.to_string())?;
+    let mut options = sinter_passes::pipeline::PipelineOptions::default();
+    let all = |d: Vec<Diag>| d.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let compiled = sinter_passes::pipeline::run(module, &mut options, target).map_err(all)?;
+    compiled.program.ok_or_else(|| "no program".into())
+}
+
+/// Emits a program for this machine and runs it on one thread.
+pub fn run_native(program: &Program, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Sizes), String> {
+    let text = |d: Diag| d.to_string();
     let target = sinter::driver::native().map_err(text)?;
-    let compiled = sinter_passes::pipeline::run(
-        module,
-        &mut sinter_passes::pipeline::PipelineOptions::default(),
-        target,
-    )
-    .map_err(|d| d.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    let program = compiled.program.ok_or("no program")?;
-    let problems = sinter_backends::legalise(&program, target);
-    if let Some(p) = problems.into_iter().next() {
-        return Err(p.to_string());
-    }
-    let emitted = sinter_backends::emit(&program, target).map_err(text)?;
-    let manifest = sinter::manifest::Manifest::new(&program, target, 0);
+    let emitted = sinter_backends::emit(program, target).map_err(text)?;
+    let manifest = sinter::manifest::Manifest::new(program, target, 0);
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
     let image = sinter_runtime::Image::Heap(weights);
     let mut session = sinter::session::Session::new(manifest, &emitted.archive, image, 1).map_err(text)?;

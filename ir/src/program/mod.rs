@@ -21,6 +21,17 @@ pub enum Loc {
     Output(u32),
 }
 
+impl std::fmt::Display for Loc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Loc::Arena(o) => write!(f, "arena+{o}"),
+            Loc::Weights(o) => write!(f, "weights+{o}"),
+            Loc::Input(i) => write!(f, "input{i}"),
+            Loc::Output(i) => write!(f, "output{i}"),
+        }
+    }
+}
+
 /// A model input or output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {

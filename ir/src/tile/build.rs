@@ -11,10 +11,18 @@ pub struct KernelBuilder {
     blocks: Vec<Vec<Stmt>>,
 }
 
-/// Error codes that kernels return; the same numbers as in `sinter-abi`.
+/// Error codes of kernels and programs; the same numbers as in `sinter-abi`.
 pub mod code {
+    /// A dim of an input is outside its range or differs from what another says.
+    pub const DIM: i32 = 1;
+    /// A constraint does not hold.
+    pub const CONSTRAINT: i32 = 2;
     /// An index is outside its axis.
     pub const INDEX: i32 = 5;
+    /// A run-time symbol is outside its range.
+    pub const VALUE: i32 = 7;
+    /// A loop exceeds its largest count.
+    pub const ITERATIONS: i32 = 8;
     /// A size computed while running is outside the range that was planned for.
     pub const RANGE: i32 = 7;
 }

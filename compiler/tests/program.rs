@@ -1,0 +1,104 @@
+//! Programs of the ONNX suite in the program interpreter: against machine code and against the evaluator.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod common;
+
+use common::{Case, cases, compare, data, import, no_panic, parallel};
+use sinter_ir::program::Program;
+use sinter_ir::program::interp::{self, Outcome};
+use sinter_ir::tile::build::code;
+use sinter_ir::{Diag, Fault, Tensor, eval, tile};
+
+/// What one case showed.
+enum Seen {
+    Checked,
+    /// Not compiled, too large, or random: the suite's own tests say what works.
+    Skipped,
+}
+
+/// Elements that the interpreter multiplies at most, roughly.
+const SMALL: usize = 1 << 16;
+
+fn interpret(p: &Program, inputs: &[Tensor], fill: u8) -> Result<Outcome, Diag> {
+    let fused = sinter::driver::native()?.has("fma");
+    let kernel = tile::interp::Options { fused, steps: 100_000_000 };
+    interp::run(p, inputs, interp::Options { kernel, fill, memory: 1 << 26 })
+}
+
+/// Bit for bit, but for the bits of NaNs.
+fn same(got: &[Tensor], want: &[Tensor], what: &str) -> Result<(), String> {
+    if got.len() != want.len() {
+        return Err(format!("{what}: {} outputs, {} expected", got.len(), want.len()));
+    }
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        compare(g, w, 0.0, 0.0).map_err(|e| format!("{what}: output {i}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn check(case: &Case) -> Result<Seen, String> {
+    no_panic(|| {
+        let Some((inputs, _)) = data(case).unwrap_or_default().into_iter().next() else {
+            return Ok(Seen::Skipped);
+        };
+        let Ok((imported, inputs)) = import(case, inputs) else { return Ok(Seen::Skipped) };
+        if inputs.iter().map(Tensor::len).sum::<usize>() > SMALL {
+            return Ok(Seen::Skipped);
+        }
+        let module = imported.module;
+        let Ok(p) = common::program(module.clone()) else { return Ok(Seen::Skipped) };
+        if p.weights_bytes() > SMALL as u64 {
+            return Ok(Seen::Skipped);
+        }
+        let zeros = match interpret(&p, &inputs, 0) {
+            Err(d) if d.fault == Fault::Limit => return Ok(Seen::Skipped),
+            r => r.map_err(|d| d.to_string())?,
+        };
+        let ones = interpret(&p, &inputs, 0xff).map_err(|d| d.to_string())?;
+        if ones.code != zeros.code {
+            return Err(format!("codes {} and {} depend on old memory", zeros.code, ones.code));
+        }
+        same(&ones.outputs, &zeros.outputs, "depends on what memory held before")?;
+        let native = common::run_native(&p, &inputs);
+        if zeros.code != 0 {
+            let text = sinter_abi::error_text(zeros.code);
+            return match native {
+                // Dims are checked before `run`, with a message of their own.
+                Err(e) if zeros.code == code::DIM || e.contains(text) => Ok(Seen::Checked),
+                other => Err(format!("code {} ({text}) in the interpreter, natively {other:?}", zeros.code)),
+            };
+        }
+        same(&native?.0, &zeros.outputs, "machine code differs from the interpreter")?;
+        let want = eval::module(&module, &inputs).map_err(|d| d.to_string())?;
+        for (i, (g, w)) in zeros.outputs.iter().zip(&want).enumerate() {
+            compare(g, w, case.rtol, case.atol).map_err(|e| format!("evaluator: output {i}: {e}"))?;
+        }
+        Ok(Seen::Checked)
+    })
+}
+
+fn folder(name: &str, at_least: usize) {
+    let Some(suite) = common::suite() else { return common::skip("ONNX backend suite not found") };
+    let list = cases(&suite.join(name));
+    let results = parallel(&list, check);
+    let failures: Vec<String> = list
+        .iter()
+        .zip(&results)
+        .filter_map(|(c, r)| Some(format!("{}: {}", c.name, r.as_ref().err()?)))
+        .collect();
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), list.len(), failures.join("\n"));
+    let checked = results.iter().filter(|r| matches!(r, Ok(Seen::Checked))).count();
+    println!("{checked} of {} {name} cases", list.len());
+    assert!(checked >= at_least, "only {checked} cases checked");
+}
+
+#[test]
+fn node_cases() {
+    folder("node", 1000);
+}
+
+#[test]
+fn simple_cases() {
+    folder("simple", 1);
+}

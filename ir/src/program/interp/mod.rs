@@ -1,0 +1,130 @@
+//! Reference interpreter of programs: the oracle of the emitters' `run`.
+//!
+//! Takes tensors, executes the steps with the kernels' own interpreter and gives tensors or the code that a
+//! bundle would return. Anything that machine code would do wrong silently (an access outside a buffer, a
+//! symbol without value, a copy onto itself) is an error here.
+
+mod exec;
+mod memory;
+
+use super::{Port, Program};
+use crate::tile::build::code;
+use crate::tile::interp::{self as kernel, Space};
+use crate::{Diag, Result, Tensor, tensor};
+use exec::{Machine, Stop};
+use memory::Memory;
+
+/// How to interpret.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Of the kernels; the steps are those of one call.
+    pub kernel: kernel::Options,
+    /// What fills arena and outputs beforehand. Results must not depend on it.
+    pub fill: u8,
+    /// Bytes to allocate at most.
+    pub memory: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { kernel: kernel::Options::default(), fill: 0, memory: 1 << 30 }
+    }
+}
+
+/// What a run gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// 0 for success, else what `run` of a bundle returns.
+    pub code: i32,
+    /// Outputs; empty unless the code is 0.
+    pub outputs: Vec<Tensor>,
+}
+
+/// Runs a program.
+pub fn run(p: &Program, inputs: &[Tensor], options: Options) -> Result<Outcome> {
+    check_inputs(p, inputs)?;
+    let mut left = options.memory;
+    let mut memory = |n: u64| {
+        left =
+            left.checked_sub(n).ok_or_else(|| Diag::limit("the program needs more memory than allowed"))?;
+        let n = usize::try_from(n).map_err(|_| Diag::limit(format!("{n} bytes do not fit this machine")))?;
+        Ok(vec![options.fill; n])
+    };
+    let mut arena = memory(p.arena_bytes)?;
+    let mut outputs = p.outputs.iter().map(|o| memory(o.max_bytes)).collect::<Result<Vec<_>>>()?;
+    let spaces = [Space::Write(&mut arena)]
+        .into_iter()
+        .chain(outputs.iter_mut().map(|o| Space::Write(o)))
+        .chain(inputs.iter().map(|i| Space::Read(i.bytes())))
+        .chain(p.weights.iter().map(|(_, w)| Space::Read(w)))
+        .collect();
+    let mut m = Machine::new(p, Memory { p, spaces }, options.kernel);
+    let stop = m.bind(inputs).and_then(|()| m.steps(&p.steps));
+    match stop {
+        Ok(()) => {}
+        Err(Stop::Code(code)) => return Ok(Outcome { code, outputs: vec![] }),
+        Err(Stop::Fault(d)) => return Err(*d),
+    }
+    let shapes = p.outputs.iter().map(|o| shape(&m, o)).collect::<Result<Vec<_>>>()?;
+    drop(m);
+    let outputs = p
+        .outputs
+        .iter()
+        .zip(outputs)
+        .zip(shapes)
+        .map(|((port, mut data), shape)| {
+            let n = tensor::storage_bytes(port.dtype, &shape)?;
+            if n > data.len() {
+                return Err(Diag::bug(format!("output {} is larger than its largest size", port.name)));
+            }
+            data.truncate(n);
+            Tensor::from_bytes(port.dtype, shape, data)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Outcome { code: 0, outputs })
+}
+
+fn check_inputs(p: &Program, inputs: &[Tensor]) -> Result<()> {
+    if inputs.len() != p.inputs.len() {
+        return Err(Diag::input(format!("{} inputs given, {} needed", inputs.len(), p.inputs.len())));
+    }
+    for (port, t) in p.inputs.iter().zip(inputs) {
+        if t.dtype() != port.dtype || t.rank() != port.dims.len() {
+            let got = format!("{}{:?}", t.dtype(), t.shape());
+            return Err(Diag::input(format!(
+                "input {} is {} of rank {}, got {got}",
+                port.name,
+                port.dtype,
+                port.dims.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn shape(m: &Machine, o: &Port) -> Result<Vec<usize>> {
+    let dims = o.dims.iter().map(|d| match m.value(d) {
+        Ok(v) => {
+            usize::try_from(v).map_err(|_| Diag::bug(format!("a dim of output {} is {v} in the end", o.name)))
+        }
+        Err(Stop::Fault(d)) => Err(*d),
+        Err(Stop::Code(c)) => Err(Diag::bug(format!("a dim of output {} fails with code {c}", o.name))),
+    });
+    dims.collect()
+}
+
+impl Outcome {
+    /// The outputs; an error for other codes than 0.
+    pub fn ok(self) -> Result<Vec<Tensor>> {
+        let what = match self.code {
+            0 => return Ok(self.outputs),
+            code::DIM => "an input dim is outside its range or differs from that of another input",
+            code::CONSTRAINT => "dims or values that the model needs to be equal differ",
+            code::INDEX => "an index in the data is outside its axis",
+            code::VALUE => "a size computed while running is outside its range",
+            code::ITERATIONS => "a loop runs longer than planned for",
+            _ => "unknown code",
+        };
+        Err(Diag::input(format!("the program stops with code {}: {what}", self.code)))
+    }
+}
