@@ -63,7 +63,7 @@ fn modules_of(case: &Case) -> Result<usize, String> {
             ..PipelineOptions::default()
         };
         let target = sinter::driver::native().unwrap();
-        pipeline::run(module, &mut options, target).map_err(|d| d.to_string())?;
+        pipeline::run(module, &mut options, target).map_err(|d| d[0].to_string())?;
         error.map_or(Ok(done), Err)
     })
 }
