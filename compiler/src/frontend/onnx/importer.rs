@@ -4,7 +4,7 @@ use super::ImportOptions;
 use super::external::Store;
 use super::node::NodeCx;
 use super::op;
-use super::order::order;
+use super::order::{differentiated, order};
 use super::proto::{
     FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
     tensor_shape_proto, type_proto,
@@ -41,6 +41,8 @@ pub struct Importer<'m> {
     pub opsets: BTreeMap<String, i64>,
     functions: BTreeMap<(String, String), &'m FunctionProto>,
     hints: BTreeMap<String, Vec<Option<i64>>>,
+    /// Names that a Gradient differentiates by: never folded into what uses them.
+    differentiated: BTreeSet<String>,
     node_count: usize,
     pub(super) depth: usize,
 }
@@ -71,6 +73,7 @@ impl<'m> Importer<'m> {
             opsets,
             functions,
             hints: BTreeMap::new(),
+            differentiated: differentiated(model),
             node_count: 0,
             depth: 0,
         })
@@ -138,8 +141,26 @@ impl<'m> Importer<'m> {
     }
     /// Binds a name that must be new in its name space.
     pub fn bind_new(&mut self, name: &str, item: Item) {
+        let item = self.opaque(item, name).unwrap_or_else(|d| {
+            self.report(d);
+            Item::Poison
+        });
         if !self.scope.bind(name, item) {
             self.report(Diag::input(format!("`{name}` is defined twice")));
+        }
+    }
+    /// Hides that a tensor is constant where a Gradient needs its way to the result.
+    fn opaque(&mut self, item: Item, name: &str) -> Result<Item> {
+        let depth = self.scope.depth();
+        let graph = &mut self.scope.top().graph;
+        match item {
+            Item::Tensor(level, v)
+                if level == depth && self.differentiated.contains(name) && graph.as_const(v).is_some_and(|t| t.dtype().is_float()) =>
+            {
+                let op = sinter_ir::op::Identity {}.into();
+                Ok(Item::Tensor(level, graph.add1(&mut self.symbols, op, &[v], &vec![])?))
+            }
+            item => Ok(item),
         }
     }
     fn note_hints(&mut self, graph: &GraphProto) {

@@ -1,9 +1,10 @@
 //! Which nodes a graph needs, and in which order.
 
 use super::importer::label;
-use super::proto::{GraphProto, NodeProto};
+use super::op::named_tensors;
+use super::proto::{GraphProto, ModelProto, NodeProto};
 use sinter_ir::{Diag, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that a node's subgraphs use (any name: those made inside are harmless).
 fn inner_names<'g>(n: &'g NodeProto, out: &mut Vec<&'g str>) {
@@ -11,7 +12,7 @@ fn inner_names<'g>(n: &'g NodeProto, out: &mut Vec<&'g str>) {
     while let Some(g) = stack.pop() {
         out.extend(g.output.iter().map(|o| o.name.as_str()));
         for n in &g.node {
-            out.extend(n.input.iter().map(String::as_str));
+            out.extend(n.input.iter().map(String::as_str).chain(named_tensors(n)));
             stack.extend(graphs(n));
         }
     }
@@ -19,6 +20,21 @@ fn inner_names<'g>(n: &'g NodeProto, out: &mut Vec<&'g str>) {
 
 fn graphs(n: &NodeProto) -> impl Iterator<Item = &GraphProto> {
     n.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs))
+}
+
+/// Names of float tensors that some Gradient of the model differentiates by.
+pub fn differentiated(model: &ModelProto) -> BTreeSet<String> {
+    let mut stack: Vec<&NodeProto> = model.functions.iter().flat_map(|f| &f.node).collect();
+    stack.extend(model.graph.iter().flat_map(|g| &g.node));
+    let mut names = BTreeSet::new();
+    while let Some(n) = stack.pop() {
+        if named_tensors(n).next().is_some() {
+            let xs = n.attribute.iter().filter(|a| a.name == "xs").flat_map(|a| &a.strings);
+            names.extend(xs.map(|s| String::from_utf8_lossy(s).into_owned()));
+        }
+        stack.extend(graphs(n).flat_map(|g| &g.node));
+    }
+    names
 }
 
 /// Needed nodes in dependency order; a cycle is an error.
@@ -31,6 +47,7 @@ pub fn order(nodes: &[NodeProto], makers: &BTreeMap<&str, usize>, wanted: &[&str
     }
     let needs = |i: usize| -> Vec<usize> {
         let mut names: Vec<&str> = nodes[i].input.iter().map(String::as_str).collect();
+        names.extend(named_tensors(&nodes[i]));
         inner_names(&nodes[i], &mut names);
         let mut deps: Vec<usize> = names.iter().filter_map(|n| makers.get(n).copied()).collect();
         deps.sort_unstable();

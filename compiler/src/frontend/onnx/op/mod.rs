@@ -18,7 +18,7 @@ macro_rules! families {
 }
 
 families![
-    activation, arithmetic, attention, control, einsum, index, logic, loss, movement, normalize, matmul,
+    activation, arithmetic, attention, control, einsum, gradient, index, logic, loss, movement, normalize, matmul,
     conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence, window
 ];
 
@@ -26,6 +26,8 @@ fn table() -> &'static BTreeMap<&'static str, Build> {
     static TABLE: OnceLock<BTreeMap<&'static str, Build>> = OnceLock::new();
     TABLE.get_or_init(|| FAMILIES.iter().flat_map(|f| f.iter().copied()).collect())
 }
+
+pub use gradient::named_tensors;
 
 /// The builder of an operator.
 pub fn find(domain: &str, name: &str) -> Option<Build> {
