@@ -15,3 +15,4 @@ pub mod plan;
 pub mod rebuild;
 pub mod report;
 pub mod symbols;
+pub mod tidy;

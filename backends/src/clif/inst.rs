@@ -38,6 +38,15 @@ impl Emit<'_, '_> {
                 };
                 self.get(*a).into_iter().map(|v| shift(self, v)).collect()
             }
+            Inst::Bin(op @ (BinOp::DivS | BinOp::RemS), a, b)
+                if ty.lanes == 1
+                    && matches!(ty.elem, Elem::I32 | Elem::I64)
+                    && self.splats.get(b).is_some_and(|by| *by > 0) =>
+            {
+                let by = self.splats.get(b).copied().unwrap_or(1);
+                let x = self.one(*a);
+                vec![self.divide_by(*op, ty.elem, x, by)]
+            }
             Inst::Bin(op, a, b) => {
                 if let Some(v) = self.map_parts(ty, &[*a, *b], |e, x| e.bin_vector(*op, ty.elem, x[0], x[1]))
                 {
@@ -97,6 +106,10 @@ impl Emit<'_, '_> {
         }
     }
     fn constant(&mut self, ty: Ty, s: Scalar) -> Vec<Value> {
+        if let (Some(n), true) = (parts(ty), s.is_zero()) {
+            let zero = self.b.func.dfg.constants.insert(vec![0; 16].into());
+            return vec![self.b.ins().vconst(vector(ty.elem), zero); n];
+        }
         let x = match s {
             Scalar::B1(v) => self.b.ins().iconst(I8, i64::from(v)),
             Scalar::Int(v) => {
@@ -238,6 +251,23 @@ impl Emit<'_, '_> {
         };
         let r = by_minus.map_or(r, |m| self.b.ins().select(minus, m, r));
         self.b.ins().select(none, zero, r)
+    }
+    /// Division by a positive constant: shifts where they do.
+    fn divide_by(&mut self, op: BinOp, e: Elem, x: Value, by: i64) -> Value {
+        let bits = i64::from(e.bits());
+        if by & (by - 1) != 0 {
+            let y = self.b.ins().iconst(scalar(e), by);
+            return if op == BinOp::DivS { self.b.ins().sdiv(x, y) } else { self.b.ins().srem(x, y) };
+        }
+        // Negative dividends round towards zero: they get `by - 1` first.
+        let sign = self.b.ins().sshr_imm_u(x, bits - 1);
+        let bias = self.b.ins().band_imm_s(sign, by - 1);
+        let sum = self.b.ins().iadd(x, bias);
+        if op == BinOp::DivS {
+            return self.b.ins().sshr_imm_u(sum, i64::from(by.trailing_zeros()));
+        }
+        let low = self.b.ins().band_imm_s(sum, by - 1);
+        self.b.ins().isub(low, bias)
     }
     fn mul_add(&mut self, e: Elem, x: Value, y: Value, z: Value) -> Value {
         if !e.is_float() {

@@ -18,6 +18,7 @@ pub mod build;
 pub mod interp;
 pub mod text;
 pub mod verify;
+mod visit;
 
 use crate::{Expr, Sym};
 
@@ -107,7 +108,7 @@ pub struct Buffer {
 }
 
 /// Affine address in elements of the access type: `offset + Σ reg * scale`; registers are I64 scalars.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Addr {
     /// Variable part; at most a handful of terms.
     pub terms: Vec<(Reg, i64)>,
@@ -240,20 +241,44 @@ pub enum Scalar {
     F64(f64),
 }
 
-impl PartialEq for Scalar {
-    fn eq(&self, o: &Self) -> bool {
-        match (self, o) {
-            (Scalar::B1(a), Scalar::B1(b)) => a == b,
-            (Scalar::Int(a), Scalar::Int(b)) => a == b,
-            (Scalar::F32(a), Scalar::F32(b)) => a.to_bits() == b.to_bits(),
-            (Scalar::F64(a), Scalar::F64(b)) => a.to_bits() == b.to_bits(),
-            _ => false,
+impl Scalar {
+    /// All bits zero.
+    pub fn is_zero(self) -> bool {
+        self.key().1 == 0
+    }
+    /// Kind and bits: what makes two scalars the same.
+    fn key(self) -> (u8, u64) {
+        match self {
+            Scalar::B1(v) => (0, v.into()),
+            Scalar::Int(v) => (1, v as u64),
+            Scalar::F32(v) => (2, v.to_bits().into()),
+            Scalar::F64(v) => (3, v.to_bits()),
         }
     }
 }
 
+impl PartialEq for Scalar {
+    fn eq(&self, o: &Self) -> bool {
+        self.key() == o.key()
+    }
+}
+
+impl Eq for Scalar {}
+
+impl PartialOrd for Scalar {
+    fn partial_cmp(&self, o: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(o))
+    }
+}
+
+impl Ord for Scalar {
+    fn cmp(&self, o: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&o.key())
+    }
+}
+
 /// Right-hand sides.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Inst {
     /// The scalar in every lane.
@@ -367,27 +392,6 @@ pub enum Stmt {
         cond: Reg,
         code: i32,
     },
-}
-
-impl Stmt {
-    /// The nested statement lists, in the order of the text.
-    pub fn blocks(&self) -> Vec<&Vec<Stmt>> {
-        match self {
-            Stmt::For { body, .. } => vec![body],
-            Stmt::While { test, body, .. } => vec![test, body],
-            Stmt::If { then, els, .. } => vec![then, els],
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::SetSym { .. } | Stmt::FailIf { .. } => vec![],
-        }
-    }
-    /// The nested statement lists, for changes.
-    pub fn blocks_mut(&mut self) -> Vec<&mut Vec<Stmt>> {
-        match self {
-            Stmt::For { body, .. } => vec![body],
-            Stmt::While { test, body, .. } => vec![test, body],
-            Stmt::If { then, els, .. } => vec![then, els],
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::SetSym { .. } | Stmt::FailIf { .. } => vec![],
-        }
-    }
 }
 
 /// One kernel.

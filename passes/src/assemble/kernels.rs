@@ -1,6 +1,7 @@
 //! The program's kernel table: each distinct kernel once, names unique.
 
 use crate::report::PassReport;
+use crate::{math, tidy};
 use sinter_ir::tile::Kernel;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -14,8 +15,9 @@ pub struct KernelTable {
 }
 
 impl KernelTable {
-    /// Index of a kernel, which is added when no structurally equal one is there.
-    pub fn add(&mut self, mut kernel: Kernel, report: &mut PassReport) -> u32 {
+    /// Index of a kernel, which is added in its final form when no structurally equal one is there.
+    pub fn add(&mut self, kernel: Kernel, report: &mut PassReport) -> u32 {
+        let mut kernel = tidy::run(math::expand(kernel));
         let bucket = self.by_content.entry(fingerprint(&kernel)).or_default();
         if let Some(&i) = bucket.iter().find(|&&i| same(&self.kernels[i], &kernel)) {
             report.fired("assemble/shared-kernel");

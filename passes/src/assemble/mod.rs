@@ -144,7 +144,6 @@ impl Assembler<'_> {
             });
         }
         let steps = locate_steps(&buffers, &offsets, steps);
-        let kernels = kernels.into_iter().map(crate::math::expand).collect();
         let program = Program {
             name: module.name.clone(),
             symbols,

@@ -189,9 +189,13 @@ impl Case {
         );
         memory.extend(l.packed.iter().enumerate().map(|(i, p)| (Arg::Packed(i), p.to_vec())));
         for call in &l.calls {
-            let k: &Kernel = &call.kernel;
-            let problems = verify::verify(k);
-            assert!(problems.is_empty(), "{}: {problems:?}\n{k:?}", self.describe());
+            // As written and as cleaned up: both must be sound; the cleaned one is what bundles run.
+            let tidy = sinter_passes::tidy::run(call.kernel.clone());
+            for k in [&call.kernel, &tidy] {
+                let problems = verify::verify(k);
+                assert!(problems.is_empty(), "{}: {problems:?}\n{k:?}", self.describe());
+            }
+            let k: &Kernel = &tidy;
             let mut own: Vec<Vec<u8>> = call.args.iter().map(|a| take(&mut memory, *a)).collect();
             let mut bufs: Vec<&mut [u8]> = own.iter_mut().map(Vec::as_mut_slice).collect();
             let n = k.parallel.as_ref().map_or(1, |e| value(e, &syms));
