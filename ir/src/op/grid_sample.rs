@@ -48,6 +48,9 @@ impl OpSpec for GridSample {
         let out = &grid.shape()[1..r + 1];
         let points: usize = out.iter().product();
         let plane: usize = xs[2..].iter().product();
+        if plane == 0 && xs[0] * xs[1] * points > 0 {
+            return Err(Diag::input(format!("GridSample of an image without pixels: {xs:?}")));
+        }
         let (v, gv) = (d.to_f64()?, grid.to_f64()?);
         let mut y = Vec::with_capacity(xs[0] * xs[1] * points);
         for b in 0..xs[0] {

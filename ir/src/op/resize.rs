@@ -86,6 +86,9 @@ impl OpSpec for Resize {
         let [d] = args(x)?;
         let out = cx.dims(&self.dims)?;
         crate::tensor::storage_bytes(DType::F64, &out)?;
+        if d.is_empty() && out.iter().all(|&n| n > 0) {
+            return Err(Diag::input(format!("Resize of {:?} to {out:?}: there is nothing to take", d.shape())));
+        }
         let mut v = d.to_f64()?;
         let mut shape = d.shape().to_vec();
         // Separable: one axis after the other. Outside samples of tf_crop_and_resize are marked by NaN-free flags.
@@ -170,7 +173,11 @@ impl Resize {
             }
             Coordinate::PytorchHalfPixel if m > 1.0 => (o + 0.5) / scale - 0.5,
             Coordinate::PytorchHalfPixel => 0.0,
-            Coordinate::AlignCorners if m > 1.0 => o * (n - 1.0) / (m - 1.0),
+            Coordinate::AlignCorners if m > 1.0 => {
+                // A given scale makes the result as long as it says, not a whole number of elements.
+                let length = if self.scales[axis].is_some() { scale * n } else { m };
+                o * (n - 1.0) / (length - 1.0)
+            }
             Coordinate::AlignCorners => 0.0,
             Coordinate::Asymmetric => o / scale,
             Coordinate::TfHalfPixelForNn => (o + 0.5) / scale,
@@ -206,7 +213,7 @@ impl Resize {
             let d = ((i as f64 - c) * stretch).abs();
             let w = if self.mode == ResizeMode::Cubic { cubic(d, f64::from(self.cubic_a)) } else { (1.0 - d).max(0.0) };
             let outside = i < 0 || i > last;
-            if w == 0.0 || (self.exclude_outside && outside) || (stretch < 1.0 && outside) {
+            if w == 0.0 || (self.exclude_outside && outside) {
                 continue;
             }
             sum += w;

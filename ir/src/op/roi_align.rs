@@ -39,6 +39,9 @@ impl OpSpec for RoiAlign {
     fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [d, rois, at] = args(x)?;
         let (c, h, w) = (d.shape()[1], d.shape()[2], d.shape()[3]);
+        if h * w == 0 && at.len() * c * self.height * self.width > 0 {
+            return Err(Diag::input(format!("RoiAlign of an image without pixels: {:?}", d.shape())));
+        }
         let (v, rv, batch) = (d.to_f64()?, rois.to_f64()?, at.to_i64()?);
         let mut y = Vec::new();
         for (k, &b) in batch.iter().enumerate() {

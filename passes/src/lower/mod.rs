@@ -21,6 +21,7 @@ mod raw;
 mod recurrent;
 mod reduce;
 mod rows;
+mod sample;
 mod scatter;
 mod select;
 mod sub_byte;
@@ -123,7 +124,14 @@ pub fn can_pull(op: &Op) -> bool {
 pub fn is_root(op: &Op) -> bool {
     matches!(
         op,
-        Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) | Op::Reduce(_) | Op::Softmax(_)
+        Op::MatMul(_)
+            | Op::Conv(_)
+            | Op::ConvTranspose(_)
+            | Op::Pool(_)
+            | Op::Reduce(_)
+            | Op::Softmax(_)
+            | Op::GridSample(_)
+            | Op::RoiAlign(_)
     )
 }
 
@@ -159,8 +167,10 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::NonZero(op) => select::non_zero(cx, body, op),
         Op::Unique(op) => select::unique(cx, body, op),
         Op::NonMaxSuppression(op) => select::non_max_suppression(cx, body, op),
-        // Costly per element: computed once, though it could be pulled.
-        Op::Random(_) => elementwise::lower(cx, body),
+        Op::GridSample(op) => sample::grid_sample(cx, body, op),
+        Op::RoiAlign(op) => sample::roi_align(cx, body, op),
+        // Costly per element: computed once, though they could be pulled.
+        Op::Random(_) | Op::Resize(_) => elementwise::lower(cx, body),
         other => Err(Diag::unsupported(format!("machine code for {}", other.name()))),
     }
 }

@@ -1,15 +1,24 @@
 //! Resampling: a weighted sum of neighbours whose places are computed per element, in f64 like the evaluator.
 
+mod coordinate;
+mod filter;
+
 use super::{Puller, access, not_vector};
 use crate::lower::index::{Idx, dim, int};
+use filter::Filter;
 use sinter_ir::op::Resize;
 use sinter_ir::op::resize::{Coordinate, NearestMode, ResizeMode};
-use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
+use sinter_ir::tile::build::{KernelBuilder, code};
+use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Inst, Reg, UnOp};
 use sinter_ir::{DType, Result, ValueId};
 
-/// Neighbours along one axis: index and weight (none: 1).
-type Taps = Vec<(Idx, Option<Reg>)>;
+/// Neighbours along one axis.
+enum Taps {
+    /// Index and weight (none: 1) of each.
+    Few(Vec<(Idx, Option<Reg>)>),
+    /// As many as the scale makes of them.
+    Filter(Filter),
+}
 
 fn num(b: &mut KernelBuilder, v: f64) -> Reg {
     access::constant(b, Elem::F64, 1, v)
@@ -35,17 +44,23 @@ impl Puller<'_> {
         for (axis, i) in idx.iter().enumerate() {
             let unit = op.scales[axis].is_none_or(|s| s == 1.0);
             if unit && own[axis] == op.dims[axis] && op.coordinate != Coordinate::TfCropAndResize {
-                taps.push(vec![(i.clone(), None)]);
+                taps.push(Taps::Few(vec![(i.clone(), None)]));
                 continue;
             }
             if i.step != 0 {
                 return Err(not_vector());
             }
             let (n, m) = (dim(b, &own[axis]), dim(b, &op.dims[axis]));
+            if self.cx.symbols.range(&own[axis]).0 < 1 {
+                let zero = int(b, 0);
+                let nothing = b.cmp(CmpOp::Eq, n, zero);
+                b.fail_if(nothing, code::INDEX);
+            }
             let (nf, mf) = (float(b, n), float(b, m));
             let o = i.materialise(b);
             let of = float(b, o);
-            let c = coordinate(b, op, axis, of, nf, mf);
+            let scale = coordinate::scale(b, op, axis, nf, mf);
+            let c = coordinate::coordinate(b, op, axis, of, [nf, mf, scale]);
             if op.coordinate == Coordinate::TfCropAndResize {
                 let (zero, one) = (num(b, 0.0), num(b, 1.0));
                 let last = b.sub(nf, one);
@@ -53,11 +68,18 @@ impl Puller<'_> {
                 let out = b.bin(BinOp::Or, low, high);
                 outside = Some(outside.map_or(out, |a| b.bin(BinOp::Or, a, out)));
             }
-            taps.push(axis_taps(b, op, c, n));
+            // Only shrinking stretches the filter.
+            let stretches = op.antialias && op.scales[axis].is_none_or(|s| s < 1.0);
+            taps.push(match stretches && op.mode != ResizeMode::Nearest {
+                true => Taps::Filter(Filter::new(b, op, c, n, scale)),
+                false => Taps::Few(axis_taps(b, op, c, n)),
+            });
         }
-        let nearest = op.mode == ResizeMode::Nearest || taps.iter().all(|t| t.len() == 1);
-        let value = if nearest {
-            let at: Vec<Idx> = taps.iter().map(|t| t[0].0.clone()).collect();
+        let single = |t: &Taps| match t {
+            Taps::Few(t) => t.first().filter(|_| t.len() == 1).map(|t| t.0.clone()),
+            Taps::Filter(_) => None,
+        };
+        let value = if let Some(at) = taps.iter().map(single).collect::<Option<Vec<Idx>>>() {
             self.at(b, x, &at, lanes)?
         } else {
             if dtype == DType::F64 && lanes > 1 {
@@ -74,7 +96,8 @@ impl Puller<'_> {
         };
         let Some(outside) = outside else { return Ok(value) };
         let elem = b.ty(value).elem;
-        let fill = access::constant(b, elem, lanes, f64::from(op.extrapolation));
+        let (lo, hi) = dtype.int_range().map_or((f64::MIN, f64::MAX), |(lo, hi)| (lo as f64, hi as f64));
+        let fill = access::constant(b, elem, lanes, f64::from(op.extrapolation).clamp(lo, hi));
         Ok(b.select(outside, fill, value))
     }
     /// Sum over all combinations of taps; `weight` is the product so far.
@@ -99,74 +122,37 @@ impl Puller<'_> {
             let w = b.splat(w, lanes);
             return Ok(b.mul(v, w));
         };
-        let mut sum: Option<Reg> = None;
-        for (i, w) in first {
-            at.push(i.clone());
+        let mut place = |me: &mut Self, b: &mut KernelBuilder, i: Idx, w: Option<Reg>| {
             let product = match (weight, w) {
-                (Some(a), Some(w)) => Some(b.mul(a, *w)),
-                (a, w) => a.or(*w),
+                (Some(a), Some(w)) => Some(b.mul(a, w)),
+                (a, w) => a.or(w),
             };
-            let v = self.weighted(b, x, rest, at, product, elem, lanes);
+            at.push(i);
+            let v = me.weighted(b, x, rest, at, product, elem, lanes);
             at.pop();
-            let v = v?;
-            sum = Some(sum.map_or(v, |s| b.add(s, v)));
-        }
-        sum.ok_or_else(|| sinter_ir::Diag::bug("an axis without neighbours"))
-    }
-}
-
-/// Operand coordinate of a result coordinate.
-fn coordinate(b: &mut KernelBuilder, op: &Resize, axis: usize, o: Reg, n: Reg, m: Reg) -> Reg {
-    let scale = match op.scales[axis] {
-        Some(s) => num(b, f64::from(s)),
-        None => b.bin(BinOp::Div, m, n),
-    };
-    let (half, one, zero) = (num(b, 0.5), num(b, 1.0), num(b, 0.0));
-    let centred = |b: &mut KernelBuilder| {
-        let t = b.add(o, half);
-        let t = b.bin(BinOp::Div, t, scale);
-        b.sub(t, half)
-    };
-    let several = b.cmp(CmpOp::Gt, m, one);
-    match op.coordinate {
-        Coordinate::HalfPixel => centred(b),
-        Coordinate::PytorchHalfPixel => {
-            let c = centred(b);
-            b.select(several, c, zero)
-        }
-        Coordinate::HalfPixelSymmetric => {
-            let full = b.mul(scale, n);
-            let adjust = b.bin(BinOp::Div, m, full);
-            let rest = b.sub(one, adjust);
-            let middle = b.mul(n, half);
-            let shift = b.mul(middle, rest);
-            let c = centred(b);
-            b.add(shift, c)
-        }
-        Coordinate::AlignCorners => {
-            let (n1, m1) = (b.sub(n, one), b.sub(m, one));
-            let t = b.mul(o, n1);
-            let c = b.bin(BinOp::Div, t, m1);
-            b.select(several, c, zero)
-        }
-        Coordinate::Asymmetric => b.bin(BinOp::Div, o, scale),
-        Coordinate::TfHalfPixelForNn => {
-            let t = b.add(o, half);
-            b.bin(BinOp::Div, t, scale)
-        }
-        Coordinate::TfCropAndResize => {
-            let rank = op.roi.len() / 2;
-            let roi = |i: usize, d: f64| op.roi.get(i).map_or(d, |&v| f64::from(v));
-            let (lo, hi) = (roi(axis, 0.0), roi(axis + rank, 1.0));
-            let (n1, m1) = (b.sub(n, one), b.sub(m, one));
-            let (lo_r, span, mid) = (num(b, lo), num(b, hi - lo), num(b, 0.5 * (lo + hi)));
-            let start = b.mul(lo_r, n1);
-            let t = b.mul(o, span);
-            let t = b.mul(t, n1);
-            let t = b.bin(BinOp::Div, t, m1);
-            let c = b.add(start, t);
-            let single = b.mul(mid, n1);
-            b.select(several, c, single)
+            v
+        };
+        match first {
+            Taps::Few(taps) => {
+                let mut sum: Option<Reg> = None;
+                for (i, w) in taps {
+                    let v = place(self, b, i.clone(), *w)?;
+                    sum = Some(sum.map_or(v, |s| b.add(s, v)));
+                }
+                sum.ok_or_else(|| sinter_ir::Diag::bug("an axis without neighbours"))
+            }
+            Taps::Filter(filter) => {
+                let zero = access::constant(b, elem, lanes, 0.0);
+                let sum = b.reg(elem, lanes);
+                b.copy_to(sum, zero);
+                let before = self.snapshot();
+                let mut done = Ok(());
+                filter.for_each(b, |b, i, w| {
+                    done = place(self, b, i, Some(w)).map(|v| b.set(sum, Inst::Bin(BinOp::Add, sum, v)));
+                });
+                self.restore(&before);
+                done.map(|()| sum)
+            }
         }
     }
 }
@@ -180,7 +166,7 @@ fn clamped(b: &mut KernelBuilder, c: Reg, n: Reg) -> Idx {
     Idx::reg(b.bin(BinOp::MaxS, i, zero))
 }
 
-fn axis_taps(b: &mut KernelBuilder, op: &Resize, c: Reg, n: Reg) -> Taps {
+fn axis_taps(b: &mut KernelBuilder, op: &Resize, c: Reg, n: Reg) -> Vec<(Idx, Option<Reg>)> {
     let half = num(b, 0.5);
     if op.mode == ResizeMode::Nearest {
         let r = match op.nearest {

@@ -1,0 +1,73 @@
+//! Where a result element of a resize lies in the operand.
+
+use super::num;
+use sinter_ir::op::Resize;
+use sinter_ir::op::resize::Coordinate;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{BinOp, CmpOp, Reg};
+
+/// Factor from operand to result dims.
+pub fn scale(b: &mut KernelBuilder, op: &Resize, axis: usize, n: Reg, m: Reg) -> Reg {
+    match op.scales[axis] {
+        Some(s) => num(b, f64::from(s)),
+        None => b.bin(BinOp::Div, m, n),
+    }
+}
+
+/// Operand coordinate of a result coordinate; operand dim, result dim and scale are given.
+pub fn coordinate(b: &mut KernelBuilder, op: &Resize, axis: usize, o: Reg, [n, m, scale]: [Reg; 3]) -> Reg {
+    let (half, one, zero) = (num(b, 0.5), num(b, 1.0), num(b, 0.0));
+    let centred = |b: &mut KernelBuilder| {
+        let t = b.add(o, half);
+        let t = b.bin(BinOp::Div, t, scale);
+        b.sub(t, half)
+    };
+    let several = b.cmp(CmpOp::Gt, m, one);
+    match op.coordinate {
+        Coordinate::HalfPixel => centred(b),
+        Coordinate::PytorchHalfPixel => {
+            let c = centred(b);
+            b.select(several, c, zero)
+        }
+        Coordinate::HalfPixelSymmetric => {
+            let full = b.mul(scale, n);
+            let adjust = b.bin(BinOp::Div, m, full);
+            let rest = b.sub(one, adjust);
+            let middle = b.mul(n, half);
+            let shift = b.mul(middle, rest);
+            let c = centred(b);
+            b.add(shift, c)
+        }
+        Coordinate::AlignCorners => {
+            // A given scale makes the result as long as it says, not a whole number of elements.
+            let length = if op.scales[axis].is_some() { b.mul(scale, n) } else { m };
+            let (n1, m1) = (b.sub(n, one), b.sub(length, one));
+            let t = b.mul(o, n1);
+            let c = b.bin(BinOp::Div, t, m1);
+            b.select(several, c, zero)
+        }
+        Coordinate::Asymmetric => b.bin(BinOp::Div, o, scale),
+        Coordinate::TfHalfPixelForNn => {
+            let t = b.add(o, half);
+            let c = b.bin(BinOp::Div, t, scale);
+            // The only one that would move an axis that turns out to keep its dim.
+            let (same, unit) = (b.cmp(CmpOp::Eq, n, m), b.cmp(CmpOp::Eq, scale, one));
+            let stays = b.bin(BinOp::And, same, unit);
+            b.select(stays, o, c)
+        }
+        Coordinate::TfCropAndResize => {
+            let rank = op.roi.len() / 2;
+            let roi = |i: usize, d: f64| op.roi.get(i).map_or(d, |&v| f64::from(v));
+            let (lo, hi) = (roi(axis, 0.0), roi(axis + rank, 1.0));
+            let (n1, m1) = (b.sub(n, one), b.sub(m, one));
+            let (lo_r, span, mid) = (num(b, lo), num(b, hi - lo), num(b, 0.5 * (lo + hi)));
+            let start = b.mul(lo_r, n1);
+            let t = b.mul(o, span);
+            let t = b.mul(t, n1);
+            let t = b.bin(BinOp::Div, t, m1);
+            let c = b.add(start, t);
+            let single = b.mul(mid, n1);
+            b.select(several, c, single)
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! GridSample: every point of the grid has a few pixels with weights.
+
+use super::{clamped, coordinate, float, num, refuse_empty, weight};
+use crate::lower::body::Body;
+use crate::lower::contract::kernel::{Kernel, Source, name};
+use crate::lower::contract::slots;
+use crate::lower::index::{Idx, dim, linear, unravel};
+use crate::lower::{LowerCx, Lowered, access};
+use sinter_ir::expr::product;
+use sinter_ir::op::GridSample;
+use sinter_ir::op::grid_sample::GridPadding;
+use sinter_ir::op::resize::ResizeMode;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{BinOp, Buf, CmpOp, Elem, Reg, UnOp};
+use sinter_ir::{DType, Expr, Result};
+
+/// Lowers a GridSample with its epilogue.
+pub fn lower(cx: &LowerCx, body: &Body, op: &GridSample) -> Result<Lowered> {
+    let root = body.root_node()?;
+    let (xt, gt) = (body.ty(root.inputs[0]), body.ty(root.inputs[1]));
+    let rank = xt.rank() - 2;
+    let (image, out_dims) = (&xt.dims[2..], &gt.dims[1..=rank]);
+    let mut k =
+        Kernel::new(cx, body, &name("grid", xt.dtype, &[xt.dims.as_slice(), &gt.dims].concat()), true)?;
+    let (x, grid) = (k.source(Source::Value(root.inputs[0]))?, k.source(Source::Value(root.inputs[1]))?);
+    let lines = [xt.dims[0].clone(), product(out_dims)];
+    let trips = product(&lines);
+    let slots = k.slots(&trips);
+    let Kernel { b, out, .. } = &mut k;
+    refuse_empty(cx, b, image, &(trips.clone() * xt.dims[1].clone()));
+    let s = Sampler { op, dtype: xt.dtype, elem: access::compute(xt.dtype)?, x };
+    let mut done = Ok(());
+    slots::for_each(
+        b,
+        slots,
+        &trips,
+        |_, _| (),
+        |b, (), t| {
+            done = (|| {
+                let mut pixels = vec![Pixel { at: Idx::default(), weight: None, valid: None }];
+                for (i, n) in image.iter().enumerate() {
+                    // The grid names the innermost axis first.
+                    let at = Idx::reg(t).times(rank as i64).plus(&Idx::at((rank - 1 - i) as i64));
+                    let g = coordinate(b, gt.dtype, grid, &at)?;
+                    let own = s.axis(b, g, n);
+                    pixels = combine(b, &pixels, &own, n)?;
+                }
+                for w in pixels.iter_mut().filter_map(|p| p.weight.as_mut()) {
+                    *w = weight(b, s.elem, *w);
+                }
+                let at = unravel(b, &Idx::reg(t), &lines)?;
+                let point = unravel(b, &at[1], out_dims)?;
+                let mut inner = Ok(());
+                b.range(&xt.dims[1], |b, c| {
+                    inner = (|| {
+                        let lead = [at[0].clone(), Idx::reg(c)];
+                        let plane = linear(b, &lead, &xt.dims[..2])?.times_expr(b, &product(image))?;
+                        let v = s.sum(b, &pixels, &plane)?;
+                        out.end.emit(b, &[&lead[..], &point].concat(), v, None)
+                    })();
+                });
+                inner
+            })();
+        },
+    );
+    done?;
+    Ok(k.finish())
+}
+
+/// A pixel of a channel, or along one axis a place; where it is not valid it counts as zero.
+#[derive(Debug, Clone)]
+struct Pixel {
+    at: Idx,
+    weight: Option<Reg>,
+    valid: Option<Reg>,
+}
+
+/// All pairs of the pixels of the axes so far and the places along the next one.
+fn combine(b: &mut KernelBuilder, pixels: &[Pixel], places: &[Pixel], n: &Expr) -> Result<Vec<Pixel>> {
+    let mut all = Vec::with_capacity(pixels.len() * places.len());
+    for p in pixels {
+        let row = p.at.times_expr(b, n)?;
+        for q in places {
+            let mut both = |op: BinOp, x: Option<Reg>, y: Option<Reg>| match (x, y) {
+                (Some(x), Some(y)) => Some(b.bin(op, x, y)),
+                (x, y) => x.or(y),
+            };
+            let (weight, valid) = (both(BinOp::Mul, p.weight, q.weight), both(BinOp::And, p.valid, q.valid));
+            // One register per pixel: the loop over channels adds only the channel's offset.
+            let at = Idx::reg(row.plus(&q.at).materialise(b));
+            all.push(Pixel { at, weight, valid });
+        }
+    }
+    Ok(all)
+}
+
+struct Sampler<'a> {
+    op: &'a GridSample,
+    dtype: DType,
+    elem: Elem,
+    x: Buf,
+}
+
+impl Sampler<'_> {
+    fn sum(&self, b: &mut KernelBuilder, pixels: &[Pixel], plane: &Idx) -> Result<Reg> {
+        let mut sum = None;
+        for p in pixels {
+            let mut v = access::load(b, self.dtype, self.x, &plane.plus(&p.at), 1, None)?;
+            if let Some(w) = p.weight {
+                v = b.mul(v, w);
+            }
+            // Neither the pixel nor the weight may matter where the image ends.
+            if let Some(ok) = p.valid {
+                let zero = access::constant(b, self.elem, 1, 0.0);
+                v = b.select(ok, v, zero);
+            }
+            sum = Some(sum.map_or(v, |s| b.add(s, v)));
+        }
+        Ok(sum.unwrap_or_else(|| access::constant(b, self.elem, 1, 0.0)))
+    }
+    /// The places along an axis of `n` pixels that make up normalised coordinate `g`.
+    fn axis(&self, b: &mut KernelBuilder, g: Reg, n: &Expr) -> Vec<Pixel> {
+        let (one, two) = (num(b, 1.0), num(b, 2.0));
+        let size = dim(b, n);
+        let size = float(b, size);
+        let up = b.add(g, one);
+        let mut c = if self.op.align_corners {
+            let half = b.bin(BinOp::Div, up, two);
+            let last = b.sub(size, one);
+            b.mul(half, last)
+        } else {
+            let wide = b.mul(up, size);
+            let wide = b.sub(wide, one);
+            b.bin(BinOp::Div, wide, two)
+        };
+        if self.op.mode != ResizeMode::Cubic {
+            c = match self.op.padding {
+                GridPadding::Zeros => c,
+                GridPadding::Border => within(b, c, size),
+                GridPadding::Reflection => self.reflect(b, c, size),
+            };
+        }
+        if self.op.mode == ResizeMode::Nearest {
+            let i = b.un(UnOp::Nearest, c);
+            return vec![self.place(b, i, None, n, size)];
+        }
+        let floor = b.un(UnOp::Floor, c);
+        let f = b.sub(c, floor);
+        let back = b.sub(one, f);
+        let weights: Vec<(f64, Reg)> = if self.op.mode == ResizeMode::Linear {
+            vec![(0.0, back), (1.0, f)]
+        } else {
+            let (before, behind) = (b.add(f, one), b.sub(two, f));
+            vec![
+                (-1.0, cubic(b, before, false)),
+                (0.0, cubic(b, f, true)),
+                (1.0, cubic(b, back, true)),
+                (2.0, cubic(b, behind, false)),
+            ]
+        };
+        let mut places = vec![];
+        for (step, w) in weights {
+            let step = num(b, step);
+            let i = b.add(floor, step);
+            places.push(self.place(b, i, Some(w), n, size));
+        }
+        places
+    }
+    /// The pixel that stands for a whole coordinate.
+    fn place(&self, b: &mut KernelBuilder, i: Reg, weight: Option<Reg>, n: &Expr, size: Reg) -> Pixel {
+        let inside = |b: &mut KernelBuilder| {
+            let zero = num(b, 0.0);
+            let (low, high) = (b.cmp(CmpOp::Ge, i, zero), b.cmp(CmpOp::Lt, i, size));
+            b.bin(BinOp::And, low, high)
+        };
+        let (valid, c) = match self.op.padding {
+            GridPadding::Zeros => (Some(inside(b)), i),
+            GridPadding::Border => (None, i),
+            GridPadding::Reflection => {
+                let r = self.reflect(b, i, size);
+                let r = b.un(UnOp::Nearest, r);
+                let inside = inside(b);
+                (None, b.select(inside, i, r))
+            }
+        };
+        Pixel { at: Idx::reg(clamped(b, c, n)), weight, valid }
+    }
+    /// A coordinate folded back and forth into the image; 0 where that has no meaning.
+    fn reflect(&self, b: &mut KernelBuilder, c: Reg, size: Reg) -> Reg {
+        let (zero, one, two) = (num(b, 0.0), num(b, 1.0), num(b, 2.0));
+        let (lo, span) = match self.op.align_corners {
+            true => (zero, b.sub(size, one)),
+            false => (num(b, -0.5), size),
+        };
+        let (from, period) = (b.sub(c, lo), b.mul(span, two));
+        let turns = b.bin(BinOp::Div, from, period);
+        let turns = b.un(UnOp::Floor, turns);
+        let whole = b.mul(turns, period);
+        let m = b.sub(from, whole);
+        let (past, back) = (b.cmp(CmpOp::Gt, m, span), b.sub(period, m));
+        let m = b.select(past, back, m);
+        let r = b.add(lo, m);
+        let r = within(b, r, size);
+        let (wide, rest) = (b.cmp(CmpOp::Gt, span, zero), b.sub(c, c));
+        let finite = b.cmp(CmpOp::Eq, rest, zero);
+        let ok = b.bin(BinOp::And, wide, finite);
+        b.select(ok, r, zero)
+    }
+}
+
+/// A coordinate clamped to the centres of the first and last pixel.
+fn within(b: &mut KernelBuilder, c: Reg, size: Reg) -> Reg {
+    let (zero, one) = (num(b, 0.0), num(b, 1.0));
+    let last = b.sub(size, one);
+    let c = b.bin(BinOp::Max, c, zero);
+    b.bin(BinOp::Min, c, last)
+}
+
+/// Keys' kernel with a = -0.75 at distance `d`, within 1 or between 1 and 2.
+fn cubic(b: &mut KernelBuilder, d: Reg, near: bool) -> Reg {
+    const A: f64 = -0.75;
+    let terms = if near { [A + 2.0, -(A + 3.0), 0.0, 1.0] } else { [A, -5.0 * A, 8.0 * A, -4.0 * A] };
+    let first = num(b, terms[0]);
+    terms[1..].iter().fold(first, |p, &t| {
+        let t = num(b, t);
+        let p = b.mul(p, d);
+        b.add(p, t)
+    })
+}
