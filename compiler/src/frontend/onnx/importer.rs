@@ -155,7 +155,9 @@ impl<'m> Importer<'m> {
         let graph = &mut self.scope.top().graph;
         match item {
             Item::Tensor(level, v)
-                if level == depth && self.differentiated.contains(name) && graph.as_const(v).is_some_and(|t| t.dtype().is_float()) =>
+                if level == depth
+                    && self.differentiated.contains(name)
+                    && graph.as_const(v).is_some_and(|t| t.dtype().is_float()) =>
             {
                 let op = sinter_ir::op::Identity {}.into();
                 Ok(Item::Tensor(level, graph.add1(&mut self.symbols, op, &[v], &vec![])?))

@@ -5,16 +5,35 @@ use super::op::named_tensors;
 use super::proto::{GraphProto, ModelProto, NodeProto};
 use sinter_ir::{Diag, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-/// Names that a node's subgraphs use (any name: those made inside are harmless).
-fn inner_names<'g>(n: &'g NodeProto, out: &mut Vec<&'g str>) {
-    let mut stack: Vec<&GraphProto> = graphs(n).collect();
-    while let Some(g) = stack.pop() {
-        out.extend(g.output.iter().map(|o| o.name.as_str()));
-        for n in &g.node {
-            out.extend(n.input.iter().map(String::as_str).chain(named_tensors(n)));
-            stack.extend(graphs(n));
-        }
+/// Names that a node's subgraphs take from outside. A name that is made inside means something else there.
+fn outer_names<'g>(n: &'g NodeProto, out: &mut BTreeSet<&'g str>) {
+    // Subgraphs with the names that are made on the way down to them.
+    let mut stack: Vec<(&GraphProto, Rc<Inside>)> = graphs(n).map(|g| (g, Inside::new(g, None))).collect();
+    while let Some((g, inside)) = stack.pop() {
+        let used = g.node.iter().flat_map(|n| n.input.iter().map(String::as_str).chain(named_tensors(n)));
+        let used = g.output.iter().map(|o| o.name.as_str()).chain(used);
+        out.extend(used.filter(|name| !inside.has(name)));
+        let nested = g.node.iter().flat_map(graphs);
+        stack.extend(nested.map(|g| (g, Inside::new(g, Some(inside.clone())))));
+    }
+}
+
+/// Names made in a graph, and in those around it.
+struct Inside<'g> {
+    names: BTreeSet<&'g str>,
+    around: Option<Rc<Inside<'g>>>,
+}
+
+impl<'g> Inside<'g> {
+    fn new(g: &'g GraphProto, around: Option<Rc<Self>>) -> Rc<Self> {
+        let made = g.input.iter().map(|v| &v.name).chain(g.initializer.iter().map(|t| &t.name));
+        let names = made.chain(g.node.iter().flat_map(|n| &n.output)).map(String::as_str).collect();
+        Rc::new(Self { names, around })
+    }
+    fn has(&self, name: &str) -> bool {
+        self.names.contains(name) || self.around.as_ref().is_some_and(|a| a.has(name))
     }
 }
 
@@ -46,9 +65,9 @@ pub fn order(nodes: &[NodeProto], makers: &BTreeMap<&str, usize>, wanted: &[&str
         Done,
     }
     let needs = |i: usize| -> Vec<usize> {
-        let mut names: Vec<&str> = nodes[i].input.iter().map(String::as_str).collect();
+        let mut names: BTreeSet<&str> = nodes[i].input.iter().map(String::as_str).collect();
         names.extend(named_tensors(&nodes[i]));
-        inner_names(&nodes[i], &mut names);
+        outer_names(&nodes[i], &mut names);
         let mut deps: Vec<usize> = names.iter().filter_map(|n| makers.get(n).copied()).collect();
         deps.sort_unstable();
         deps.dedup();

@@ -18,8 +18,8 @@ macro_rules! families {
 }
 
 families![
-    activation, arithmetic, attention, control, einsum, gradient, index, logic, loss, movement, normalize, matmul,
-    conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence, window
+    activation, arithmetic, attention, control, einsum, gradient, index, logic, loss, movement, normalize,
+    matmul, conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence, window
 ];
 
 fn table() -> &'static BTreeMap<&'static str, Build> {
