@@ -22,6 +22,7 @@ fn every_pass_keeps_the_meaning_of_random_modules() {
         for pass in PASSES {
             let what = format!("seed {seed}, pass {}", pass.name);
             (pass.run)(&mut module, &mut fired).unwrap_or_else(|d| panic!("{what}: {d}"));
+            assert_eq!(module.verify(), [], "{what}");
             let got = eval::module(&module, &inputs).unwrap_or_else(|d| panic!("{what}: {d}"));
             support::assert_close(&want, &got, &what);
             assert_eq!(output_names, names(&module), "{what}: output names");

@@ -131,7 +131,10 @@ impl Cx<'_> {
         }
         // A carried value stays when its result is used or when a body that computes the others reads it.
         let mut keep = used.clone();
+        let report = self.report.clone();
         let (body, reads) = loop {
+            // Only the last attempt counts.
+            self.report.clone_from(&report);
             let mut body = op.body.clone();
             let flags: Vec<bool> = std::iter::once(true).chain(keep.iter().copied()).collect();
             filter(&mut body.outputs, &flags);

@@ -5,6 +5,7 @@
 //! on the machine's load. The cheapest equal term by memory traffic is kept.
 
 pub mod lang;
+mod origins;
 pub mod rules;
 
 use crate::rebuild::{Rebuild, map_regions};
@@ -105,7 +106,7 @@ fn graph(
     let mut rb = Rebuild::new(g, symbols, report);
     for (id, node) in g.iter() {
         if let Some(r) = better.get(&id) {
-            let v = r.build(&mut rb, r.results[&id], &mut built)?;
+            let v = r.build(&mut rb, r.results[&id], &node.origin, &mut built)?;
             rb.bind(node.outputs[0], v);
         } else if !skipped.contains(&id) {
             let op =
@@ -192,7 +193,7 @@ impl Region {
             results,
             chosen: BTreeMap::new(),
             leaves: leaf_values.into_iter().map(|(id, v)| (egraph.find(id), v)).collect(),
-            origins: named.iter().map(|(t, n)| (egraph.find(*t), g.node(*n).origin.clone())).collect(),
+            origins: BTreeMap::new(),
         };
         let mut shared_after = 0.0;
         let mut work: Vec<Id> = region.results.values().copied().collect();
@@ -211,6 +212,8 @@ impl Region {
         if shared_after >= shared_before * 0.9999 - 1e-9 {
             return None;
         }
+        let named: Vec<(Id, NodeId)> = named.into_iter().map(|(term, n)| (egraph.find(term), n)).collect();
+        region.origins = origins::by_class(g, &named, &|id| region.chosen.contains_key(&id));
         for it in &runner.iterations {
             for (name, &count) in &it.applied {
                 let name = format!("algebra/{}", name.as_str().split('#').next().unwrap_or_default());
@@ -221,11 +224,13 @@ impl Region {
         Some(region)
     }
 
-    /// Adds the chosen term of a class to the new graph; shared terms once per region.
+    /// Adds the chosen term of a class to the new graph; shared terms once per region. New terms stand for the same
+    /// source nodes as the term above.
     fn build(
         &self,
         rb: &mut Rebuild,
         id: Id,
+        above: &Origin,
         built: &mut BTreeMap<(NodeId, Id), ValueId>,
     ) -> Result<ValueId> {
         if let Some(&v) = self.leaves.get(&id) {
@@ -237,9 +242,9 @@ impl Region {
         let Some((op, args)) = self.chosen.get(&id) else {
             return Err(sinter_ir::Diag::bug("algebra: a term was not extracted"));
         };
-        let inputs = args.iter().map(|&a| self.build(rb, a, built)).collect::<Result<Vec<_>>>()?;
-        let origin = self.origins.get(&id).cloned().unwrap_or_default();
-        let v = rb.add1(op.clone(), &inputs, &origin)?;
+        let origin = self.origins.get(&id).unwrap_or(above);
+        let inputs = args.iter().map(|&a| self.build(rb, a, origin, built)).collect::<Result<Vec<_>>>()?;
+        let v = rb.add1(op.clone(), &inputs, origin)?;
         built.insert((self.key, id), v);
         Ok(v)
     }
