@@ -6,6 +6,9 @@ cd "$(dirname "$0")"
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 missing=""
 need cc gcc
+need c++ g++
+need make make
+need cmake cmake
 need nm binutils
 need xz xz-utils
 if [ -n "$missing" ] && command -v apt-get >/dev/null; then

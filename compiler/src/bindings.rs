@@ -93,10 +93,12 @@ impl std::error::Error for Error {{}}
 
 #[repr(align(64))]
 #[derive(Clone, Copy)]
-struct Block([u8; 64]);
+struct Block {{
+    _bytes: [u8; 64],
+}}
 
 fn blocks(bytes: usize) -> Vec<Block> {{
-    vec![Block([0; 64]); bytes.div_ceil(64).max(1)]
+    vec![Block {{ _bytes: [0; 64] }}; bytes.div_ceil(64).max(1)]
 }}
 
 /// The model with its memory: one per thread of use.

@@ -155,6 +155,13 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     done
 }
 
+/// Most memory that this process has had at once, in bytes; known on Linux.
+pub fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// A stopwatch, for progress and `run`'s timing only: no time ever reaches a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(std::time::Instant);

@@ -5,9 +5,10 @@ use crate::driver::{self, Request};
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
 use crate::report::size;
-use crate::system;
+use crate::system::{self, Clock};
 use clap::Args;
 use sinter_ir::{Diag, Result};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,9 @@ pub struct CompileArgs {
     /// Verify the module after every pass.
     #[arg(long)]
     pub verify_each: bool,
+    /// Print to standard error how long every step took, and the peak memory.
+    #[arg(long)]
+    pub timings: bool,
     /// Print the manifests as JSON.
     #[arg(long)]
     pub json: bool,
@@ -62,6 +66,36 @@ pub fn import_options(model: &ModelArgs, name: Option<&String>, fix: &[String]) 
     Ok(ImportOptions { dims: model.dim_ranges()?, name: name.cloned(), fixed, ..ImportOptions::default() })
 }
 
+/// When every step began.
+struct Timings {
+    clock: Clock,
+    begun: RefCell<Vec<(String, f64)>>,
+}
+
+impl Timings {
+    fn start() -> Self {
+        Self { clock: Clock::start(), begun: RefCell::default() }
+    }
+    fn step(&self, what: &str) {
+        self.begun.borrow_mut().push((what.to_owned(), self.clock.seconds()));
+    }
+    /// A line per step, the total, and the peak memory where the system tells it.
+    fn table(&self) -> String {
+        let total = self.clock.seconds();
+        let begun = self.begun.borrow();
+        let ends = begun.iter().skip(1).map(|b| b.1).chain([total]);
+        let mut out = String::new();
+        for ((what, from), to) in begun.iter().zip(ends) {
+            out += &format!("{:>9.3} s  {what}\n", to - from);
+        }
+        out += &format!("{total:>9.3} s  in all\n");
+        if let Some(bytes) = system::peak_memory() {
+            out += &format!("peak memory: {bytes} bytes\n");
+        }
+        out
+    }
+}
+
 /// Runs the command.
 pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     let mut flags = BTreeMap::new();
@@ -80,7 +114,12 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         flags,
     };
     let progress = Progress::start();
-    let out = driver::compile(&request, &|what| progress.step(what))?;
+    let timings = Timings::start();
+    let step = |what: &str| {
+        progress.step(what);
+        timings.step(what);
+    };
+    let out = driver::compile(&request, &step)?;
     if let Some(dir) = &a.dump_ir {
         for (i, (pass, text)) in out.dumps.iter().enumerate() {
             system::write_file(&dir.join(format!("{i:02}-{pass}.mir")), text.as_bytes())
@@ -88,10 +127,13 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         }
     }
     for b in &out.bundles {
-        progress.step("writing");
+        step("writing");
         system::write_dir(&driver::folder(&a.output, b), &b.files).map_err(|d| vec![d])?;
     }
     drop(progress);
+    if a.timings {
+        eprint!("{}", timings.table());
+    }
     for w in &out.warnings {
         eprintln!("warning: {w}");
     }

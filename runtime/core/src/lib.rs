@@ -1,5 +1,4 @@
-//! What a host needs around a bundle when it has no standard library: checking weights and dims before `init`, and a
-//! `parallel_for` that runs on the caller's thread.
+//! What a host needs around a bundle when it has no standard library: checking weights before `init`.
 //!
 //! No allocation, no threads, no files.
 

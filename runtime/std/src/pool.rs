@@ -88,14 +88,21 @@ impl Pool {
         if self.workers.is_empty() || n <= 1 {
             return job.work();
         }
-        *lock(&self.shared.slot) = Some(JobRef(&raw const job));
-        self.shared.epoch.fetch_add(1, Ordering::Release);
+        {
+            let mut slot = lock(&self.shared.slot);
+            *slot = Some(JobRef(&raw const job));
+            // Under the lock: a worker between its look at the epoch and its sleep would miss both.
+            self.shared.epoch.fetch_add(1, Ordering::Release);
+        }
         self.shared.wake.notify_all();
         job.work();
         // From here on no worker can enter; those inside are waited for.
         *lock(&self.shared.slot) = None;
+        let mut spins = 0;
         while job.users.load(Ordering::Acquire) != 0 {
-            std::hint::spin_loop();
+            spins += 1;
+            // A worker that has lost its processor needs one to finish its chunk.
+            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
     /// The hook for a bundle's context, with the pool as its first argument.

@@ -1,0 +1,69 @@
+//! Bounds on what a compilation takes and gives, over all real models.
+
+use crate::{common, scratch, sinter};
+use std::path::Path;
+
+/// Peak memory of a compilation: so many times the model file, and so much for everything else.
+const TIMES_FILE: u64 = 3;
+const FIXED_BYTES: u64 = 200_000_000;
+/// Largest arena as a part of the largest sum of live buffers.
+const ARENA_OF_BOUND: f64 = 1.1;
+
+/// `peak memory: N bytes` in what `--timings` prints.
+fn peak(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.trim().strip_prefix("peak memory"))?;
+    line.split_whitespace().find_map(|w| w.parse().ok())
+}
+
+#[test]
+fn memory_of_compilations_and_arenas() {
+    let mut dirs = vec![common::root().join("testdata/models")];
+    match common::shared() {
+        Some(s) => dirs.push(s.join("models")),
+        None => common::skip("real models not found"),
+    }
+    let out = scratch("limits");
+    let mut failures = vec![];
+    for case in dirs.iter().flat_map(|d| common::cases(d)) {
+        let done =
+            sinter().arg("compile").arg(&case.model).arg("--timings").arg("-o").arg(&out).output().unwrap();
+        let text = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{}: {text}", case.name);
+        let file = std::fs::metadata(&case.model).unwrap().len();
+        let bound = TIMES_FILE * file + FIXED_BYTES;
+        match peak(&text) {
+            Some(bytes) => {
+                println!("{}: file {file}, peak {bytes} of {bound} bytes", case.name);
+                if bytes > bound {
+                    failures.push(format!("{}: peak memory {bytes} bytes, bound {bound}", case.name));
+                }
+            }
+            None if cfg!(target_os = "linux") => failures.push(format!("{}: no peak: {text}", case.name)),
+            None => common::skip("peak memory is only known on Linux"),
+        }
+        failures.extend(arena(&case.name, &out.join("native/report.json")));
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// The report's two numbers, and that its buffers fit what it says.
+fn arena(name: &str, report: &Path) -> Option<String> {
+    let r: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    let (arena, live) = (r["arena_bytes"].as_u64().unwrap(), r["live_bytes"].as_u64().unwrap());
+    println!("  arena {arena} bytes, bound {live}");
+    let buffers = r["timeline"].as_array().unwrap();
+    let field = |b: &serde_json::Value, f: &str| b[f].as_u64().unwrap();
+    let end = buffers.iter().map(|b| field(b, "offset") + field(b, "bytes")).max().unwrap_or(0);
+    // The bound again, from the timeline alone: the largest sum of buffers alive at one step.
+    let steps = buffers.iter().map(|b| field(b, "last")).max().unwrap_or(0);
+    let alive = |s| buffers.iter().filter(move |b| field(b, "first") <= s && s <= field(b, "last"));
+    let most = (0..=steps).map(|s| alive(s).map(|b| field(b, "bytes")).sum::<u64>()).max().unwrap_or(0);
+    if end > arena {
+        return Some(format!("{name}: a buffer ends at {end} in an arena of {arena} bytes"));
+    }
+    if arena as f64 > live as f64 * ARENA_OF_BOUND {
+        return Some(format!("{name}: arena {arena} bytes, bound {live}"));
+    }
+    // The report's bound also counts symbols and alignment: it may be a little above, never below.
+    (most > live).then(|| format!("{name}: {most} bytes are alive at once, the report says {live}"))
+}
