@@ -35,6 +35,7 @@ impl OpSpec for Conv {
             && (d.dtype.is_float() || d.dtype == DType::I32)
             && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()] == [r; 4]
             && self.group > 0
+            && !w.dims[2..].iter().any(|k| k.is(0))
             && self.strides.iter().chain(&self.dilations).all(|&v| v > 0);
         if !fits {
             return Err(Diag::input(format!("{why}: ranks, types or attributes do not fit")));

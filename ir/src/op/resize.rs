@@ -206,7 +206,11 @@ impl Resize {
         // Shrinking with antialias stretches the filter by 1 / scale.
         let stretch = if self.antialias && scale < 1.0 { scale } else { 1.0 };
         let reach = if self.mode == ResizeMode::Cubic { 2.0 } else { 1.0 } / stretch;
-        let (lo, hi) = ((c - reach).floor() as i64, (c + reach).ceil() as i64);
+        let (mut lo, mut hi) = ((c - reach).floor() as i64, (c + reach).ceil() as i64);
+        if stretch < 1.0 {
+            // Taps outside do not count, however far a small scale reaches.
+            (lo, hi) = (lo.max(0), hi.min(last));
+        }
         let mut row: Vec<(usize, f64)> = Vec::new();
         let (mut sum, mut add) = (0.0, Vec::new());
         for i in lo..=hi {
