@@ -50,8 +50,7 @@ fn verdict(file: bytes::Bytes, whole: bool) -> Result<bool, String> {
     let target = sinter_backends::target("x86-64-v3").unwrap();
     let (done, held) = guard::peak(|| {
         guard::caught(|| {
-            let compiled =
-                pipeline::run(module, &mut PipelineOptions::default(), target).map_err(|d| vec![d])?;
+            let compiled = pipeline::run(module, &mut PipelineOptions::default(), target)?;
             let Some(program) = compiled.program else { return Err(vec![Diag::bug("no program")]) };
             let problems = sinter_backends::legalise(&program, target);
             if problems.is_empty() { Ok(()) } else { Err(problems) }

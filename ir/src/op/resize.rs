@@ -73,12 +73,21 @@ pub struct Resize {
     pub antialias: bool,
 }
 
+/// Most that an axis may shrink with antialias: every result element reads that many operand elements.
+const MAX_SHRINK: f64 = 65536.0;
+
 impl OpSpec for Resize {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d] = args(x)?;
         let r = d.rank();
         if self.dims.len() != r || self.scales.len() != r || !(self.roi.is_empty() || self.roi.len() == 2 * r) || !(d.dtype.is_float() || d.dtype.is_int()) {
             return Err(Diag::input(format!("Resize of {}: attributes do not fit its rank or type", s.show_type(d))));
+        }
+        for (scale, (from, to)) in self.scales.iter().zip(d.dims.iter().zip(&self.dims)) {
+            let shrink = scale.map_or(s.max(from) as f64 / s.range(to).0.max(1) as f64, |v| 1.0 / f64::from(v));
+            if self.antialias && shrink > MAX_SHRINK {
+                return Err(Diag::limit(format!("Resize with antialias of {}: an axis shrinks to less than 1/{MAX_SHRINK}", s.show_type(d))));
+            }
         }
         Ok(vec![TensorType::new(d.dtype, self.dims.clone())])
     }
@@ -206,11 +215,7 @@ impl Resize {
         // Shrinking with antialias stretches the filter by 1 / scale.
         let stretch = if self.antialias && scale < 1.0 { scale } else { 1.0 };
         let reach = if self.mode == ResizeMode::Cubic { 2.0 } else { 1.0 } / stretch;
-        let (mut lo, mut hi) = ((c - reach).floor() as i64, (c + reach).ceil() as i64);
-        if stretch < 1.0 {
-            // Taps outside do not count, however far a small scale reaches.
-            (lo, hi) = (lo.max(0), hi.min(last));
-        }
+        let (lo, hi) = ((c - reach).floor() as i64, (c + reach).ceil() as i64);
         let mut row: Vec<(usize, f64)> = Vec::new();
         let (mut sum, mut add) = (0.0, Vec::new());
         for i in lo..=hi {
