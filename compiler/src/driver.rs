@@ -26,7 +26,7 @@ pub struct Request {
     pub stop_after: Option<String>,
     /// Verify after every pass.
     pub verify_each: bool,
-    /// Keep the module's text after every pass.
+    /// Keep the module's text after every pass, and the program's.
     pub dump_ir: bool,
     /// Flags for the manifest.
     pub flags: BTreeMap<String, String>,
@@ -52,7 +52,7 @@ pub struct Bundle {
 pub struct Output {
     /// One per target; none when stopped before the end.
     pub bundles: Vec<Bundle>,
-    /// Module texts by pass, in order.
+    /// Module texts by pass, in order; the program's is the last.
     pub dumps: Vec<(String, String)>,
     /// Things in the model that look wrong.
     pub warnings: Vec<String>,
@@ -148,6 +148,9 @@ fn compile_module(
             on_dump: Some(&mut keep),
         };
         let compiled = pipeline::run(m, &mut options, target)?;
+        if let (true, Some(p)) = (request.dump_ir, &compiled.program) {
+            dumps.push((pipeline::ASSEMBLE.to_owned(), p.dump_text()));
+        }
         if i == 0 {
             out.dumps = dumps;
         }

@@ -5,8 +5,10 @@
 mod common;
 
 use common::{Case, cases, compare, data, import, no_panic, parallel};
+use sinter_ir::graph::text::{ConstTable, NoConsts};
 use sinter_ir::program::Program;
 use sinter_ir::program::interp::{self, Outcome};
+use sinter_ir::program::verify::verify;
 use sinter_ir::tile::build::code;
 use sinter_ir::{Diag, Fault, Tensor, eval, tile};
 
@@ -37,6 +39,22 @@ fn same(got: &[Tensor], want: &[Tensor], what: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Through text and back, with the weights in a table and without.
+fn round_trip(p: &Program) -> Result<(), String> {
+    let mut table = ConstTable::default();
+    let text = p.to_text(&mut table);
+    let back = Program::from_text(&text, &table).map_err(|d| d.to_string())?;
+    if back != *p {
+        return Err(format!("reads back differently:\n{text}"));
+    }
+    let text = p.dump_text();
+    let back = Program::from_text(&text, &NoConsts).map_err(|d| d.to_string())?;
+    if back.dump_text() != text || !verify(&back).is_empty() {
+        return Err(format!("without weights reads back differently:\n{text}"));
+    }
+    Ok(())
+}
+
 fn check(case: &Case) -> Result<Seen, String> {
     no_panic(|| {
         let Some((inputs, _)) = data(case).unwrap_or_default().into_iter().next() else {
@@ -47,10 +65,16 @@ fn check(case: &Case) -> Result<Seen, String> {
             return Ok(Seen::Skipped);
         }
         let module = imported.module;
-        let Ok(p) = common::program(module.clone()) else { return Ok(Seen::Skipped) };
+        let p = match common::program(module.clone()) {
+            // The verifier's findings among them.
+            Err(e) if e.contains("bug in sinter") => return Err(e),
+            Err(_) => return Ok(Seen::Skipped),
+            Ok(p) => p,
+        };
         if p.weights_bytes() > SMALL as u64 {
             return Ok(Seen::Skipped);
         }
+        round_trip(&p)?;
         let zeros = match interpret(&p, &inputs, 0) {
             Err(d) if d.fault == Fault::Limit => return Ok(Seen::Skipped),
             r => r.map_err(|d| d.to_string())?,
@@ -101,4 +125,28 @@ fn node_cases() {
 #[test]
 fn simple_cases() {
     folder("simple", 1);
+}
+
+/// `sinter inspect` prints the text of the program and of single kernels.
+#[test]
+fn inspect_prints_programs_and_kernels() {
+    let sinter = |args: &[&str]| {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_sinter")).args(args).output().unwrap();
+        let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
+        (out.status.code(), text(out.stdout), text(out.stderr))
+    };
+    let model = common::root().join("testdata/models/efficientnet-lite0-qdq/model.onnx");
+    let model = model.to_str().unwrap();
+    let (code, text, _) = sinter(&["inspect", model, "--program", "--target", "x86-64-v3"]);
+    assert_eq!(code, Some(0));
+    let p = Program::from_text(&text, &NoConsts).unwrap();
+    assert_eq!(verify(&p), vec![]);
+    assert!(p.weights_bytes() > 1 << 20 && text.len() < 1 << 20, "weights are left out");
+    let kernel = &p.kernels[1];
+    let (code, text, _) = sinter(&["inspect", model, "--kernel", &kernel.name, "--target", "x86-64-v3"]);
+    assert_eq!((code, text.parse().as_ref()), (Some(0), Ok(kernel)));
+    let (code, _, error) = sinter(&["inspect", model, "--kernel", "nonsense"]);
+    assert!(code == Some(1) && error.contains(&kernel.name), "{error}");
+    let (code, _, error) = sinter(&["inspect", model, "--program", "--target", "nonsense"]);
+    assert!(code == Some(1) && error.contains("unknown target"), "{error}");
 }

@@ -1,6 +1,7 @@
-//! Cursor over a text form.
+//! Cursor over the text forms of all levels.
 
-use crate::{Diag, Expr, Result};
+use crate::{Diag, Expr, Result, TensorType};
+use serde_json::Value;
 
 /// A position in the text. White space, line ends included, only separates.
 pub(crate) struct Cursor<'a> {
@@ -27,15 +28,26 @@ impl<'a> Cursor<'a> {
         let here: String = self.rest().trim_start().chars().take_while(|c| *c != '\n').take(24).collect();
         Diag::input(format!("line {}: {what}, found `{here}`", self.line_of(self.at)))
     }
+    /// Puts the line on errors of other parsers.
+    pub fn at_line<T>(&self, r: Result<T>) -> Result<T> {
+        self.at_line_of(self.at, r)
+    }
+    fn at_line_of<T>(&self, at: usize, r: Result<T>) -> Result<T> {
+        r.map_err(|d| Diag { message: format!("line {}: {}", self.line_of(at), d.message), ..d })
+    }
     /// Whether only white space is left.
     pub fn at_end(&mut self) -> bool {
         self.skip_space();
         self.rest().is_empty()
     }
+    /// Whether this text follows.
+    pub fn sees(&mut self, s: &str) -> bool {
+        self.skip_space();
+        self.rest().starts_with(s)
+    }
     /// Takes this text if it follows.
     pub fn eat(&mut self, s: &str) -> bool {
-        self.skip_space();
-        let hit = self.rest().starts_with(s);
+        let hit = self.sees(s);
         self.at += if hit { s.len() } else { 0 };
         hit
     }
@@ -97,24 +109,54 @@ impl<'a> Cursor<'a> {
     /// Takes a symbolic integer that a delimiter ends.
     pub fn expr(&mut self, delimiter: &str) -> Result<Expr> {
         let start = self.at;
-        let e: Result<Expr> = self.until(delimiter)?.parse();
-        e.map_err(|d| Diag { message: format!("line {}: {}", self.line_of(start), d.message), ..d })
+        let text = self.until(delimiter)?;
+        self.at_line_of(start, text.parse())
+    }
+    /// Takes an element type and dims, `f32[s0, 3]`.
+    pub fn tensor_type(&mut self) -> Result<TensorType> {
+        let dtype = self.word()?;
+        let dtype = self.at_line(dtype.parse())?;
+        self.expect("[")?;
+        let list = self.until("]")?;
+        let (mut dims, mut start, mut open) = (Vec::new(), 0, 0i32);
+        for (i, b) in list.bytes().chain([b',']).enumerate() {
+            match b {
+                b'(' => open += 1,
+                b')' => open -= 1,
+                b',' if open == 0 && !list.is_empty() => {
+                    dims.push(self.at_line(list.get(start..i).unwrap_or("").parse())?);
+                    start = i + 1;
+                }
+                _ => {}
+            }
+        }
+        if open != 0 {
+            return Err(self.error("unbalanced parentheses in the dims before this"));
+        }
+        Ok(TensorType::new(dtype, dims))
+    }
+    /// Takes one JSON value.
+    pub fn json(&mut self) -> Result<Value> {
+        self.skip_space();
+        let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter::<Value>();
+        let v = match values.next() {
+            Some(Ok(v)) => v,
+            Some(Err(e)) => return Err(self.error(format!("bad JSON ({e})"))),
+            None => return Err(self.error("expected JSON")),
+        };
+        self.at += values.byte_offset();
+        Ok(v)
     }
     /// Takes a JSON string.
     pub fn string(&mut self) -> Result<String> {
-        self.skip_space();
-        let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter::<String>();
-        match values.next() {
-            Some(Ok(s)) => {
-                self.at += values.byte_offset();
-                Ok(s)
-            }
-            _ => Err(self.error("expected a string")),
+        match self.json()? {
+            Value::String(s) => Ok(s),
+            _ => Err(self.error("expected a string before this")),
         }
     }
 }
 
 /// A string as [`Cursor::string`] reads it.
 pub(crate) fn quoted(s: &str) -> String {
-    serde_json::Value::from(s).to_string()
+    Value::from(s).to_string()
 }

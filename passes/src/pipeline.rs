@@ -2,7 +2,7 @@
 
 use crate::report::{PassReport, PassStat};
 use crate::{assemble, canon, check, fuse, rebuild};
-use sinter_ir::program::Program;
+use sinter_ir::program::{self, Program};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module, Result};
 
@@ -39,7 +39,6 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "algebra", canon::algebra::run, "equality saturation on element-wise regions"),
     pass("canon", "fold-final", canon::fold::run, "compute constants that the rewrites made"),
     pass("canon", "cse", canon::cse::run, "merge equal nodes"),
-    pass("canon", "widen", canon::widen::run, "compute 16-bit floats in f32"),
     pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
     pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
 ];
@@ -52,7 +51,7 @@ pub const ASSEMBLE: &str = "assemble";
 pub struct PipelineOptions<'a> {
     /// Stop after this pass; there is no program then.
     pub stop_after: Option<String>,
-    /// Verify the module after every pass (always done in debug builds).
+    /// Verify the module after every pass and the program in the end (always done in debug builds).
     pub verify_each: bool,
     /// Called after every pass with its name and the module.
     pub on_dump: Option<&'a mut dyn FnMut(&str, &Module)>,
@@ -82,6 +81,12 @@ pub fn run(
             let all = check::run(&module, target, 0).problems;
             if all.is_empty() { vec![d] } else { all }
         })?;
+        if options.verify_each || cfg!(debug_assertions) {
+            let problems = program::verify::verify(&program);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+        }
         Some(program)
     } else {
         None

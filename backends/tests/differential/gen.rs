@@ -307,12 +307,15 @@ impl Gen {
         let mut b = std::mem::replace(&mut self.b, KernelBuilder::new(""));
         open(&mut b, &mut |b, var| {
             std::mem::swap(&mut self.b, b);
-            self.vars.extend(var);
+            let pushed = var.map(|v| {
+                self.vars.push(v);
+                v
+            });
             self.inside(|g| {
                 // The variable dies with the loop's other registers.
-                g.live.extend(var);
+                g.live.extend(pushed);
             });
-            if var.is_some() {
+            if pushed.is_some() {
                 self.vars.pop();
             }
             std::mem::swap(&mut self.b, b);

@@ -33,10 +33,10 @@ pub struct CompileArgs {
     /// Stop after a pass and write no bundle.
     #[arg(long, value_name = "PASS")]
     pub stop_after: Option<String>,
-    /// Write the module's text after every pass to a folder.
+    /// Write the module's text after every pass, and the program's in the end, to a folder.
     #[arg(long, value_name = "DIR")]
     pub dump_ir: Option<PathBuf>,
-    /// Verify the module after every pass.
+    /// Verify the module after every pass, and the program in the end.
     #[arg(long)]
     pub verify_each: bool,
     /// Print to standard error how long every step took, and the peak memory.

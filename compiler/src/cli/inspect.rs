@@ -2,12 +2,14 @@
 
 use super::ModelArgs;
 use super::compile::import_options;
+use crate::driver;
 use crate::frontend::onnx;
 use crate::manifest::{Manifest, SCHEMA};
 use crate::report::size;
 use crate::system;
 use clap::Args;
 use sinter_ir::{Diag, Graph, Op, Result};
+use sinter_passes::pipeline::{self, PipelineOptions};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,8 +20,17 @@ pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["program", "kernel"])]
     pub json: bool,
+    /// Print what the model compiles to: memory plan, kernels and steps, without weights.
+    #[arg(long, conflicts_with = "kernel")]
+    pub program: bool,
+    /// Print one kernel of that program.
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Target of the printed program. See `sinter targets`.
+    #[arg(long, value_name = "TARGET", default_value = "native")]
+    pub target: String,
 }
 
 /// Reads and checks a bundle's manifest.
@@ -38,7 +49,15 @@ pub fn manifest(dir: &Path) -> Result<Manifest> {
 /// Runs the command.
 pub fn run(a: &InspectArgs) -> Result<(), Vec<Diag>> {
     let path = Path::new(&a.model.model);
-    if system::is_dir(path) { bundle(path, a.json).map_err(|d| vec![d]) } else { model(a) }
+    let texts = a.program || a.kernel.is_some();
+    match system::is_dir(path) {
+        true if texts => {
+            Err(vec![Diag::input("a bundle holds machine code only").help("name the model file")])
+        }
+        true => bundle(path, a.json).map_err(|d| vec![d]),
+        false if texts => program(a),
+        false => model(a),
+    }
 }
 
 fn bundle(dir: &Path, json: bool) -> Result<()> {
@@ -84,6 +103,28 @@ fn timeline(report: &serde_json::Value) {
         let most = (from..to).map(live).max().unwrap_or(0);
         println!("  {from:>5} {:>10} {}", size(most), "#".repeat((most * 50 / top) as usize));
     }
+}
+
+/// Prints the program or one of its kernels.
+fn program(a: &InspectArgs) -> Result<(), Vec<Diag>> {
+    let target = driver::target(&a.target).map_err(|d| vec![d])?;
+    let options = import_options(&a.model, None, &[]).map_err(|d| vec![d])?;
+    let imported = onnx::import(Path::new(&a.model.model), &options)?;
+    let compiled = pipeline::run(imported.module, &mut PipelineOptions::default(), target)?;
+    let p = compiled.program.ok_or_else(|| vec![Diag::bug("the pipeline ended without a program")])?;
+    let Some(name) = &a.kernel else {
+        print!("{}", p.dump_text());
+        return Ok(());
+    };
+    match p.kernels.iter().find(|k| k.name == *name) {
+        Some(k) => print!("{}", k.dump_text()),
+        None => {
+            let names: Vec<&str> = p.kernels.iter().map(|k| k.name.as_str()).collect();
+            let d = Diag::input(format!("the program has no kernel `{name}`"));
+            return Err(vec![d.help(format!("kernels: {}", names.join(", ")))]);
+        }
+    }
+    Ok(())
 }
 
 fn model(a: &InspectArgs) -> Result<(), Vec<Diag>> {

@@ -4,6 +4,7 @@
 
 use sinter::frontend::onnx::{self, ImportOptions, tensor_from_pb};
 use sinter_ir::program::Program;
+use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Diag, Fault, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -233,8 +234,16 @@ pub fn program(module: sinter_ir::Module) -> Result<Program, String> {
 
 /// Emits a program for this machine and runs it on one thread.
 pub fn run_native(program: &Program, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Sizes), String> {
+    run_on(sinter::driver::native().map_err(|d| d.to_string())?, program, inputs)
+}
+
+/// Emits a program for a target that this machine can run, and runs it on one thread.
+pub fn run_on(
+    target: &TargetDesc,
+    program: &Program,
+    inputs: &[Tensor],
+) -> Result<(Vec<Tensor>, Sizes), String> {
     let text = |d: Diag| d.to_string();
-    let target = sinter::driver::native().map_err(text)?;
     let emitted = sinter_backends::emit(program, target).map_err(text)?;
     let manifest = sinter::manifest::Manifest::new(program, target, 0);
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;

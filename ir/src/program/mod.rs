@@ -93,7 +93,8 @@ pub struct Program {
     pub timeline: Vec<BufferLife>,
 }
 
-/// Life of one arena buffer in the plan.
+/// Life of one arena buffer in the plan. Steps are numbered in pre-order, the branches of an `If` one after the
+/// other; the end of a `Loop` has a number of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BufferLife {
     /// Value it holds.
@@ -102,10 +103,24 @@ pub struct BufferLife {
     pub offset: u64,
     /// Bytes at the largest dims.
     pub bytes: u64,
-    /// First step (pre-order number) that writes it.
+    /// First step that touches it.
     pub first: u32,
     /// Last step that touches it.
     pub last: u32,
+}
+
+impl Port {
+    /// Storage bytes in terms of the symbols.
+    pub fn bytes(&self) -> Expr {
+        (crate::expr::product(&self.dims) * Expr::from(self.dtype.bits())).ceil_div(&8.into())
+    }
+}
+
+impl BufferLife {
+    /// Offset of the first byte behind it.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes)
+    }
 }
 
 impl Program {

@@ -9,4 +9,3 @@ pub mod fold;
 pub mod ranges;
 pub mod simplify;
 pub mod substitute;
-pub mod widen;

@@ -132,13 +132,18 @@ pub(super) fn print(t: &Tensor, sink: &mut dyn ConstSink) -> String {
     {
         return text;
     }
-    match if data.len() <= INLINE_BYTES { Placement::Inline } else { sink.put(&data) } {
+    print_bytes(&data, sink)
+}
+
+/// Text of bytes.
+pub(crate) fn print_bytes(data: &Bytes, sink: &mut dyn ConstSink) -> String {
+    match if data.len() <= INLINE_BYTES { Placement::Inline } else { sink.put(data) } {
         Placement::At(at) => format!("@{at}"),
         Placement::Elided => "elided".to_owned(),
         Placement::Inline => {
             let mut text = String::with_capacity(3 + 2 * data.len());
             text.push_str("x\"");
-            for b in &data {
+            for b in data {
                 // Writing to a String cannot fail.
                 let _ = write!(text, "{b:02x}");
             }
@@ -197,14 +202,18 @@ pub(super) fn elements(dtype: DType, shape: &[usize], list: &str) -> Result<Tens
 
 /// A tensor from hexadecimal bytes.
 pub(super) fn hex(dtype: DType, shape: &[usize], digits: &str) -> Result<Tensor> {
+    Tensor::from_bytes(dtype, shape.to_vec(), hex_bytes(digits)?)
+}
+
+/// Bytes from hexadecimal digits.
+pub(crate) fn hex_bytes(digits: &str) -> Result<Vec<u8>> {
     let nibble =
         |b: u8| (b as char).to_digit(16).ok_or_else(|| Diag::input("a constant has a bad hexadecimal digit"));
     if !digits.len().is_multiple_of(2) {
         return Err(Diag::input("a constant has an odd number of hexadecimal digits"));
     }
     let pairs = digits.as_bytes().chunks_exact(2);
-    let data = pairs.map(|p| Ok((nibble(p[0])? * 16 + nibble(p[1])?) as u8)).collect::<Result<Vec<u8>>>()?;
-    Tensor::from_bytes(dtype, shape.to_vec(), data)
+    pairs.map(|p| Ok((nibble(p[0])? * 16 + nibble(p[1])?) as u8)).collect()
 }
 
 #[cfg(test)]

@@ -18,11 +18,11 @@
 //! (`[0.5, 1]`), else hexadecimal bytes (`x"0000c07f"`), a position in a side table (`@4096`), or `elided`.
 
 mod consts;
-mod lex;
-mod parse;
-mod print;
+pub(crate) mod parse;
+pub(crate) mod print;
 
 pub use consts::{ConstSink, ConstSource, ConstTable, Elide, Inline, NoConsts, Placement};
+pub(crate) use consts::{hex_bytes, print_bytes};
 
 /// First line of the text: changes with the format.
 const HEADER: &str = "sinter-graph 1";

@@ -1,12 +1,12 @@
 //! Parser.
 
 use super::consts::{self, ConstSource};
-use super::lex::Cursor;
 use crate::graph::{
-    Constraint, Graph, Module, Node, NodeId, SymKind, SymbolInfo, TensorType, Value, ValueId,
+    Constraint, Graph, Module, Node, NodeId, SymKind, SymbolInfo, Symbols, TensorType, Value, ValueId,
 };
+use crate::lex::Cursor;
 use crate::op::{Constant, Op};
-use crate::{Diag, Expr, Result, Tensor};
+use crate::{Diag, Result, Tensor};
 use std::collections::BTreeMap;
 
 /// Regions nest at most this deep.
@@ -35,6 +35,31 @@ struct Parser<'a> {
     source: &'a dyn ConstSource,
 }
 
+/// Takes symbols and constraints.
+pub(crate) fn symbols(c: &mut Cursor) -> Result<Symbols> {
+    let mut symbols = Symbols::default();
+    while c.eat("sym ") {
+        let want = format!("s{}", symbols.table.len());
+        if c.word()? != want {
+            return Err(c.error(format!("symbols are numbered in order, {want} is next")));
+        }
+        let name = c.string()?;
+        let kind = match c.word()? {
+            "input" => SymKind::Input,
+            "run" => SymKind::Run,
+            _ => return Err(c.error("a symbol is `input` or `run`")),
+        };
+        let min = c.number()?;
+        c.expect("..")?;
+        symbols.table.push(SymbolInfo { name, min, max: c.number()?, kind });
+    }
+    while c.eat("require ") {
+        let (a, b) = (c.expr("==")?, c.expr(";")?);
+        symbols.constraints.push(Constraint { a, b, why: c.string()? });
+    }
+    Ok(symbols)
+}
+
 /// A graph under construction.
 #[derive(Default)]
 struct Body {
@@ -48,31 +73,9 @@ impl Parser<'_> {
         self.c.expect(super::HEADER)?;
         self.c.expect("module")?;
         let mut m = Module { name: self.c.string()?, ..Module::default() };
-        while self.c.eat("sym ") {
-            let want = format!("s{}", m.symbols.table.len());
-            if self.c.word()? != want {
-                return Err(self.c.error(format!("symbols are numbered in order, {want} is next")));
-            }
-            let name = self.c.string()?;
-            let kind = match self.c.word()? {
-                "input" => SymKind::Input,
-                "run" => SymKind::Run,
-                _ => return Err(self.c.error("a symbol is `input` or `run`")),
-            };
-            let min = self.c.number()?;
-            self.c.expect("..")?;
-            m.symbols.table.push(SymbolInfo { name, min, max: self.c.number()?, kind });
-        }
-        while self.c.eat("require ") {
-            let a = self.c.until("==").and_then(|t| self.expr(t))?;
-            let b = self.c.until(";").and_then(|t| self.expr(t))?;
-            m.symbols.constraints.push(Constraint { a, b, why: self.c.string()? });
-        }
+        m.symbols = symbols(&mut self.c)?;
         m.graph = self.graph("graph", 0)?;
         Ok(m)
-    }
-    fn expr(&self, text: &str) -> Result<Expr> {
-        self.c.at_line(text.parse())
     }
     fn graph(&mut self, title: &str, depth: usize) -> Result<Graph> {
         if depth > MAX_DEPTH {
@@ -159,35 +162,13 @@ impl Parser<'_> {
         let n: u32 = self.c.number()?;
         let name = if self.c.sees("\"") { Some(self.c.string()?.into()) } else { None };
         self.c.expect(":")?;
-        let ty = self.ty()?;
+        let ty = self.c.tensor_type()?;
         let id = ValueId(u32::try_from(body.g.values.len()).map_err(|_| Diag::limit("2^32 values or more"))?);
         if body.ids.insert(n, id).is_some() {
             return Err(self.c.error(format!("%{n} is defined twice")));
         }
         body.g.values.push(Value { ty, name, def });
         Ok(id)
-    }
-    fn ty(&mut self) -> Result<TensorType> {
-        let dtype = self.c.word()?;
-        let dtype = self.c.at_line(dtype.parse())?;
-        self.c.expect("[")?;
-        let list = self.c.until("]")?;
-        let (mut dims, mut start, mut open) = (Vec::new(), 0, 0i32);
-        for (i, b) in list.bytes().chain([b',']).enumerate() {
-            match b {
-                b'(' => open += 1,
-                b')' => open -= 1,
-                b',' if open == 0 && !list.is_empty() => {
-                    dims.push(self.expr(list.get(start..i).unwrap_or(""))?);
-                    start = i + 1;
-                }
-                _ => {}
-            }
-        }
-        if open != 0 {
-            return Err(self.c.error("unbalanced parentheses in the dims before this"));
-        }
-        Ok(TensorType::new(dtype, dims))
     }
     /// The data of a constant; its type is that of the result.
     fn data(&mut self, ty: Option<TensorType>) -> Result<Tensor> {

@@ -1,7 +1,8 @@
 //! Printer.
 
 use super::consts::{self, ConstSink, Elide};
-use crate::graph::{Graph, Module, Node, SymKind, ValueId};
+use crate::graph::{Graph, Module, Node, SymKind, Symbols, ValueId};
+use crate::lex::quoted;
 use crate::op::Op;
 use std::fmt::{self, Write};
 
@@ -19,9 +20,16 @@ impl Module {
     }
 }
 
-/// A JSON string.
-fn quoted(s: &str) -> String {
-    serde_json::to_string(s).unwrap_or_default()
+/// Appends symbols and constraints.
+pub(crate) fn symbols(out: &mut String, symbols: &Symbols) -> fmt::Result {
+    for (i, s) in symbols.table.iter().enumerate() {
+        let kind = if s.kind == SymKind::Input { "input" } else { "run" };
+        writeln!(out, "sym s{i} {} {kind} {}..{}", quoted(&s.name), s.min, s.max)?;
+    }
+    for c in &symbols.constraints {
+        writeln!(out, "require {} == {} ; {}", c.a, c.b, quoted(&c.why))?;
+    }
+    Ok(())
 }
 
 struct Printer<'a> {
@@ -71,13 +79,7 @@ impl<'a> Numbers<'a> {
 impl Printer<'_> {
     fn module(&mut self, m: &Module) -> fmt::Result {
         writeln!(self.out, "{}\nmodule {}", super::HEADER, quoted(&m.name))?;
-        for (i, s) in m.symbols.table.iter().enumerate() {
-            let kind = if s.kind == SymKind::Input { "input" } else { "run" };
-            writeln!(self.out, "sym s{i} {} {kind} {}..{}", quoted(&s.name), s.min, s.max)?;
-        }
-        for c in &m.symbols.constraints {
-            writeln!(self.out, "require {} == {} ; {}", c.a, c.b, quoted(&c.why))?;
-        }
+        symbols(&mut self.out, &m.symbols)?;
         self.graph(&m.graph, 0, "graph")
     }
     fn graph(&mut self, g: &Graph, depth: usize, title: &str) -> fmt::Result {

@@ -130,9 +130,10 @@ impl<'a, 'm> Machine<'a, 'm> {
             }
         }
         let n = k.parallel.as_ref().map_or(Ok(1), |e| self.value(e))?;
-        // In two parts, the last first, as threads might.
-        let parts = if n > 1 { vec![n / 2..n, 0..n / 2] } else { vec![0..n] };
-        for range in parts {
+        // In two parts, the last first, as threads might; at least once, as machine code does.
+        let half = n / 2;
+        let parts = if n > 1 { [Some(half..n), Some(0..half)] } else { [Some(0..n), None] };
+        for range in parts.into_iter().flatten() {
             let r = run_in(k, &mut self.memory.spaces, &views, &mut self.syms, range, self.options);
             match r.map_err(|d| d.at(label))? {
                 0 => {}

@@ -1,1 +1,0 @@
-//! Program IR: verify.
