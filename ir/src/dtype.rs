@@ -87,6 +87,10 @@ impl DType {
     pub fn bytes_for(self, n: usize) -> Option<usize> {
         n.checked_mul(self.bits()).map(|b| b.div_ceil(8))
     }
+    /// Weights of this type go with data of another: the same type, or 16-bit floats with f32.
+    pub fn weighs(self, data: DType) -> bool {
+        self == data || data == DType::F32 && matches!(self, DType::F16 | DType::BF16)
+    }
     /// Real floating-point types, 4 bits to 64.
     pub fn is_float(self) -> bool {
         use DType::*;

@@ -79,6 +79,11 @@ fn floor_div(a: i64, b: i64) -> Option<i64> {
     Some(if a % b != 0 && ((a < 0) != (b < 0)) { q - 1 } else { q })
 }
 
+/// The quotient where it is whole; none for division by zero and overflow.
+fn exact(a: i64, b: i64) -> Option<i64> {
+    (a.checked_rem(b)? == 0).then(|| a / b)
+}
+
 fn floor_mod(a: i64, b: i64) -> Option<i64> {
     Some(a.wrapping_sub(b.wrapping_mul(floor_div(a, b)?)))
 }
@@ -200,7 +205,7 @@ impl Expr {
     /// Exact quotient when `d` is a single product that divides every term (`6*a*b / (2*a) = 3*b`).
     pub fn exact_div(&self, d: &Expr) -> Option<Expr> {
         if let (Some(a), Some(b)) = (self.as_const(), d.as_const()) {
-            return (b != 0 && a % b == 0).then(|| (a / b).into());
+            return exact(a, b).map(Expr::from);
         }
         if self == d {
             return Some(1.into());
@@ -213,22 +218,17 @@ impl Expr {
         if self.constant != 0 && !datoms.is_empty() {
             return None;
         }
-        if self.constant % dcoef != 0 {
-            return None;
-        }
+        let mut constant = exact(self.constant, dcoef)?;
         let mut out = Vec::with_capacity(self.terms.len());
         for (atoms, c) in &self.terms {
-            if c % dcoef != 0 {
-                return None;
-            }
+            let quotient = exact(*c, dcoef)?;
             let mut rest = atoms.clone();
             for a in datoms {
                 let i = rest.iter().position(|x| x == a)?;
                 rest.remove(i);
             }
-            out.push((rest, c / dcoef));
+            out.push((rest, quotient));
         }
-        let mut constant = self.constant / dcoef;
         out.retain(|(atoms, c)| {
             if atoms.is_empty() {
                 constant = constant.saturating_add(*c);

@@ -314,6 +314,8 @@ pub fn strides(shape: &[usize]) -> Vec<usize> {
 pub fn for_each_offset(shape: &[usize], strides: &[isize], start: isize, f: &mut dyn FnMut(isize)) {
     match shape.split_first() {
         None => f(start),
+        // Nothing inside: the dims in front may still be large.
+        Some((_, rest)) if rest.contains(&0) => {}
         Some((&n, rest)) => {
             for i in 0..n {
                 for_each_offset(rest, &strides[1..], start + i as isize * strides[0], f);

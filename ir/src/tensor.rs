@@ -24,12 +24,17 @@ pub struct Tensor {
     data: Data,
 }
 
-/// Product of dims, or a limit error when it overflows.
+/// Product of dims, or a limit error when it overflows. A dim of zero excuses nothing: strides are products of the
+/// other dims.
 pub fn numel(shape: &[usize]) -> Result<usize> {
-    shape
-        .iter()
-        .try_fold(1usize, |p, &d| p.checked_mul(d))
-        .ok_or_else(|| Diag::limit(format!("shape {shape:?} has too many elements")))
+    let extent =
+        extent(shape).ok_or_else(|| Diag::limit(format!("shape {shape:?} has too many elements")))?;
+    Ok(if shape.contains(&0) { 0 } else { extent })
+}
+
+/// Product of the dims that are not zero: bounds loops over leading dims also where a tensor is empty.
+pub fn extent(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d.max(1))).filter(|&n| isize::try_from(n).is_ok())
 }
 
 /// Storage bytes of a shape, refused beyond [`MAX_TENSOR_BYTES`].

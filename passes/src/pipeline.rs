@@ -39,6 +39,7 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "algebra", canon::algebra::run, "equality saturation on element-wise regions"),
     pass("canon", "fold-final", canon::fold::run, "compute constants that the rewrites made"),
     pass("canon", "cse", canon::cse::run, "merge equal nodes"),
+    pass("canon", "widen", canon::widen::run, "compute 16-bit floats in f32"),
     pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
     pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
 ];

@@ -82,7 +82,7 @@ impl Emit<'_, '_> {
                 let x = self.one(*a);
                 match parts(ty) {
                     Some(n) if ty.elem != Elem::B1 => vec![self.b.ins().splat(vector(ty.elem), x); n],
-                    _ => self.from_lanes(ty, &vec![x; ty.lanes as usize]),
+                    _ => self.of_lanes(ty, &vec![x; ty.lanes as usize]),
                 }
             }
             Inst::Lane(a, i) => {
@@ -92,7 +92,7 @@ impl Emit<'_, '_> {
             Inst::LaneIndex => {
                 let t = scalar(ty.elem);
                 let lanes: Vec<Value> = (0..ty.lanes).map(|i| self.b.ins().iconst(t, i64::from(i))).collect();
-                self.from_lanes(ty, &lanes)
+                self.of_lanes(ty, &lanes)
             }
             Inst::Fold(op, a) => self.fold(*op, *a),
         }
@@ -122,7 +122,7 @@ impl Emit<'_, '_> {
         };
         match parts(ty) {
             Some(n) if ty.elem != Elem::B1 => vec![self.b.ins().splat(vector(ty.elem), x); n],
-            _ => self.from_lanes(ty, &vec![x; ty.lanes as usize]),
+            _ => self.of_lanes(ty, &vec![x; ty.lanes as usize]),
         }
     }
     /// Part by part, when all operands have the parts of the result and `f` has a vector form.
@@ -150,7 +150,7 @@ impl Emit<'_, '_> {
         let out: Vec<Value> = (0..ty.lanes as usize)
             .map(|i| f(self, &values.iter().map(|v| v[i.min(v.len() - 1)]).collect::<Vec<_>>()))
             .collect();
-        self.from_lanes(ty, &out)
+        self.of_lanes(ty, &out)
     }
 
     fn un_vector(&mut self, op: UnOp, e: Elem, x: Value) -> Option<Value> {
@@ -426,7 +426,7 @@ impl Emit<'_, '_> {
             }
             out.push(sum);
         }
-        self.from_lanes(ty, &out)
+        self.of_lanes(ty, &out)
     }
     /// Pairwise halves, as TileIR says.
     fn fold(&mut self, op: BinOp, a: Reg) -> Vec<Value> {

@@ -80,7 +80,7 @@ pub fn vector(e: Elem) -> Type {
 pub fn parts(ty: Ty) -> Option<usize> {
     let per = vector(ty.elem).lane_count() as usize;
     let lanes = ty.lanes as usize;
-    (lanes > 1 && lanes % per == 0).then(|| lanes / per)
+    (lanes > 1 && lanes.is_multiple_of(per)).then(|| lanes / per)
 }
 
 /// Builds a kernel.
@@ -213,7 +213,7 @@ impl Emit<'_, '_> {
         self.b.ins().icmp_imm_s(IntCC::NotEqual, x, 0)
     }
     /// Parts of a type from scalar lanes.
-    pub fn from_lanes(&mut self, ty: Ty, lanes: &[Value]) -> Vec<Value> {
+    pub fn of_lanes(&mut self, ty: Ty, lanes: &[Value]) -> Vec<Value> {
         if parts(ty).is_none() {
             return lanes.to_vec();
         }

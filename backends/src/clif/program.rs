@@ -129,12 +129,11 @@ impl Run<'_, '_> {
         let (given, done) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(self.dims, given, &[], done, &[]);
         self.b.switch_to_block(given);
-        let mut at: usize = self.p.inputs.iter().map(|i| i.dims.len()).sum();
+        let before: usize = self.p.inputs.iter().map(|i| i.dims.len()).sum();
         let all: Vec<Expr> = self.p.outputs.iter().flat_map(|o| o.dims.iter().cloned()).collect();
-        for d in all {
-            let v = self.expr(&d);
-            self.b.ins().store(MemFlagsData::trusted(), v, self.dims, 8 * at as i32);
-            at += 1;
+        for (i, d) in all.iter().enumerate() {
+            let v = self.expr(d);
+            self.b.ins().store(MemFlagsData::trusted(), v, self.dims, 8 * (before + i) as i32);
         }
         self.b.ins().jump(done, &[]);
         self.b.switch_to_block(done);

@@ -243,7 +243,7 @@ impl Emit<'_, '_> {
             });
             lanes.push(self.b.use_var(var));
         }
-        self.from_lanes(ty, &lanes)
+        self.of_lanes(ty, &lanes)
     }
     /// Contiguous load.
     pub fn load(&mut self, dst: Reg, buf: Buf, at: &Addr, tail: Option<Reg>) -> Vec<Value> {

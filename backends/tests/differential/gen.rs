@@ -307,15 +307,12 @@ impl Gen {
         let mut b = std::mem::replace(&mut self.b, KernelBuilder::new(""));
         open(&mut b, &mut |b, var| {
             std::mem::swap(&mut self.b, b);
-            let pushed = var.map(|v| {
-                self.vars.push(v);
-                v
-            });
+            self.vars.extend(var);
             self.inside(|g| {
                 // The variable dies with the loop's other registers.
-                g.live.extend(pushed);
+                g.live.extend(var);
             });
-            if pushed.is_some() {
+            if var.is_some() {
                 self.vars.pop();
             }
             std::mem::swap(&mut self.b, b);

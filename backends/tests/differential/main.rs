@@ -10,6 +10,7 @@ mod r#gen;
 mod host;
 mod insts;
 mod rng;
+mod steps;
 
 use host::{Case, Native, Outcome, interpret};
 use rng::Rng;

@@ -1,8 +1,11 @@
 //! Symbols with ranges and provenance, and the constraints between them.
 
 use crate::expr::LIMIT;
-use crate::{Diag, Expr, Result, Sym, TensorType};
+use crate::{Diag, Expr, Op, Result, Sym, TensorType};
 use serde::{Deserialize, Serialize};
+
+/// Tensors that can have this many elements are refused.
+pub const MAX_ELEMENTS: i64 = 1 << 40;
 
 /// Where a symbol's value comes from at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,12 +131,32 @@ impl Symbols {
             if ty.rank() > 16 {
                 return Err(Diag::limit(format!("rank {} is above 16", ty.rank())));
             }
-            if self.range(&ty.numel()).1 >= 1 << 40 {
+            // Dims of an empty tensor count as well: strides and loops are made of them.
+            let extent = ty.dims.iter().try_fold(1i64, |p, d| p.checked_mul(self.max(d).max(1)));
+            if extent.is_none() || self.range(&ty.numel()).1 >= MAX_ELEMENTS {
                 return Err(Diag::limit(format!("{} can have 2^40 elements or more", self.show_type(ty)))
                     .help("give the model's symbolic dims a smaller range with --dim NAME=MIN..MAX"));
             }
         }
         Ok(())
+    }
+    /// Refuses ops whose attributes reach beyond [`LIMIT`]: with them, arithmetic on concrete values could
+    /// overflow. Plain values ([`Op::FromDims`]) may be anything.
+    pub fn check_attributes(&self, op: &mut Op) -> Result<()> {
+        if matches!(op, Op::FromDims(_)) {
+            return Ok(());
+        }
+        let mut far = None;
+        op.map_exprs(&mut |e| {
+            let (lo, hi) = self.range(e);
+            if e.is_too_big() || lo <= -LIMIT || hi >= LIMIT {
+                far.get_or_insert_with(|| self.show(e));
+            }
+        });
+        match far {
+            Some(e) => Err(Diag::limit(format!("{}: `{e}` has no usable bound", op.name()))),
+            None => Ok(()),
+        }
     }
     /// An expression with the user's symbol names.
     pub fn show(&self, e: &Expr) -> String {

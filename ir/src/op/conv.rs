@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// N-D convolution (cross-correlation), channels first.
 /// 
-/// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]`. Integers accumulate in i32.
+/// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]` of one dtype, or `w` in 16-bit floats and `x` in f32.
+/// Integers accumulate in i32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv {
@@ -31,10 +32,11 @@ impl OpSpec for Conv {
         let r = d.rank().saturating_sub(2);
         let fits = r >= 1
             && w.rank() == d.rank()
-            && d.dtype == w.dtype
+            && w.dtype.weighs(d.dtype)
             && (d.dtype.is_float() || d.dtype == DType::I32)
             && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()] == [r; 4]
             && self.group > 0
+            && !w.dims[2..].iter().any(|k| k.is(0))
             && self.strides.iter().chain(&self.dilations).all(|&v| v > 0);
         if !fits {
             return Err(Diag::input(format!("{why}: ranks, types or attributes do not fit")));

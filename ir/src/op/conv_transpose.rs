@@ -35,6 +35,7 @@ impl OpSpec for ConvTranspose {
             && d.dtype.is_float()
             && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()] == [r; 4]
             && self.group > 0
+            && !w.dims[2..].iter().any(|k| k.is(0))
             && self.strides.iter().chain(&self.dilations).all(|&v| v > 0)
             && w.dims[0].as_const().is_none_or(|c| c % self.group as i64 == 0);
         if !fits {

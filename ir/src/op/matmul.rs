@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// matrix product with numpy batch broadcasting (rank >= 2 both).
 /// 
-/// Inputs: `[a: [.., m, k], b: [.., k, n]]` of one dtype. f16/bf16 accumulate in f32; integers wrap.
+/// Inputs: `[a: [.., m, k], b: [.., k, n]]` of one dtype, or `b` in 16-bit floats and `a` in f32. f16/bf16 accumulate in f32;
+/// integers wrap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatMul {}
@@ -18,7 +19,7 @@ impl OpSpec for MatMul {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [a, b] = args(x)?;
         let why = format!("MatMul of {} and {}", s.show_type(a), s.show_type(b));
-        if a.dtype != b.dtype || a.rank() < 2 || b.rank() < 2 || !(a.dtype.is_float() || a.dtype.is_int()) {
+        if !b.dtype.weighs(a.dtype) || a.rank() < 2 || b.rank() < 2 || !(a.dtype.is_float() || a.dtype.is_int()) {
             return Err(Diag::input(why));
         }
         let (ar, br) = (a.rank(), b.rank());

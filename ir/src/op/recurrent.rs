@@ -83,7 +83,9 @@ impl OpSpec for Recurrent {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let gates = self.gates();
         let ranks: &[usize] = if self.kind == CellKind::Lstm { &[3, 3, 3, 2, 1, 3, 3, 2] } else { &[3, 3, 3, 2, 1, 3] };
-        if !x.iter().map(|t| t.rank()).eq(ranks.iter().copied()) || !x[0].dtype.is_float() || x[4].dtype != DType::I32 {
+        if !x.iter().map(|t| t.rank()).eq(ranks.iter().copied()) || !x[0].dtype.is_float()
+            || x.iter().enumerate().any(|(i, t)| t.dtype != if i == 4 { DType::I32 } else { x[0].dtype })
+        {
             let got: Vec<String> = x.iter().map(|t| s.show_type(t)).collect();
             return Err(Diag::input(format!("{:?} does not take {}", self.kind, got.join(", "))));
         }

@@ -73,12 +73,21 @@ pub struct Resize {
     pub antialias: bool,
 }
 
+/// Most that an axis may shrink with antialias: every result element reads that many operand elements.
+const MAX_SHRINK: f64 = 65536.0;
+
 impl OpSpec for Resize {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d] = args(x)?;
         let r = d.rank();
         if self.dims.len() != r || self.scales.len() != r || !(self.roi.is_empty() || self.roi.len() == 2 * r) || !(d.dtype.is_float() || d.dtype.is_int()) {
             return Err(Diag::input(format!("Resize of {}: attributes do not fit its rank or type", s.show_type(d))));
+        }
+        for (scale, (from, to)) in self.scales.iter().zip(d.dims.iter().zip(&self.dims)) {
+            let shrink = scale.map_or(s.max(from) as f64 / s.range(to).0.max(1) as f64, |v| 1.0 / f64::from(v));
+            if self.antialias && shrink > MAX_SHRINK {
+                return Err(Diag::limit(format!("Resize with antialias of {}: an axis shrinks to less than 1/{MAX_SHRINK}", s.show_type(d))));
+            }
         }
         Ok(vec![TensorType::new(d.dtype, self.dims.clone())])
     }

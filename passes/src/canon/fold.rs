@@ -132,14 +132,23 @@ fn affordable(rb: &Rebuild, node: &Node, args: &[Tensor]) -> bool {
     let mut out_len = 0usize;
     for &v in &node.outputs {
         let ty: &TensorType = rb.old.ty(v);
-        let Some(len) = ty.const_dims().and_then(|d| sinter_ir::tensor::numel(&d).ok()) else { return false };
+        let Some(len) = ty.const_dims().and_then(|d| sinter_ir::tensor::extent(&d)) else { return false };
         out_len = out_len.saturating_add(len);
         out_bytes = out_bytes.saturating_add(ty.dtype.bytes_for(len).unwrap_or(usize::MAX));
     }
     let in_bytes: usize = args.iter().map(|a| a.bytes().len()).sum();
-    let work = args.iter().map(|a| a.len() as u64).max().unwrap_or(0).saturating_mul(out_len as u64);
+    let extents = args.iter().filter_map(|a| sinter_ir::tensor::extent(a.shape()));
+    let work = extents.max().unwrap_or(0).saturating_mul(out_len) as u64;
     match &node.op {
         Op::Broadcast(_) | Op::Iota(_) => out_len <= SMALL,
+        Op::Pool(p) => {
+            let taps = p.kernel.iter().map(|k| k.as_const().unwrap_or(i64::MAX).unsigned_abs());
+            taps.fold(out_len as u64, u64::saturating_mul) <= WORK
+        }
+        Op::RoiAlign(r) => {
+            let samples = (r.sampling_ratio as u64).saturating_mul(r.sampling_ratio as u64);
+            r.sampling_ratio > 0 && samples.saturating_mul(out_len as u64) <= WORK
+        }
         Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Recurrent(_) => work <= WORK,
         _ => out_bytes <= in_bytes.saturating_add(GROWTH),
     }

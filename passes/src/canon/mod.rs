@@ -9,3 +9,4 @@ pub mod fold;
 pub mod ranges;
 pub mod simplify;
 pub mod substitute;
+pub mod widen;

@@ -141,6 +141,12 @@ pub fn wrap(b: &mut KernelBuilder, dtype: DType, v: Reg) -> Reg {
     b.bin(BinOp::ShrS, up, s)
 }
 
+/// A result of arithmetic in its type. Integers wrap and 8-bit floats round, as a store and load would; 16-bit floats
+/// stay in f32 until they are stored: inside a kernel nothing is gained by rounding, and digits are lost.
+pub fn result(b: &mut KernelBuilder, dtype: DType, v: Reg) -> Reg {
+    if matches!(dtype, DType::F16 | DType::BF16) { v } else { round(b, dtype, v) }
+}
+
 /// Rounds a compute register to its type, as a store and load would.
 pub fn round(b: &mut KernelBuilder, dtype: DType, v: Reg) -> Reg {
     match dtype {

@@ -24,6 +24,9 @@ impl Body {
             op => single(cx, op, &node.inputs)?,
         };
         let graph = super::raw::as_bits(&graph, cx.symbols)?;
+        // Every element type must have registers that can hold it.
+        let coded = |v: u32| super::access::compute(graph.ty(ValueId(v)).dtype).map(drop);
+        (0..graph.value_count() as u32).try_for_each(coded)?;
         let mut roots = graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id);
         let root = roots.next();
         if roots.next().is_some() {

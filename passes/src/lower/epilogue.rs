@@ -51,7 +51,7 @@ impl<'a> Epilogue<'a> {
     /// operands of the epilogue end with the row.
     pub fn emit(&mut self, b: &mut KernelBuilder, idx: &[Idx], value: Reg, tail: Option<Reg>) -> Result<()> {
         let lanes = b.ty(value).lanes;
-        let value = access::round(b, self.dtype(), value);
+        let value = access::result(b, self.dtype(), value);
         self.puller.tail = tail;
         self.puller.give(self.root, value);
         let done = store_outputs(b, &mut self.puller, idx, lanes, tail);

@@ -183,7 +183,7 @@ pub fn cumulate(cx: &LowerCx, body: &Body, op: &Cumulate) -> Result<Lowered> {
                 let old = b.reg(elem, 1);
                 b.copy_to(old, acc);
                 let next = arithmetic(b, if op.product { B::Mul } else { B::Add }, ty.dtype, acc, v, 1)?;
-                let next = access::round(b, ty.dtype, next);
+                let next = access::result(b, ty.dtype, next);
                 b.copy_to(acc, next);
                 e.emit(b, &at, if op.exclusive { old } else { next }, None)
             })();

@@ -92,7 +92,7 @@ impl Scatter<'_> {
                             _ => B::Add,
                         };
                         let v = arithmetic(b, op, ty.dtype, old, u, 1)?;
-                        access::round(b, ty.dtype, v)
+                        access::result(b, ty.dtype, v)
                     }
                 };
                 access::store(b, ty.dtype, out, &place, v, None)

@@ -9,23 +9,43 @@ use sinter_ir::op::compare::CompareKind;
 use sinter_ir::op::reduce::ReduceKind;
 use sinter_ir::op::unary::UnaryKind;
 use sinter_ir::op::{self, Constant};
+use sinter_ir::tensor::extent;
 use sinter_ir::{DType, Diag, Expr, Op, Result, Tensor, TensorType, ValueId};
 
 /// Largest result that is evaluated at import when all operands are constants.
 const MAX_EAGER: usize = 1 << 14;
 
+/// Ops that shape arithmetic is made of: their work is bounded by the sizes of operands and results. Windows, loops
+/// and the like can work long on little data and are left to the passes.
+fn eager(op: &Op) -> bool {
+    !matches!(
+        op,
+        Op::Constant(_)
+            | Op::Random(_)
+            | Op::If(_)
+            | Op::Loop(_)
+            | Op::Conv(_)
+            | Op::ConvTranspose(_)
+            | Op::Pool(_)
+            | Op::RoiAlign(_)
+            | Op::Resize(_)
+            | Op::GridSample(_)
+            | Op::Recurrent(_)
+    ) && op.defines().is_empty()
+}
+
 impl NodeCx<'_, '_> {
     /// Adds a core op; small results of constants are evaluated at once, contents are tracked.
     pub fn add(&mut self, op: Op, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
+        let mut op = op;
+        self.im.symbols.check_attributes(&mut op)?;
         let graph = &self.im.scope.levels[self.im.scope.depth()].graph;
         let consts: Option<Vec<Tensor>> = inputs.iter().map(|&v| graph.as_const(v).cloned()).collect();
-        let pure = !matches!(op, Op::Constant(_) | Op::Random(_) | Op::If(_) | Op::Loop(_))
-            && op.defines().is_empty();
-        if let Some(args) = consts.filter(|a| pure && a.iter().all(|t| t.len() <= MAX_EAGER)) {
+        let small = |shape: &[usize]| extent(shape).is_some_and(|n| n <= MAX_EAGER);
+        if let Some(args) = consts.filter(|a| eager(&op) && a.iter().all(|t| small(t.shape()))) {
             let types: Vec<TensorType> = args.iter().map(TensorType::of).collect();
             let outs = op.infer(&mut self.im.symbols, &types.iter().collect::<Vec<_>>())?;
-            let small = |t: &TensorType| t.numel().as_const().is_some_and(|n| n <= MAX_EAGER as i64);
-            if outs.iter().all(small)
+            if outs.iter().all(|t| t.const_dims().is_some_and(|d| small(&d)))
                 && !matches!(&op, Op::FromDims(f) if f.values.iter().any(|v| v.as_const().is_none()))
             {
                 let out = op.eval(&mut EvalCx::default(), &args)?;
@@ -183,7 +203,7 @@ impl NodeCx<'_, '_> {
     }
     /// Elements `start..start + size` of one axis.
     pub fn slice_axis(&mut self, x: ValueId, axis: usize, start: Expr, size: Expr) -> Result<ValueId> {
-        let dims = self.dims(x);
+        let dims = self.dims_at_least(x, axis + 1)?;
         let mut starts = vec![Expr::from(0); dims.len()];
         let mut sizes = dims.clone();
         starts[axis] = start;
@@ -220,12 +240,14 @@ impl NodeCx<'_, '_> {
     /// 1-D operand laid out along one axis of a rank, for broadcasting.
     pub fn along(&mut self, x: ValueId, axis: usize, rank: usize) -> Result<ValueId> {
         let mut dims = vec![Expr::from(1); rank];
-        dims[axis] = self.ty(x).numel();
+        let own =
+            dims.get_mut(axis).ok_or_else(|| Diag::input(format!("axis {axis} is outside rank {rank}")))?;
+        *own = self.ty(x).numel();
         self.reshape(x, dims)
     }
     /// Merges dims `axis..` into two: `[outer, inner]`.
     pub fn flatten(&mut self, x: ValueId, axis: usize) -> Result<ValueId> {
-        let d = self.dims(x);
+        let d = self.dims_at_least(x, axis)?;
         self.reshape(x, vec![product(&d[..axis]), product(&d[axis..])])
     }
 }

@@ -3,23 +3,35 @@
 use super::importer::{Importer, domain};
 use super::proto::{AttributeProto, FunctionProto, NodeProto};
 use super::scope::Item;
-use sinter_ir::Result;
+use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;
 
-impl Importer<'_> {
+impl<'m> Importer<'m> {
     /// Expands a model-local function.
-    pub fn function(&mut self, n: &NodeProto, f: &FunctionProto) -> Result<Vec<Item>> {
-        self.enter()?;
+    pub fn function(&mut self, n: &NodeProto, f: &'m FunctionProto) -> Result<Vec<Item>> {
+        if self.active.iter().any(|&a| std::ptr::eq(a, f)) {
+            return Err(Diag::input(format!("function `{}` calls itself", f.name)));
+        }
         let args = n.input.iter().map(|i| if i.is_empty() { Ok(Item::None) } else { self.lookup(i) });
         let args = args.collect::<Result<Vec<_>>>()?;
+        self.enter()?;
+        self.active.push(f);
+        let outer = self.opsets.clone();
+        self.opsets.extend(f.opset_import.iter().map(|o| (domain(&o.domain).to_owned(), o.version)));
+        self.scope.push_frame(true);
+        let outs = self.function_body(n, f, &args);
+        self.scope.pop_frame();
+        self.opsets = outer;
+        self.active.pop();
+        self.leave();
+        outs
+    }
+    fn function_body(&mut self, n: &NodeProto, f: &FunctionProto, args: &[Item]) -> Result<Vec<Item>> {
         let mut known: BTreeMap<String, AttributeProto> =
             f.attribute_proto.iter().map(|a| (a.name.clone(), a.clone())).collect();
         known.extend(n.attribute.iter().map(|a| (a.name.clone(), a.clone())));
         let mut nodes = f.node.clone();
         bind_attributes(&mut nodes, &known);
-        let outer = self.opsets.clone();
-        self.opsets.extend(f.opset_import.iter().map(|o| (domain(&o.domain).to_owned(), o.version)));
-        self.scope.push_frame(true);
         for (i, name) in f.input.iter().enumerate() {
             let item = args.get(i).cloned().unwrap_or(Item::None);
             // An absent operand stays absent inside.
@@ -30,12 +42,8 @@ impl Importer<'_> {
             }
         }
         let wanted: Vec<&str> = f.output.iter().map(String::as_str).collect();
-        let done = self.nodes(&nodes, &wanted);
-        let outs = f.output.iter().map(|o| self.lookup(o)).collect::<Result<Vec<_>>>();
-        self.scope.pop_frame();
-        self.opsets = outer;
-        self.depth -= 1;
-        done.and(outs)
+        self.nodes(&nodes, &wanted)?;
+        f.output.iter().map(|o| self.lookup(o)).collect()
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Importer<'m> {
     differentiated: BTreeSet<String>,
     node_count: usize,
     pub(super) depth: usize,
+    /// Functions that are being expanded.
+    pub(super) active: Vec<&'m FunctionProto>,
 }
 
 impl<'m> Importer<'m> {
@@ -76,6 +78,7 @@ impl<'m> Importer<'m> {
             differentiated: differentiated(model),
             node_count: 0,
             depth: 0,
+            active: Vec::new(),
         })
     }
 
@@ -291,6 +294,10 @@ impl<'m> Importer<'m> {
         }
         Ok(())
     }
+    /// Ends what [`Self::enter`] began.
+    pub fn leave(&mut self) {
+        self.depth -= 1;
+    }
     /// Imports a region: `bind` gives the names of its explicit inputs and their types. Returns the finished
     /// level and its outputs as items.
     pub fn region(&mut self, graph: &GraphProto, types: &[TensorType]) -> Result<(Level, Vec<Item>)> {
@@ -304,7 +311,7 @@ impl<'m> Importer<'m> {
         }
         self.scope.top().explicit_inputs = types.len();
         let done = self.body(graph).and_then(|()| self.region_outputs(graph));
-        self.depth -= 1;
+        self.leave();
         let level = self.scope.pop_level()?;
         Ok((level, done?))
     }
@@ -331,7 +338,7 @@ impl<'m> Importer<'m> {
         let done = self.body(graph);
         let outs = graph.output.iter().map(|o| self.lookup(&o.name)).collect::<Result<Vec<_>>>();
         self.scope.pop_frame();
-        self.depth -= 1;
+        self.leave();
         done.and(outs)
     }
     /// Number of problems so far: lets a caller undo a trial.

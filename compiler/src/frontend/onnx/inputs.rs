@@ -68,6 +68,7 @@ impl Importer<'_> {
             dims.push(sym.into());
         }
         let ty = TensorType::new(dtype, dims);
+        self.symbols.check_types(std::slice::from_ref(&ty))?;
         let v = self.scope.top().graph.add_input(ty, Some(Arc::from(input.name.as_str())));
         Ok(Item::Tensor(self.scope.depth(), v))
     }

@@ -144,6 +144,18 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     pub fn dims(&self, v: ValueId) -> Vec<Expr> {
         self.ty(v).dims.clone()
     }
+    /// Dims of a value, of which there must be at least `n`.
+    pub fn dims_at_least(&self, v: ValueId, n: usize) -> Result<Vec<Expr>> {
+        let dims = self.dims(v);
+        if dims.len() < n {
+            return Err(Diag::input(format!("rank {n} at least is needed, got {}", self.ty(v))));
+        }
+        Ok(dims)
+    }
+    /// The last axis of a value; a scalar has none.
+    pub fn last_axis(&self, v: ValueId) -> Result<usize> {
+        self.dims_at_least(v, 1).map(|d| d.len() - 1)
+    }
     /// Rank of a value.
     pub fn rank(&self, v: ValueId) -> usize {
         self.ty(v).rank()

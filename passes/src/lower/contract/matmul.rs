@@ -17,7 +17,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, y) = (root.inputs[0], root.inputs[1]);
     let (a, b) = (body.ty(x), body.ty(y));
-    let num = Num::of(a.dtype)?;
+    let (num, weights) = (Num::of(a.dtype)?, Num::of(b.dtype)?);
     let (ar, br) = (a.rank(), b.rank());
     let (m, k, n) = (a.dims[ar - 2].clone(), a.dims[ar - 1].clone(), b.dims[br - 1].clone());
     let rank = ar.max(br) - 2;
@@ -29,7 +29,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
         b_batch: vec![],
         tile: Tile::pick(cx.target, num, m.as_const(), n.as_const()),
         a: (Rows::Strided { row: k.clone(), step: 1.into() }, num, placeholder),
-        b: (Cols::InPlace { step: n.clone(), len: b.numel() }, num, placeholder),
+        b: (Cols::InPlace { step: n.clone(), len: b.numel() }, weights, placeholder),
         m,
         n,
         k,

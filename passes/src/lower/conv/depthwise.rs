@@ -47,7 +47,7 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
                 let acc: Vec<_> =
                     (0..win.vectors).map(|_| b.zero(Ty { elem: num.acc, lanes: win.lanes })).collect();
                 for_each_tap(b, &axes, win.spans, (x0.clone(), w0.clone()), &mut |b, t| {
-                    let weight = num.load(b, 1, w, t.tap.addr(), None);
+                    let weight = layer.weights.load(b, 1, w, t.tap.addr(), None);
                     let weight = b.splat(weight, win.lanes);
                     for (v, &a) in acc.iter().enumerate() {
                         let value =

@@ -32,15 +32,19 @@ pub(crate) struct Layer<'a> {
     pub xt: &'a TensorType,
     pub wt: &'a TensorType,
     pub yt: &'a TensorType,
+    /// Elements of the data.
     pub num: Num,
+    /// Elements of the weights.
+    pub weights: Num,
 }
 
 /// Lowers a convolution with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &Conv) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, w, y) = (root.inputs[0], root.inputs[1], root.outputs[0]);
-    let num = Num::of(body.ty(x).dtype)?;
-    let layer = Layer { cx, body, op, x, w, xt: body.ty(x), wt: body.ty(w), yt: body.ty(y), num };
+    let (xt, wt, yt) = (body.ty(x), body.ty(w), body.ty(y));
+    let (num, weights) = (Num::of(xt.dtype)?, Num::of(wt.dtype)?);
+    let layer = Layer { cx, body, op, x, w, xt, wt, yt, num, weights };
     let ones = |d: &[Expr]| d.iter().all(|e| e.is(1));
     let unpadded = op.pads_before.iter().chain(&op.pads_after).all(|p| p.is(0));
     let pointwise = ones(&layer.wt.dims[2..]) && unpadded && op.strides.iter().all(|&s| s == 1);
@@ -74,7 +78,7 @@ impl Layer<'_> {
             batch: vec![self.xt.dims[0].clone(), self.op.group.into()],
             a_batch: vec![0.into(), m.clone() * k.clone()],
             b_batch: vec![],
-            a: (Rows::Strided { row: k.clone(), step: 1.into() }, self.num, Buf(0)),
+            a: (Rows::Strided { row: k.clone(), step: 1.into() }, self.weights, Buf(0)),
             b: (Cols::Panels, self.num.ready(), Buf(0)),
             m,
             n: points,
@@ -125,7 +129,7 @@ impl Layer<'_> {
             a_batch: vec![],
             b_batch: vec![],
             a: (Rows::Strided { row: k.clone(), step: 1.into() }, self.num, Buf(0)),
-            b: (Cols::Panels, self.num, Buf(0)),
+            b: (Cols::Panels, self.weights, Buf(0)),
             m: n,
             n: o,
             k,

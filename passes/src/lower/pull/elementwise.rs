@@ -65,7 +65,7 @@ impl Puller<'_> {
             U::Erf => b.un(UnOp::Erf, v),
             U::Sigmoid => b.un(UnOp::Sigmoid, v),
         };
-        Ok(access::round(b, dtype, r))
+        Ok(access::result(b, dtype, r))
     }
     /// -1, 0 or 1; zeros and NaN stay what they are.
     fn sign(&mut self, b: &mut KernelBuilder, dtype: DType, v: Reg, lanes: u16) -> Reg {
@@ -95,7 +95,7 @@ impl Puller<'_> {
         let p = self.at(b, x[0], &i, lanes)?;
         let q = self.at(b, x[1], &j, lanes)?;
         let r = arithmetic(b, kind, dtype, p, q, lanes)?;
-        Ok(access::round(b, dtype, r))
+        Ok(access::result(b, dtype, r))
     }
 
     pub(super) fn compare(

@@ -66,7 +66,7 @@ struct Core {
 
 /// Scores, masks, softmax and the weighted sum; `q` is `[b, hq, s, d]`, `k`, `v` `[b, hkv, t, d]`.
 fn core(cx: &mut NodeCx, a: Core) -> Result<(ValueId, ValueId)> {
-    let (qd, kd, vd) = (cx.dims(a.q), cx.dims(a.k), cx.dims(a.v));
+    let (qd, kd, vd) = (cx.dims_at_least(a.q, 4)?, cx.dims_at_least(a.k, 4)?, cx.dims_at_least(a.v, 4)?);
     let (b, hq, s) = (qd[0].clone(), qd[1].clone(), qd[2].clone());
     let (hkv, t) = (kd[1].clone(), kd[2].clone());
     let group = hq.div(&hkv);
@@ -190,11 +190,11 @@ fn attention(cx: &mut NodeCx) -> Out {
     let (mut k, mut v) = (split_heads(cx, k, hkv)?, split_heads(cx, v, hkv)?);
     let mut masks = Masks { bias: cx.opt(3)?, lengths: cx.opt(6)?, causal: cx.flag("is_causal", false), ..Masks::default() };
     if let Some(past) = cx.opt(4)? {
-        let n = cx.dims(past)[2].clone();
+        let n = cx.dims_at_least(past, 3)?[2].clone();
         masks.offset = Some(cx.dim_scalar(n, DType::I64)?);
         k = cx.concat(&[past, k], 2)?;
     } else if let Some(lengths) = masks.lengths {
-        let s = cx.dims(q)[2].clone();
+        let s = cx.dims_at_least(q, 3)?[2].clone();
         let s = cx.dim_scalar(s, DType::I64)?;
         let l = cx.cast(lengths, DType::I64)?;
         masks.offset = Some(cx.sub(l, s)?);
@@ -255,7 +255,7 @@ fn rotate(
     interleaved: bool,
     dim: i64,
 ) -> Result<ValueId> {
-    let d = cx.dims(x);
+    let d = cx.dims_at_least(x, 4)?;
     let whole = d[3].clone();
     let rotated = if dim == 0 { whole.clone() } else { dim.into() };
     let half = rotated.div(&2.into());
@@ -275,7 +275,7 @@ fn rotate(
             }
             None => c,
         };
-        let last = cx.rank(c) - 1;
+        let last = cx.last_axis(c)?;
         if cx.dims(c)[last] != half {
             c = cx.slice_axis(c, last, 0.into(), half.clone())?;
         }
@@ -316,8 +316,9 @@ fn group_query(cx: &mut NodeCx) -> Out {
     let (q, k, v) = match (cx.opt(1)?, cx.opt(2)?) {
         (Some(k), Some(v)) => (q, k, v),
         _ => {
-            let total = cx.dims(q)[2].clone();
-            let size = total.div(&(hq + 2 * hkv).into());
+            let total = cx.dims_at_least(q, 3)?[2].clone();
+            let heads = Expr::from(hq) + Expr::from(hkv) * 2.into();
+            let size = total.div(&heads);
             let (a, b) = (size.clone() * hq.into(), size * hkv.into());
             (
                 cx.slice_axis(q, 2, 0.into(), a.clone())?,
@@ -330,7 +331,7 @@ fn group_query(cx: &mut NodeCx) -> Out {
     let (mut k, mut v) = (split_heads(cx, k, hkv)?, split_heads(cx, v, hkv)?);
     let past = cx.opt(3)?;
     let past_len = match past {
-        Some(p) => cx.dims(p)[2].clone(),
+        Some(p) => cx.dims_at_least(p, 3)?[2].clone(),
         None => 0.into(),
     };
     let offset = cx.dim_scalar(past_len, DType::I64)?;

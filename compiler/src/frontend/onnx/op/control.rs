@@ -232,7 +232,7 @@ fn scan(cx: &mut NodeCx) -> Out {
         scanned.push(x);
     }
     let first = *scanned.first().ok_or_else(|| Diag::input("Scan without scanned inputs"))?;
-    let length = cx.dims(first)[0].clone();
+    let length = cx.dims_at_least(first, 1)?[0].clone();
     let max = cx.symbols().max(&length);
     let count = run_symbol(cx, "iterations", 0, max);
     // Build the core body by hand: states, slices at the iteration, then the Scan body inline.
@@ -242,10 +242,12 @@ fn scan(cx: &mut NodeCx) -> Out {
     let outer = cx.im.scope.depth() - 1;
     let result = scan_body(cx, body, iter, &states, &scanned, outer);
     let level = cx.im.scope.pop_level()?;
+    cx.im.leave();
     result?;
     let captures: Vec<ValueId> = level.captures.iter().map(|c| c.0).collect();
     let graph = with_captures(cx, level, &captures);
-    let scanned_out = graph.outputs.len() - 1 - n;
+    let scanned_out = (graph.outputs.len() - 1).checked_sub(n);
+    let scanned_out = scanned_out.ok_or_else(|| Diag::input(format!("the body has {} outputs for {n} states", graph.outputs.len() - 1)))?;
     let trip = cx.dim_scalar(length.clone(), DType::I64)?;
     let cond = cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?;
     let operands = [&[trip, cond], states.as_slice(), &captures].concat();
@@ -253,7 +255,7 @@ fn scan(cx: &mut NodeCx) -> Out {
     let mut out = cx.add(op.into(), &operands)?;
     for (i, v) in out[n..].iter_mut().enumerate() {
         // All iterations run, so the leading dim is the known length.
-        let mut dims = cx.dims(*v);
+        let mut dims = cx.dims_at_least(*v, 1)?;
         dims[0] = length.clone();
         *v = cx.reshape(*v, dims)?;
         if out_back.get(i) == Some(&1) {
@@ -303,7 +305,7 @@ fn scan_body(
 
 /// The first axis backwards.
 fn reversed(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
-    let dims = cx.dims(x);
+    let dims = cx.dims_at_least(x, 1)?;
     let mut starts = vec![Expr::from(0); dims.len()];
     let mut steps = vec![Expr::from(1); dims.len()];
     starts[0] = dims[0].clone() - 1.into();

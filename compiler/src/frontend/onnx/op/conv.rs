@@ -62,7 +62,7 @@ pub fn padding(cx: &NodeCx, spatial: &[Expr], window: &[Expr], strides: &[usize]
     match auto.as_str() {
         "NOTSET" | "" => {
             let pads = cx.int_list("pads").filter(|p| !p.is_empty()).unwrap_or_else(|| vec![0; 2 * r]);
-            if pads.len() != 2 * r || pads.iter().any(|p| p.abs() > 1 << 30) {
+            if pads.len() != 2 * r || pads.iter().any(|p| p.unsigned_abs() > 1 << 30) {
                 return Err(Diag::input(format!("pads {pads:?} for {r} spatial axes")));
             }
             let own = |p: &[i64]| p.iter().map(|&p| p.into()).collect();
@@ -121,7 +121,11 @@ fn conv_transpose(cx: &mut NodeCx) -> Out {
         let s = Expr::from(strides[i]);
         let full = (xd[2 + i].clone() - 1.into()) * s.clone() + window[i].clone() + extra[i].into();
         let want = match &shape {
-            Some(o) => Some(Expr::from(*o.get(o.len() - r + i).ok_or_else(|| Diag::input("output_shape is too short"))?)),
+            // Only spatial dims, or all of them.
+            Some(o) => {
+                let at = (o.len() + i).checked_sub(r).ok_or_else(|| Diag::input("output_shape is too short"))?;
+                Some(Expr::from(o[at]))
+            }
             None if auto.starts_with("SAME") => Some(xd[2 + i].clone() * s),
             None => None,
         };

@@ -27,7 +27,7 @@ pub const OPS: &[(&str, Build)] = &[
 fn nll(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
     let target = cx.input(1)?;
     let target = cx.cast(target, DType::I64)?;
-    let dims = cx.dims(x);
+    let dims = cx.dims_at_least(x, 2)?;
     let dtype = cx.dtype(x);
     let ignore = cx.attr("ignore_index").map(|a| a.i);
     let zero = cx.constant(Tensor::i64(0))?;

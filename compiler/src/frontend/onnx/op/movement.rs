@@ -38,6 +38,9 @@ fn concat(cx: &mut NodeCx) -> Out {
     cx.one(y)
 }
 
+/// Most parts of a Split.
+const MAX_PARTS: usize = 1 << 16;
+
 /// Lengths come from an attribute before opset 13, an operand since, or equal parts.
 fn split(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
@@ -45,7 +48,9 @@ fn split(cx: &mut NodeCx) -> Out {
     let whole = cx.dims(x)[axis].clone();
     let parts = match cx.int("num_outputs", 0) {
         0 => cx.node.output.len(),
-        n => usize::try_from(n).map_err(|_| Diag::input("num_outputs is negative"))?,
+        n => usize::try_from(n).ok().filter(|&n| n <= MAX_PARTS).ok_or_else(|| {
+            Diag::limit(format!("num_outputs is {n}, at most {MAX_PARTS} are supported"))
+        })?,
     };
     let max = cx.symbols().max(&whole);
     let sizes: Vec<Expr> = match (cx.int_list("split"), cx.opt(1)?) {

@@ -184,7 +184,7 @@ fn skip_norm(cx: &mut NodeCx, simplified: bool) -> Out {
         sum = cx.sum(sum, b)?;
     }
     let gamma = cx.input(2)?;
-    let last = cx.rank(sum) - 1;
+    let last = cx.last_axis(sum)?;
     let eps = f64::from(cx.float("epsilon", 1e-12));
     let y = if simplified {
         root_mean_square(cx, sum, last, eps)?
@@ -240,7 +240,7 @@ fn lrn(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
     let size = cx.int("size", 1).clamp(1, 1 << 10);
     let (alpha, beta, bias) = (cx.float("alpha", 1e-4), cx.float("beta", 0.75), cx.float("bias", 1.0));
-    let dims = cx.dims(x);
+    let dims = cx.dims_at_least(x, 2)?;
     let sq = cx.mul(x, x)?;
     let zero = cx.scalar_like(x, 0.0)?;
     let mut before = vec![Expr::from(0); dims.len()];

@@ -57,7 +57,7 @@ fn lp_pool(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
     let p = cx.int("p", 2) as f64;
     let powered = power(cx, x, p)?;
-    let d = cx.dims(x);
+    let d = cx.dims_at_least(x, 3)?;
     let r = d.len().saturating_sub(2);
     let kernel = cx.sizes("kernel_shape", r, 0, 1)?;
     let (strides, dilations) = (cx.sizes("strides", r, 1, 1)?, cx.sizes("dilations", r, 1, 1)?);
@@ -118,7 +118,7 @@ fn global_lp_pool(cx: &mut NodeCx) -> Out {
 /// Scatters values to the flat positions that MaxPool gave.
 fn max_unpool(cx: &mut NodeCx) -> Out {
     let (x, i) = (cx.input(0)?, cx.input(1)?);
-    let d = cx.dims(x);
+    let d = cx.dims_at_least(x, 3)?;
     let r = d.len().saturating_sub(2);
     let kernel = cx.sizes("kernel_shape", r, 0, 1)?;
     let strides = cx.sizes("strides", r, 1, 1)?;

@@ -210,7 +210,7 @@ fn qlinear_unary(cx: &mut NodeCx, f: impl Fn(&mut NodeCx, ValueId) -> Result<Val
 
 /// Integer weights with their scale as floats; per-column scales run along the last axis.
 fn weights(cx: &mut NodeCx, w: ValueId, s: ValueId, z: Option<ValueId>) -> Result<ValueId> {
-    let axis = cx.rank(w) - 1;
+    let axis = cx.last_axis(w)?;
     decode(cx, w, s, z, axis)
 }
 

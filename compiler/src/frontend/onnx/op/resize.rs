@@ -36,6 +36,15 @@ fn scaled(d: &Expr, scale: f32) -> Expr {
     (d.clone() * ((f64::from(scale) * f64::from(1 << 20)) as i64).into()).div(&(1i64 << 20).into())
 }
 
+/// One usable scale per axis.
+fn check_scales(scales: &[f32], axes: usize) -> Result<()> {
+    let usable = |v: &f32| *v > 0.0 && *v <= 1e6;
+    if scales.len() == axes && scales.iter().all(usable) {
+        return Ok(());
+    }
+    Err(Diag::input(format!("scales {scales:?} for {axes} axes")))
+}
+
 fn plain(dims: Vec<Expr>, scales: Vec<Option<f32>>, mode: ResizeMode, coordinate: Coordinate) -> op::Resize {
     op::Resize {
         dims,
@@ -61,9 +70,7 @@ fn upsample(cx: &mut NodeCx) -> Out {
         }
     };
     let own = cx.dims(x);
-    if scales.len() != own.len() {
-        return Err(Diag::input(format!("{} scales for rank {}", scales.len(), own.len())));
-    }
+    check_scales(&scales, own.len())?;
     let dims = own.iter().zip(&scales).map(|(d, &s)| scaled(d, s)).collect();
     let mode = mode(&cx.text("mode", "nearest"))?;
     let op = op::Resize {
@@ -124,9 +131,7 @@ fn resize(cx: &mut NodeCx) -> Out {
         match (cx.const_of(s), &declared) {
             (Some(t), _) => {
                 let values = t.to_f32()?;
-                if values.len() != axes.len() || values.iter().any(|v| v.is_nan() || *v <= 0.0 || *v > 1e6) {
-                    return Err(Diag::input(format!("scales {values:?} for {} axes", axes.len())));
-                }
+                check_scales(&values, axes.len())?;
                 for (&a, v) in axes.iter().zip(values) {
                     dims[a] = scaled(&own[a], v);
                     scales[a] = Some(v);

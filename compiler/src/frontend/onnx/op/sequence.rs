@@ -93,7 +93,7 @@ fn split(cx: &mut NodeCx) -> Out {
             };
             let n = whole.as_const().filter(|n| n / each <= 4096);
             let n = n.ok_or_else(|| Diag::unsupported("splitting an open dim into a sequence"))?;
-            (0..(n + each - 1) / each).map(|i| each.min(n - i * each).into()).collect()
+            (0..n).step_by(usize::try_from(each).unwrap_or(usize::MAX)).map(|at| each.min(n - at).into()).collect()
         }
     };
     let keep = cx.opt(1)?.is_some() || cx.flag("keepdims", true);

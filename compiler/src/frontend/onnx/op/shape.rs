@@ -270,7 +270,7 @@ fn range(cx: &mut NodeCx) -> Out {
         (Some(s), Some(l), Some(d)) if d.as_const().is_some_and(|d| d != 0) => {
             let d = d.as_const().unwrap_or(1);
             let span = if d > 0 { l - s } else { s - l };
-            span.ceil_div(&d.abs().into()).max_of(&0.into())
+            span.ceil_div(&d.saturating_abs().into()).max_of(&0.into())
         }
         _ => {
             let n = run_time_count(cx, start, limit, delta)?;

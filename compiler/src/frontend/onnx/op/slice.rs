@@ -83,7 +83,7 @@ fn window(symbols: &Symbols, start: &Expr, end: &Expr, step: i64, dim: &Expr) ->
     let s = place(start, &lo, &hi);
     let e = place(end, &far_lo, if step > 0 { &hi } else { &last });
     let span = if step > 0 { e - s.clone() } else { s.clone() - e };
-    let n = span.ceil_div(&step.abs().into());
+    let n = span.ceil_div(&step.saturating_abs().into());
     let n = if symbols.range(&n).0 >= 0 { n } else { n.max_of(&zero) };
     (s, n)
 }

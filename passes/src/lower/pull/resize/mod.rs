@@ -91,7 +91,7 @@ impl Puller<'_> {
             match dtype.int_range() {
                 // As the evaluator: truncation after clamping.
                 Some(_) => self.convert(b, wide, dtype, sum, true)?,
-                None => access::round(b, dtype, sum),
+                None => access::result(b, dtype, sum),
             }
         };
         let Some(outside) = outside else { return Ok(value) };
