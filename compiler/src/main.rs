@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(diags) => {
             for d in &diags {
-                eprintln!("{d}");
+                sinter::system::warn(format_args!("{d}"));
             }
             ExitCode::from(cli::exit_code(&diags))
         }

@@ -8,12 +8,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 64 << 30;
 
 fn io(what: &str, path: &Path, e: &std::io::Error) -> Diag {
     Diag::input(format!("cannot {what} {}: {e}", path.display()))
+}
+
+fn failed(what: &str, path: &Path, e: &std::io::Error) -> Diag {
+    Diag::output(format!("cannot {what} {}: {e}", path.display()))
 }
 
 /// Reads a whole regular file.
@@ -93,30 +98,41 @@ pub fn beside(model: &Path, name: &str) -> Result<PathBuf> {
 /// Writes a folder of files as a whole: everything goes to a temporary folder beside it, which then takes the
 /// place of the old one. On failure nothing of the new content stays and the old folder is untouched.
 pub fn write_dir(dir: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
-    let name = dir.file_name().ok_or_else(|| Diag::input(format!("{} names no folder", dir.display())))?;
+    let name = dir.file_name().ok_or_else(|| Diag::output(format!("{} names no folder", dir.display())))?;
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(|e| io("create", parent, &e))?;
-    let temp = parent.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let old = parent.join(format!(".{}.{}.old", name.to_string_lossy(), std::process::id()));
-    let written = fill(&temp, files).and_then(|()| {
-        let replaced = dir.exists();
-        if replaced {
-            if !replaceable(dir) {
-                return Err(Diag::input(format!("{} exists and is not a bundle", dir.display()))
-                    .help("choose another output folder"));
-            }
-            fs::rename(dir, &old).map_err(|e| io("replace", dir, &e))?;
+    let beside = |end: &str| parent.join(format!(".{}.{}.{end}", name.to_string_lossy(), std::process::id()));
+    let (temp, old) = (beside("tmp"), beside("old"));
+    let new_parent = !parent.exists();
+    let written = fill(&temp, files).and_then(|()| swap(&temp, dir, &old));
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&temp);
+        if new_parent {
+            // Only goes when empty.
+            let _ = fs::remove_dir(parent);
         }
-        fs::rename(&temp, dir).map_err(|e| {
-            if replaced {
-                let _ = fs::rename(&old, dir);
-            }
-            io("write", dir, &e)
-        })
-    });
-    let _ = fs::remove_dir_all(&temp);
-    let _ = fs::remove_dir_all(&old);
+    }
     written
+}
+
+/// Puts `new` in the place of `dir`. Until the very end the old content can be put back.
+fn swap(new: &Path, dir: &Path, old: &Path) -> Result<()> {
+    if fs::symlink_metadata(dir).is_err() {
+        return fs::rename(new, dir).map_err(|e| failed("write", dir, &e));
+    }
+    if !replaceable(dir) {
+        return Err(Diag::output(format!("{} exists and is not a bundle", dir.display()))
+            .help("choose another output folder"));
+    }
+    fs::rename(dir, old).map_err(|e| failed("replace", dir, &e))?;
+    if let Err(e) = fs::rename(new, dir) {
+        let d = failed("write", dir, &e);
+        return Err(match fs::rename(old, dir) {
+            Ok(()) => d,
+            Err(_) => d.help(format!("the old bundle is in {}", old.display())),
+        });
+    }
+    let _ = fs::remove_dir_all(old);
+    Ok(())
 }
 
 /// Only bundles (or empty folders) are ever replaced.
@@ -125,11 +141,11 @@ fn replaceable(dir: &Path) -> bool {
 }
 
 fn fill(temp: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
-    fs::create_dir_all(temp).map_err(|e| io("create", temp, &e))?;
+    fs::create_dir_all(temp).map_err(|e| failed("create", temp, &e))?;
     for (name, bytes) in files {
         let path = temp.join(name);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|e| io("create", folder, &e))?;
+            fs::create_dir_all(folder).map_err(|e| failed("create", folder, &e))?;
         }
         write(&path, bytes)?;
     }
@@ -138,17 +154,18 @@ fn fill(temp: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
 
 /// Writes one file.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut f = fs::File::create(path).map_err(|e| io("write", path, &e))?;
-    f.write_all(bytes).and_then(|()| f.sync_all()).map_err(|e| io("write", path, &e))
+    let mut f = fs::File::create(path).map_err(|e| failed("write", path, &e))?;
+    f.write_all(bytes).and_then(|()| f.sync_all()).map_err(|e| failed("write", path, &e))
 }
 
 /// Writes one file through a temporary name.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).map_err(|e| io("create", parent, &e))?;
+        fs::create_dir_all(parent).map_err(|e| failed("create", parent, &e))?;
     }
     let temp = path.with_extension(format!("{}.tmp", std::process::id()));
-    let done = write(&temp, bytes).and_then(|()| fs::rename(&temp, path).map_err(|e| io("write", path, &e)));
+    let done =
+        write(&temp, bytes).and_then(|()| fs::rename(&temp, path).map_err(|e| failed("write", path, &e)));
     if done.is_err() {
         let _ = fs::remove_file(&temp);
     }
@@ -160,6 +177,32 @@ pub fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What went wrong with standard output, if anything did.
+static STDOUT: OnceLock<Diag> = OnceLock::new();
+
+/// Writes a line to standard output. A reader that went away or a full disk is no reason to stop in the middle:
+/// the first failure is kept for [`said`].
+pub fn say(line: std::fmt::Arguments) {
+    if let Err(e) = writeln!(std::io::stdout(), "{line}") {
+        let _ = STDOUT.set(Diag::output(format!("cannot write to standard output: {e}")));
+    }
+}
+
+/// Writes a line to standard error, where nobody may listen any more.
+pub fn warn(line: std::fmt::Arguments) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Whether everything that was said could be written.
+pub fn said() -> Result<()> {
+    let flushed = std::io::stdout().flush();
+    match (STDOUT.get(), flushed) {
+        (Some(d), _) => Err(d.clone()),
+        (None, Err(e)) => Err(Diag::output(format!("cannot write to standard output: {e}"))),
+        (None, Ok(())) => Ok(()),
+    }
 }
 
 /// A stopwatch, for progress and `run`'s timing only: no time ever reaches a bundle.

@@ -1,6 +1,6 @@
 //! Broken copies of every model: each must end in a result or a typed error, in bounded time and memory.
 //!
-//! `MUTATIONS=n` runs n per model instead, `MUTATION=model#number` runs one and shows what happens, `MODELS=dir`
+//! `MUTATIONS=n` or `MUTATIONS=from..to` runs those of every model instead, `MUTATION=model#number` runs one and shows what happens, `MODELS=dir`
 //! takes the models `dir/*/model.onnx`.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
@@ -16,6 +16,7 @@ use sinter::frontend::onnx::{self, ImportOptions};
 use sinter_ir::{Diag, Fault};
 use sinter_passes::pipeline::{self, PipelineOptions};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 #[global_allocator]
@@ -70,12 +71,15 @@ fn typed(d: &Diag) -> Result<(), String> {
     if d.fault == Fault::Bug || d.message.starts_with('\0') { Err(d.to_string()) } else { Ok(()) }
 }
 
-/// Number of mutations of a model: more of those that are quick to read.
-fn count(seed: &Seed) -> u64 {
+/// Numbers of the mutations of a model: more of those that are quick to read.
+fn numbers(seed: &Seed) -> Range<u64> {
     match std::env::var("MUTATIONS") {
-        Ok(n) => n.parse().unwrap(),
-        Err(_) if seed.file.len() > 4 << 20 => 700,
-        Err(_) => 1500,
+        Ok(n) => {
+            let (from, to) = n.split_once("..").unwrap_or(("0", &n));
+            from.parse().unwrap()..to.parse().unwrap()
+        }
+        Err(_) if seed.file.len() > 4 << 20 => 0..700,
+        Err(_) => 0..1500,
     }
 }
 
@@ -126,8 +130,11 @@ fn broken_models_end_in_typed_errors() {
         let name: &'static str = name.leak();
         let seed: &'static Seed = Box::leak(Box::new(Seed::new(name, std::fs::read(path).unwrap())));
         let all = match only {
-            Some((_, number)) => number.parse().unwrap()..number.parse::<u64>().unwrap() + 1,
-            None => 0..count(seed),
+            Some((_, number)) => {
+                let number: u64 = number.parse().unwrap();
+                number..number + 1
+            }
+            None => numbers(seed),
         };
         work.extend(all.clone().step_by(100).map(|start| (seed, name, start..all.end.min(start + 100))));
     }

@@ -13,6 +13,8 @@ pub enum Fault {
     Unsupported,
     /// A stated limit (size, depth, count, range) was exceeded.
     Limit,
+    /// Results could not be written.
+    Output,
     /// A defect of Sinter itself.
     Bug,
 }
@@ -54,6 +56,10 @@ impl Diag {
     pub fn limit(message: impl Into<String>) -> Self {
         Self::new(Fault::Limit, message)
     }
+    /// Results could not be written.
+    pub fn output(message: impl Into<String>) -> Self {
+        Self::new(Fault::Output, message)
+    }
     /// A defect of Sinter.
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(Fault::Bug, message)
@@ -76,6 +82,7 @@ impl fmt::Display for Diag {
             Fault::Input => "error in the input",
             Fault::Unsupported => "not supported yet",
             Fault::Limit => "limit exceeded",
+            Fault::Output => "error in the output",
             Fault::Bug => "bug in sinter",
         };
         write!(f, "{kind}: ")?;

@@ -1,11 +1,26 @@
 //! The command line: one file per command.
 
+/// Shadows the standard macro, which panics when standard output is closed or full.
+macro_rules! println {
+    ($($text:tt)*) => {
+        $crate::system::say(format_args!($($text)*))
+    };
+}
+
+/// Shadows the standard macro, which panics when standard error is closed or full.
+macro_rules! eprintln {
+    ($($text:tt)*) => {
+        $crate::system::warn(format_args!($($text)*))
+    };
+}
+
 pub mod check;
 pub mod compile;
 pub mod inspect;
 pub mod run;
 pub mod targets;
 
+use crate::system;
 use clap::{Args, Parser, Subcommand};
 use sinter_ir::{Diag, Fault, Result};
 use std::collections::BTreeMap;
@@ -63,13 +78,24 @@ fn parse_dim(text: &str) -> Result<(String, (i64, i64))> {
     Ok((name.to_owned(), (lo, hi)))
 }
 
-/// Exit codes, stable.
+/// Exit codes, stable; with several problems the largest counts. A wrong command line gives 2.
+///
+/// | code | meaning |
+/// |---|---|
+/// | 0 | done |
+/// | 1 | the model, a file or a value that was given is wrong |
+/// | 2 | the command line is wrong |
+/// | 3 | valid, but not supported yet |
+/// | 4 | a stated limit was exceeded |
+/// | 5 | results could not be written |
+/// | 70 | a defect of Sinter |
 pub fn exit_code(diags: &[Diag]) -> u8 {
     match diags.iter().map(|d| d.fault).max() {
         None => 0,
         Some(Fault::Input) => 1,
         Some(Fault::Unsupported) => 3,
         Some(Fault::Limit) => 4,
+        Some(Fault::Output) => 5,
         Some(Fault::Bug) => 70,
     }
 }
@@ -82,7 +108,8 @@ pub fn run(cli: Cli) -> Result<(), Vec<Diag>> {
         Command::Run(a) => run::run(&a),
         Command::Inspect(a) => inspect::run(&a),
         Command::Targets(a) => targets::run(&a),
-    }
+    }?;
+    system::said().map_err(|d| vec![d])
 }
 
 #[cfg(test)]

@@ -50,6 +50,10 @@ impl OpSpec for Loop {
         if x[0].dtype != DType::I64 || x[1].dtype != DType::Bool || !x[0].numel().is(1) || !x[1].numel().is(1) {
             return Err(Diag::input(format!("Loop: trip count and condition must be one i64 and one bool, got {} and {}", x[0], x[1])));
         }
+        let go = self.body.outputs.first().map(|&v| self.body.ty(v));
+        if let Some(go) = go.filter(|t| t.dtype != DType::Bool || !t.numel().is(1)) {
+            return Err(Diag::input(format!("Loop: the condition that the body gives must be one bool, got {go}")));
+        }
         let init = |e: &Expr| e.subst(&|y| self.shape_syms.iter().find(|c| c.sym == y).map(|c| c.init.clone()));
         for (i, &v) in self.body.inputs[1..].iter().enumerate() {
             let (want, have) = (self.body.ty(v), x[2 + i]);

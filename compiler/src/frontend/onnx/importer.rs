@@ -11,6 +11,7 @@ use super::proto::{
 };
 use super::scope::{Item, Level, Scope};
 use sinter_ir::{Diag, Fault, Origin, Result, Symbols, TensorType, ValueId};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -282,7 +283,13 @@ impl<'m> Importer<'m> {
             }
         }
         let origin = vec![Arc::from(label(n))];
-        build(&mut NodeCx { im: self, node: n, opset, origin })
+        let mut cx = NodeCx { im: self, node: n, opset, origin, mistyped: RefCell::default() };
+        let built = build(&mut cx);
+        // What was read in place of the attribute may have led to other errors: they are not the cause.
+        match cx.mistyped.into_inner() {
+            Some(what) => Err(Diag::input(what)),
+            None => built,
+        }
     }
 
     /// Counts nesting.

@@ -2,10 +2,11 @@
 
 use super::contents::{self, Contents, Fraction};
 use super::importer::Importer;
-use super::proto::{AttributeProto, GraphProto, NodeProto};
+use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType as Kind};
 use super::scope::Item;
 use sinter_ir::op;
 use sinter_ir::{DType, Diag, Expr, Origin, Result, SymKind, Symbols, Tensor, TensorType, ValueId};
+use std::cell::RefCell;
 
 /// Builder of one op: results in order.
 pub type Build = fn(&mut NodeCx) -> Result<Vec<Item>>;
@@ -23,6 +24,8 @@ pub struct NodeCx<'a, 'm> {
     pub opset: i64,
     /// Provenance for everything that the node becomes.
     pub origin: Origin,
+    /// What is wrong with the first attribute of another type than the operator reads.
+    pub mistyped: RefCell<Option<String>>,
 }
 
 impl<'a, 'm> NodeCx<'a, 'm> {
@@ -32,9 +35,38 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     pub fn attr(&self, name: &str) -> Option<&'a AttributeProto> {
         self.node.attribute.iter().find(|a| a.name == name)
     }
+    /// An attribute that should have a type. One of another type is remembered as the node's error; files of old
+    /// exporters name no type, and some name the wrong one for a value that is there.
+    fn typed(
+        &self,
+        name: &str,
+        want: Kind,
+        absent: fn(&AttributeProto) -> bool,
+    ) -> Option<&'a AttributeProto> {
+        let a = self.attr(name)?;
+        if a.r#type != Kind::Undefined as i32 && a.r#type != want as i32 && absent(a) {
+            let got = Kind::try_from(a.r#type).map_or("of an unknown type", |k| k.as_str_name());
+            let want = want.as_str_name();
+            let what = format!("attribute `{name}` is {got}, {want} is needed");
+            self.mistyped.borrow_mut().get_or_insert(what);
+        }
+        Some(a)
+    }
+    /// Integer attribute, if there.
+    pub fn opt_int(&self, name: &str) -> Option<i64> {
+        self.typed(name, Kind::Int, |a| a.i == 0).map(|a| a.i)
+    }
+    /// Float attribute, if there.
+    pub fn opt_float(&self, name: &str) -> Option<f32> {
+        self.typed(name, Kind::Float, |a| a.f == 0.0).map(|a| a.f)
+    }
+    /// Float list attribute.
+    pub fn float_list(&self, name: &str) -> Option<Vec<f32>> {
+        self.typed(name, Kind::Floats, |a| a.floats.is_empty()).map(|a| a.floats.clone())
+    }
     /// Integer attribute.
     pub fn int(&self, name: &str, default: i64) -> i64 {
-        self.attr(name).map_or(default, |a| a.i)
+        self.opt_int(name).unwrap_or(default)
     }
     /// Flag attribute.
     pub fn flag(&self, name: &str, default: bool) -> bool {
@@ -42,15 +74,16 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     }
     /// Float attribute.
     pub fn float(&self, name: &str, default: f32) -> f32 {
-        self.attr(name).map_or(default, |a| a.f)
+        self.opt_float(name).unwrap_or(default)
     }
     /// Text attribute.
     pub fn text(&self, name: &str, default: &str) -> String {
-        self.attr(name).map_or(default.to_owned(), |a| String::from_utf8_lossy(&a.s).into_owned())
+        let a = self.typed(name, Kind::String, |a| a.s.is_empty());
+        a.map_or(default.to_owned(), |a| String::from_utf8_lossy(&a.s).into_owned())
     }
     /// Integer list attribute.
     pub fn int_list(&self, name: &str) -> Option<Vec<i64>> {
-        self.attr(name).map(|a| a.ints.clone())
+        self.typed(name, Kind::Ints, |a| a.ints.is_empty()).map(|a| a.ints.clone())
     }
     /// Integer list of known length whose entries are at least `min`.
     pub fn sizes(&self, name: &str, n: usize, default: usize, min: i64) -> Result<Vec<usize>> {

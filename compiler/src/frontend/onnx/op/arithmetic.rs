@@ -65,8 +65,8 @@ fn unary(cx: &mut NodeCx, kind: U) -> Out {
 pub fn operands(cx: &mut NodeCx) -> Result<(ValueId, ValueId)> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
     let (ra, rb) = (cx.rank(a), cx.rank(b));
-    let Some(axis) = cx.attr("axis").filter(|_| cx.opset < 7 && rb > 0 && rb < ra) else { return Ok((a, b)) };
-    let axis = cx.axis(axis.i, ra)?;
+    let Some(axis) = cx.opt_int("axis").filter(|_| cx.opset < 7 && rb > 0 && rb < ra) else { return Ok((a, b)) };
+    let axis = cx.axis(axis, ra)?;
     let tail: Vec<usize> = (rb..ra.saturating_sub(axis)).collect();
     Ok((a, cx.unsqueeze(b, &tail)?))
 }
@@ -142,7 +142,7 @@ fn clip(cx: &mut NodeCx) -> Out {
         if cx.opset >= 11 {
             return cx.opt(i);
         }
-        match cx.attr(name).map(|a| a.f) {
+        match cx.opt_float(name) {
             Some(v) => cx.scalar(dtype, f64::from(v)).map(Some),
             None => Ok(None),
         }

@@ -213,7 +213,7 @@ fn attention(cx: &mut NodeCx) -> Out {
         k,
         v,
         masks,
-        scale: cx.attr("scale").map(|a| a.f),
+        scale: cx.opt_float("scale"),
         softcap: cx.float("softcap", 0.0),
         precision,
         mode: cx.int("qk_matmul_output_mode", 0),
@@ -357,7 +357,7 @@ fn group_query(cx: &mut NodeCx) -> Out {
         offset: Some(offset),
         ..Masks::default()
     };
-    let scale = cx.attr("scale").map(|a| a.f).filter(|s| *s != 0.0);
+    let scale = cx.opt_float("scale").filter(|s| *s != 0.0);
     let a = Core { q, k, v, masks, scale, softcap: cx.float("softcap", 0.0), precision: None, mode: 0 };
     let (y, _) = core(cx, a)?;
     let y = merge_heads(cx, y)?;

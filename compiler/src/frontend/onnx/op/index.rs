@@ -83,8 +83,8 @@ fn scatter_elements(cx: &mut NodeCx) -> Out {
 /// Positions where the condition holds, then a gather.
 fn compress(cx: &mut NodeCx) -> Out {
     let (x, cond) = (cx.input(0)?, cx.input(1)?);
-    let (x, axis) = match cx.attr("axis") {
-        Some(a) => (x, cx.axis(a.i, cx.rank(x))?),
+    let (x, axis) = match cx.opt_int("axis") {
+        Some(a) => (x, cx.axis(a, cx.rank(x))?),
         None => {
             let n = cx.ty(x).numel();
             (cx.reshape(x, vec![n])?, 0)
@@ -103,7 +103,7 @@ fn tensor_scatter(cx: &mut NodeCx) -> Out {
     let (past, update) = (cx.input(0)?, cx.input(1)?);
     let d = cx.dims(update);
     let axis = cx.axis(cx.int("axis", -2), d.len())?;
-    let length = cx.dims(past)[axis].clone();
+    let length = cx.dims_at_least(past, axis + 1)?[axis].clone();
     let iota = cx.emit(op::Iota { dtype: DType::I64, dims: vec![d[axis].clone()], axis: 0 }, &[])?;
     let mut at = cx.along(iota, axis, d.len())?;
     if let Some(start) = cx.opt(2)? {

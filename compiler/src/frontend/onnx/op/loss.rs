@@ -29,7 +29,7 @@ fn nll(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
     let target = cx.cast(target, DType::I64)?;
     let dims = cx.dims_at_least(x, 2)?;
     let dtype = cx.dtype(x);
-    let ignore = cx.attr("ignore_index").map(|a| a.i);
+    let ignore = cx.opt_int("ignore_index");
     let zero = cx.constant(Tensor::i64(0))?;
     let ignored = match ignore {
         Some(i) => {

@@ -49,7 +49,7 @@ fn activations(cx: &NodeCx, kind: CellKind, directions: usize) -> Result<Vec<Act
         }
         _ => (0..directions).flat_map(|_| defaults.iter().map(|s| (*s).to_owned())).collect(),
     };
-    let list = |name: &str| cx.attr(name).map(|a| a.floats.clone()).unwrap_or_default().into_iter();
+    let list = |name: &str| cx.float_list(name).unwrap_or_default().into_iter();
     let (mut alphas, mut betas) = (list("activation_alpha"), list("activation_beta"));
     names
         .iter()
@@ -111,7 +111,7 @@ fn recurrent(cx: &mut NodeCx, kind: CellKind) -> Result<Vec<Item>> {
             None => cx.full(t, vec![d.clone(), h.clone() * 3.into()], 0.0)?,
         });
     }
-    let clip = cx.attr("clip").map(|a| a.f);
+    let clip = cx.opt_float("clip");
     let op = op::Recurrent {
         kind,
         direction,

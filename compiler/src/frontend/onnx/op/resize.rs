@@ -62,8 +62,8 @@ fn plain(dims: Vec<Expr>, scales: Vec<Option<f32>>, mode: ResizeMode, coordinate
 
 fn upsample(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
-    let scales = match cx.attr("scales") {
-        Some(a) => a.floats.clone(),
+    let scales = match cx.float_list("scales") {
+        Some(s) => s,
         None => {
             let s = cx.input(1)?;
             cx.need_const(s, "the scales")?.to_f32()?

@@ -14,8 +14,8 @@ pub const OPS: &[(&str, Build)] = &[("TopK", top_k), ("Unique", unique), ("NonMa
 fn top_k(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
     let axis = cx.axis(cx.int("axis", -1), cx.rank(x))?;
-    let k = match cx.attr("k") {
-        Some(a) => Expr::from(a.i),
+    let k = match cx.opt_int("k") {
+        Some(k) => Expr::from(k),
         None => {
             let k = cx.input(1)?;
             let len = cx.dims(x)[axis].clone();
@@ -33,8 +33,8 @@ fn top_k(cx: &mut NodeCx) -> Out {
 
 fn unique(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
-    let axis = match cx.attr("axis") {
-        Some(a) => Some(cx.axis(a.i, cx.rank(x))?),
+    let axis = match cx.opt_int("axis") {
+        Some(a) => Some(cx.axis(a, cx.rank(x))?),
         None => None,
     };
     let len = match axis {
