@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use sinter::frontend::onnx::{self, ImportOptions, tensor_from_pb};
+use sinter::session::Session;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Diag, Fault, Tensor};
@@ -243,13 +244,19 @@ pub fn run_on(
     program: &Program,
     inputs: &[Tensor],
 ) -> Result<(Vec<Tensor>, Sizes), String> {
+    let (mut session, sizes) = open(target, program)?;
+    Ok((session.run(inputs).map_err(|d| d.to_string())?, sizes))
+}
+
+/// Emits a program for a target that this machine can run, and loads it for one thread.
+pub fn open(target: &TargetDesc, program: &Program) -> Result<(Session, Sizes), String> {
     let text = |d: Diag| d.to_string();
     let emitted = sinter_backends::emit(program, target).map_err(text)?;
     let manifest = sinter::manifest::Manifest::new(program, target, 0);
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
     let image = sinter_runtime::Image::Heap(weights);
-    let mut session = sinter::session::Session::new(manifest, &emitted.archive, image, 1).map_err(text)?;
+    let session = Session::new(manifest, &emitted.archive, image, 1).map_err(text)?;
     let sizes =
         Sizes { code: emitted.code.values().sum(), arena: program.arena_bytes, live: program.live_bytes };
-    Ok((session.run(inputs).map_err(text)?, sizes))
+    Ok((session, sizes))
 }
