@@ -1,6 +1,7 @@
 //! From a model file to bundles in memory: import, passes, emission.
 
-use crate::frontend::onnx::{self, ImportOptions, Imported};
+use crate::dump::{self, Dump, Past};
+use crate::frontend::onnx::{self, ImportOptions};
 use crate::manifest::{Manifest, sha256};
 use crate::report::Report;
 use crate::system;
@@ -9,25 +10,28 @@ use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module};
-use sinter_passes::pipeline::{self, PipelineOptions};
+use sinter_passes::pipeline::{self, Compiled, PipelineOptions};
+use sinter_passes::report::PassReport;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What to compile and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The model file.
+    /// The model file: ONNX, or a dumped text (`.mir`).
     pub model: PathBuf,
     /// Dims, fixed inputs, name.
     pub import: ImportOptions,
     /// Target names; `native` is this machine.
     pub targets: Vec<String>,
+    /// Start with this pass; the model file is a text from a dump.
+    pub start_from: Option<String>,
     /// Stop after this pass.
     pub stop_after: Option<String>,
     /// Verify after every pass.
     pub verify_each: bool,
-    /// Keep the module's text after every pass, and the program's.
-    pub dump_ir: bool,
+    /// Write the module's text after every pass to this folder, and the program's for the first target.
+    pub dump_ir: Option<PathBuf>,
     /// Flags for the manifest.
     pub flags: BTreeMap<String, String>,
 }
@@ -52,8 +56,6 @@ pub struct Bundle {
 pub struct Output {
     /// One per target; none when stopped before the end.
     pub bundles: Vec<Bundle>,
-    /// Module texts by pass, in order; the program's is the last.
-    pub dumps: Vec<(String, String)>,
     /// Things in the model that look wrong.
     pub warnings: Vec<String>,
 }
@@ -112,49 +114,60 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
         request.targets.iter().map(|t| target(t).map(|d| (t.clone(), d)).map_err(|d| vec![d])).collect();
     let targets = targets?;
     step("reading the model");
+    let (module, past) = read_model(request)?;
+    compile_module(module, &past, request, &targets, step)
+}
+
+/// The module to start with, and what is to be told of where it comes from.
+fn read_model(request: &Request) -> Result<(Module, Past), Vec<Diag>> {
+    if dump::is_dump(&request.model) {
+        let o = &request.import;
+        if !o.dims.is_empty() || !o.fixed.is_empty() || o.name.is_some() {
+            let d = Diag::input("a dumped module has its dims, fixed inputs and name already");
+            return Err(vec![d.help("give --dim, --fix and --name where the ONNX model is compiled")]);
+        }
+        let (module, mut past) = dump::read(&request.model).map_err(|d| vec![d])?;
+        let first = request.start_from.as_deref().map_or(Ok(0), pipeline::position).map_err(|d| vec![d])?;
+        // Skipped or repeated passes shape the output.
+        if past.report.passes.len() != first {
+            past.flags.insert("start-from".into(), request.start_from.clone().unwrap_or_default());
+        }
+        return Ok((module, past));
+    }
+    if request.start_from.is_some() {
+        let d = Diag::input(format!("--start-from needs a dumped module, not {}", request.model.display()));
+        return Err(vec![d.help("write one with --dump-ir DIR and give DIR/NN-PASS.mir as the model")]);
+    }
     let imported = onnx::import(&request.model, &request.import)?;
-    let mut sources = BTreeMap::new();
+    let mut past = Past { flags: request.flags.clone(), warnings: imported.warnings, ..Past::default() };
     for f in &imported.files {
         let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        sources.insert(name, sha256(&system::read(f).map_err(|d| vec![d])?));
+        past.sources.insert(name, sha256(&system::map(f).map_err(|d| vec![d])?));
     }
-    compile_module(imported, sources, request, &targets, step)
+    Ok((imported.module, past))
 }
 
 fn compile_module(
-    imported: Imported,
-    sources: BTreeMap<String, String>,
+    module: Module,
+    past: &Past,
     request: &Request,
     targets: &[(String, &'static TargetDesc)],
     step: &dyn Fn(&str),
 ) -> Result<Output, Vec<Diag>> {
-    let Imported { module, warnings, .. } = imported;
-    let mut out = Output { warnings, ..Output::default() };
+    let mut out = Output { warnings: past.warnings.clone(), ..Output::default() };
+    // Passes know no targets: one dump is that of all.
+    let mut dump = request.dump_ir.as_ref().map(|dir| Dump::new(dir, past));
+    if let Some(dump) = dump.as_mut().filter(|_| !dump::is_dump(&request.model)) {
+        dump.imported(&module);
+    }
     let mut module = Some(module);
     for (i, (folder, target)) in targets.iter().enumerate() {
         step(&format!("optimising for {folder}"));
         // The last target takes the module itself: weights are not held twice.
         let m = if i + 1 == targets.len() { module.take() } else { module.clone() };
         let Some(m) = m else { break };
-        let mut dumps = Vec::new();
-        let mut keep = |pass: &str, m: &Module| {
-            if request.dump_ir {
-                dumps.push((pass.to_owned(), m.dump_text()));
-            }
-        };
-        let mut options = PipelineOptions {
-            stop_after: request.stop_after.clone(),
-            verify_each: request.verify_each,
-            on_dump: Some(&mut keep),
-        };
-        let compiled = pipeline::run(m, &mut options, target)?;
-        if let (true, Some(p)) = (request.dump_ir, &compiled.program) {
-            dumps.push((pipeline::ASSEMBLE.to_owned(), p.dump_text()));
-        }
-        if i == 0 {
-            out.dumps = dumps;
-        }
-        let Some(program) = compiled.program else { continue };
+        let compiled = passes(m, past, request, dump.take(), target)?;
+        let Some(program) = compiled.program.filter(|_| request.stop_after.is_none()) else { continue };
         drop(compiled.module);
         let problems = backends::legalise(&program, target);
         if !problems.is_empty() {
@@ -163,8 +176,8 @@ fn compile_module(
         step(&format!("generating code for {folder}"));
         let emitted = backends::emit(&program, target).map_err(|d| vec![d])?;
         let mut manifest = Manifest::new(&program, target, emitted.code.values().sum());
-        manifest.sources.clone_from(&sources);
-        manifest.flags.clone_from(&request.flags);
+        manifest.sources.clone_from(&past.sources);
+        manifest.flags.clone_from(&past.flags);
         let report = Report::new(
             &program,
             folder,
@@ -179,6 +192,36 @@ fn compile_module(
         out.bundles.push(Bundle { folder: folder.clone(), manifest, report, files, program });
     }
     Ok(out)
+}
+
+/// Runs the pipeline; the dump is complete as far as the passes came, also when one of them fails.
+fn passes(
+    module: Module,
+    past: &Past,
+    request: &Request,
+    mut dump: Option<Dump>,
+    target: &TargetDesc,
+) -> Result<Compiled, Vec<Diag>> {
+    let mut write = |pass: &str, m: &Module, report: &PassReport| {
+        if let Some(dump) = dump.as_mut() {
+            dump.pass(pass, m, report);
+        }
+    };
+    let mut options = PipelineOptions {
+        start_from: request.start_from.clone(),
+        past: past.report.clone(),
+        stop_after: request.stop_after.clone(),
+        verify_each: request.verify_each,
+        on_dump: Some(&mut write),
+    };
+    let compiled = pipeline::run(module, &mut options, target);
+    if let (Some(dump), Some(p)) = (dump.as_mut(), compiled.as_ref().ok().and_then(|c| c.program.as_ref())) {
+        dump.program(p);
+    }
+    if let Some(Err(d)) = dump.map(Dump::finish) {
+        return Err(compiled.err().into_iter().flatten().chain([d]).collect());
+    }
+    compiled
 }
 
 fn files(

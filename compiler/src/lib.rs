@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod data;
 pub mod driver;
+pub mod dump;
 pub mod frontend;
 pub mod manifest;
 pub mod progress;

@@ -63,6 +63,11 @@ pub fn file_size(path: &Path) -> Result<u64> {
     fs::metadata(path).map(|m| m.len()).map_err(|e| io("find", path, &e))
 }
 
+/// Whether a file is there.
+pub fn exists(path: &Path) -> bool {
+    path.is_file()
+}
+
 /// Whether a directory is there.
 pub fn is_dir(path: &Path) -> bool {
     path.is_dir()
@@ -147,25 +152,31 @@ fn fill(temp: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|e| failed("create", folder, &e))?;
         }
-        write(&path, bytes)?;
+        write(&path, &[bytes])?;
     }
     Ok(())
 }
 
 /// Writes one file.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write(path: &Path, parts: &[&[u8]]) -> Result<()> {
     let mut f = fs::File::create(path).map_err(|e| failed("write", path, &e))?;
-    f.write_all(bytes).and_then(|()| f.sync_all()).map_err(|e| failed("write", path, &e))
+    let all = parts.iter().try_for_each(|p| f.write_all(p));
+    all.and_then(|()| f.sync_all()).map_err(|e| failed("write", path, &e))
 }
 
 /// Writes one file through a temporary name.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_parts(path, &[bytes])
+}
+
+/// Writes the parts of one file, one after the other, through a temporary name.
+pub fn write_parts(path: &Path, parts: &[&[u8]]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|e| failed("create", parent, &e))?;
     }
     let temp = path.with_extension(format!("{}.tmp", std::process::id()));
     let done =
-        write(&temp, bytes).and_then(|()| fs::rename(&temp, path).map_err(|e| failed("write", path, &e)));
+        write(&temp, parts).and_then(|()| fs::rename(&temp, path).map_err(|e| failed("write", path, &e)));
     if done.is_err() {
         let _ = fs::remove_file(&temp);
     }

@@ -9,6 +9,7 @@ use sinter::frontend::onnx::{self, ImportOptions};
 use sinter_ir::Module;
 use sinter_ir::graph::text::ConstTable;
 use sinter_passes::pipeline::{self, PipelineOptions};
+use sinter_passes::report::PassReport;
 
 const FOLDERS: [&str; 4] = ["node", "simple", "pytorch-converted", "pytorch-operator"];
 
@@ -52,7 +53,7 @@ fn modules_of(case: &Case) -> Result<usize, String> {
         let Some(module) = import(case) else { return Ok(0) };
         round_trip(&module, "import")?;
         let (mut done, mut error) = (1, None);
-        let mut each = |pass: &str, m: &Module| {
+        let mut each = |pass: &str, m: &Module, _: &PassReport| {
             done += 1;
             error = error.take().or(round_trip(m, pass).err());
         };

@@ -50,13 +50,20 @@ pub const ASSEMBLE: &str = "assemble";
 /// How to run the pipeline.
 #[derive(Default)]
 pub struct PipelineOptions<'a> {
+    /// Start with this pass: the module is what the passes before it made.
+    pub start_from: Option<String>,
+    /// What those passes did; goes into the report as if they had run now.
+    pub past: PassReport,
     /// Stop after this pass; there is no program then.
     pub stop_after: Option<String>,
     /// Verify the module after every pass and the program in the end (always done in debug builds).
     pub verify_each: bool,
-    /// Called after every pass with its name and the module.
-    pub on_dump: Option<&'a mut dyn FnMut(&str, &Module)>,
+    /// Called after every pass with its name, the module, and what all passes so far did.
+    pub on_dump: Option<&'a mut OnDump<'a>>,
 }
+
+/// See [`PipelineOptions::on_dump`].
+pub type OnDump<'a> = dyn FnMut(&str, &Module, &PassReport) + 'a;
 
 /// What the pipeline gives.
 #[derive(Debug, Clone)]
@@ -97,17 +104,16 @@ pub fn run(
 
 /// Runs the rewriting passes; also says whether all of them were run.
 pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Module, PassReport, bool)> {
-    if let Some(stop) = &options.stop_after
-        && stop != ASSEMBLE
-        && !PASSES.iter().any(|p| p.name == stop)
-    {
-        let names: Vec<&str> = PASSES.iter().map(|p| p.name).chain([ASSEMBLE]).collect();
-        return Err(
-            Diag::input(format!("there is no pass `{stop}`")).help(format!("passes: {}", names.join(", ")))
-        );
+    let first = options.start_from.as_deref().map_or(Ok(0), position)?;
+    let last = options.stop_after.as_deref().map_or(Ok(PASSES.len()), position)?;
+    if last < first {
+        let (start, stop) = (name(first), name(last));
+        return Err(Diag::input(format!(
+            "cannot start from {start} and stop after {stop}, which comes before"
+        )));
     }
-    let mut report = PassReport::default();
-    for p in PASSES {
+    let mut report = std::mem::take(&mut options.past);
+    for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);
         (p.run)(&mut module, &mut report)?;
         if options.verify_each || cfg!(debug_assertions) {
@@ -116,13 +122,23 @@ pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Mod
         let nodes_after = rebuild::count_nodes(&module.graph);
         report.passes.push(PassStat { name: p.name.to_owned(), nodes_before, nodes_after });
         if let Some(dump) = options.on_dump.as_mut() {
-            dump(p.name, &module);
-        }
-        if options.stop_after.as_deref() == Some(p.name) {
-            return Ok((module, report, false));
+            dump(p.name, &module, &report);
         }
     }
-    Ok((module, report, true))
+    Ok((module, report, last == PASSES.len()))
+}
+
+/// Position of a pass, or of what follows all passes.
+pub fn position(pass: &str) -> Result<usize> {
+    let names = || PASSES.iter().map(|p| p.name).chain([ASSEMBLE]);
+    names().position(|n| n == pass).ok_or_else(|| {
+        let all: Vec<&str> = names().collect();
+        Diag::input(format!("there is no pass `{pass}`")).help(format!("passes: {}", all.join(", ")))
+    })
+}
+
+fn name(position: usize) -> &'static str {
+    PASSES.get(position).map_or(ASSEMBLE, |p| p.name)
 }
 
 /// The first problem of a module that a pass left behind.

@@ -1,10 +1,10 @@
 //! What the passes did: counted rules, node counts, kernels, memory. Goes into the bundle's report.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Everything that the passes tell the report.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PassReport {
     /// How often each rewrite fired, by `pass/rule`.
     pub rules: BTreeMap<String, u64>,
@@ -17,7 +17,7 @@ pub struct PassReport {
 }
 
 /// One run of a pass.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassStat {
     /// CLI-visible name.
     pub name: String,
@@ -28,7 +28,7 @@ pub struct PassStat {
 }
 
 /// One kernel call and what it stands for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelStat {
     /// Kernel name in the program.
     pub kernel: String,
@@ -39,7 +39,7 @@ pub struct KernelStat {
 }
 
 /// Bytes of the plan.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryStat {
     /// Arena as planned.
     pub arena_bytes: u64,

@@ -8,6 +8,7 @@ use crate::report::size;
 use crate::system::{self, Clock};
 use clap::Args;
 use sinter_ir::{Diag, Result};
+use sinter_passes::pipeline::{ASSEMBLE, PASSES};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,12 +31,16 @@ pub struct CompileArgs {
     /// Fix an input to the values in a .npy, .pb or .json file: it becomes a constant.
     #[arg(long = "fix", value_name = "INPUT=FILE")]
     pub fix: Vec<String>,
-    /// Stop after a pass and write no bundle.
-    #[arg(long, value_name = "PASS")]
-    pub stop_after: Option<String>,
-    /// Write the module's text after every pass, and the program's in the end, to a folder.
+    /// Write the module after every pass to a folder: DIR/NN-PASS.mir, with the data of constants beside them, and the
+    /// program in the end.
     #[arg(long, value_name = "DIR")]
     pub dump_ir: Option<PathBuf>,
+    /// Start with a pass; MODEL is a .mir file that was dumped before it. The bundle is the same as without the stop.
+    #[arg(long, value_name = "PASS")]
+    pub start_from: Option<String>,
+    /// Stop after a pass and write no bundle.
+    #[arg(long, value_name = "PASS", long_help = stop_help())]
+    pub stop_after: Option<String>,
     /// Verify the module after every pass, and the program in the end.
     #[arg(long)]
     pub verify_each: bool,
@@ -45,6 +50,15 @@ pub struct CompileArgs {
     /// Print the manifests as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Lists the passes.
+fn stop_help() -> String {
+    let mut text = "Stop after a pass and write no bundle. Passes in order:".to_owned();
+    for p in PASSES {
+        text += &format!("\n- {}: {}", p.name, p.summary);
+    }
+    text + &format!("\n- {ASSEMBLE}: lower to kernels, plan memory, make the program")
 }
 
 /// What an import needs from the flags.
@@ -108,9 +122,10 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         model: PathBuf::from(&a.model.model),
         import: import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?,
         targets: a.targets.clone(),
+        start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),
         verify_each: a.verify_each,
-        dump_ir: a.dump_ir.is_some(),
+        dump_ir: a.dump_ir.clone(),
         flags,
     };
     let progress = Progress::start();
@@ -120,12 +135,6 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         timings.step(what);
     };
     let out = driver::compile(&request, &step)?;
-    if let Some(dir) = &a.dump_ir {
-        for (i, (pass, text)) in out.dumps.iter().enumerate() {
-            system::write_file(&dir.join(format!("{i:02}-{pass}.mir")), text.as_bytes())
-                .map_err(|d| vec![d])?;
-        }
-    }
     for b in &out.bundles {
         step("writing");
         system::write_dir(&driver::folder(&a.output, b), &b.files).map_err(|d| vec![d])?;
