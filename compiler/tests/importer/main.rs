@@ -6,6 +6,7 @@ mod build;
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod contrib;
 mod control;
 mod external;
 mod functions;

@@ -12,11 +12,7 @@ type Out = Result<Vec<Item>>;
 /// Operators.
 pub const OPS: &[(&str, Build)] = &[
     ("Relu", |cx| map(cx, relu)),
-    ("LeakyRelu", |cx| map(cx, |cx, x| {
-        let slope = cx.float("alpha", 0.01);
-        let low = cx.mul_num(x, f64::from(slope))?;
-        below_zero(cx, x, low, x)
-    })),
+    ("LeakyRelu", |cx| map(cx, |cx, x| leaky_relu(cx, x, cx.float("alpha", 0.01)))),
     ("ThresholdedRelu", |cx| map(cx, |cx, x| {
         let limit = cx.scalar_like(x, f64::from(cx.float("alpha", 1.0)))?;
         let zero = cx.scalar_like(x, 0.0)?;
@@ -110,6 +106,12 @@ pub fn relu(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
     cx.binary(B::Max, x, zero)
 }
 
+/// `x` with another slope below zero.
+pub fn leaky_relu(cx: &mut NodeCx, x: ValueId, slope: f32) -> Result<ValueId> {
+    let low = cx.mul_num(x, f64::from(slope))?;
+    below_zero(cx, x, low, x)
+}
+
 fn below_zero(cx: &mut NodeCx, x: ValueId, low: ValueId, high: ValueId) -> Result<ValueId> {
     let zero = cx.scalar_like(x, 0.0)?;
     let negative = cx.compare(C::Lt, x, zero)?;
@@ -122,7 +124,8 @@ fn exp_minus_one(cx: &mut NodeCx, x: ValueId, alpha: f32) -> Result<ValueId> {
     cx.mul_num(d, f64::from(alpha))
 }
 
-fn hard_sigmoid(cx: &mut NodeCx, x: ValueId, alpha: f32, beta: f32) -> Result<ValueId> {
+/// `clip(alpha x + beta, 0, 1)`.
+pub fn hard_sigmoid(cx: &mut NodeCx, x: ValueId, alpha: f32, beta: f32) -> Result<ValueId> {
     let s = cx.mul_num(x, f64::from(alpha))?;
     let s = cx.add_num(s, f64::from(beta))?;
     let (zero, one) = (cx.scalar_like(x, 0.0)?, cx.scalar_like(x, 1.0)?);
@@ -131,7 +134,8 @@ fn hard_sigmoid(cx: &mut NodeCx, x: ValueId, alpha: f32, beta: f32) -> Result<Va
 }
 
 /// `max(x, 0) + log(1 + exp(-|x|))`: no overflow.
-fn softplus(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
+/// `log(1 + exp(x))`.
+pub fn softplus(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
     let a = cx.unary(U::Abs, x)?;
     let n = cx.unary(U::Neg, a)?;
     let e = cx.unary(U::Exp, n)?;

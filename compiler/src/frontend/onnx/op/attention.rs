@@ -19,7 +19,7 @@ pub const OPS: &[(&str, Build)] = &[
 ];
 
 /// `[batch, seq, heads * size]` as `[batch, heads, seq, size]`.
-fn split_heads(cx: &mut NodeCx, x: ValueId, heads: i64) -> Result<ValueId> {
+pub fn split_heads(cx: &mut NodeCx, x: ValueId, heads: i64) -> Result<ValueId> {
     let d = cx.dims(x);
     if d.len() == 4 {
         return Ok(x);
@@ -31,7 +31,8 @@ fn split_heads(cx: &mut NodeCx, x: ValueId, heads: i64) -> Result<ValueId> {
     cx.transpose(y, vec![0, 2, 1, 3])
 }
 
-fn merge_heads(cx: &mut NodeCx, y: ValueId) -> Result<ValueId> {
+/// The inverse of [`split_heads`].
+pub fn merge_heads(cx: &mut NodeCx, y: ValueId) -> Result<ValueId> {
     let y = cx.transpose(y, vec![0, 2, 1, 3])?;
     let d = cx.dims(y);
     cx.reshape(y, vec![d[0].clone(), d[1].clone(), d[2].clone() * d[3].clone()])
@@ -39,33 +40,41 @@ fn merge_heads(cx: &mut NodeCx, y: ValueId) -> Result<ValueId> {
 
 /// What the scores are masked by.
 #[derive(Default)]
-struct Masks {
+pub struct Masks {
     /// Added to the scores (float) or allowing them (bool); broadcast to `[batch, heads, q, kv]`.
-    bias: Option<ValueId>,
+    pub bias: Option<ValueId>,
     /// Keys at or beyond this, per batch, are padding: `[batch]`.
-    lengths: Option<ValueId>,
+    pub lengths: Option<ValueId>,
     /// A query sees keys up to its own place.
-    causal: bool,
+    pub causal: bool,
     /// Keys left and right of a query's place that it sees; unbounded without.
-    window: (Option<i64>, Option<i64>),
+    pub window: (Option<i64>, Option<i64>),
     /// Place of the first query among the keys.
-    offset: Option<ValueId>,
+    pub offset: Option<ValueId>,
 }
 
-struct Core {
-    q: ValueId,
-    k: ValueId,
-    v: ValueId,
-    masks: Masks,
-    scale: Option<f32>,
-    softcap: f32,
-    precision: Option<DType>,
+/// One attention.
+pub struct Core {
+    /// `[batch, heads, queries, size]`.
+    pub q: ValueId,
+    /// `[batch, key heads, keys, size]`.
+    pub k: ValueId,
+    /// `[batch, key heads, keys, value size]`.
+    pub v: ValueId,
+    /// Masks.
+    pub masks: Masks,
+    /// Factor of the scores; default `1 / sqrt(size)`.
+    pub scale: Option<f32>,
+    /// Scores are squashed to this range when positive.
+    pub softcap: f32,
+    /// Type of the softmax.
+    pub precision: Option<DType>,
     /// Which scores result 3 shows.
-    mode: i64,
+    pub mode: i64,
 }
 
 /// Scores, masks, softmax and the weighted sum; `q` is `[b, hq, s, d]`, `k`, `v` `[b, hkv, t, d]`.
-fn core(cx: &mut NodeCx, a: Core) -> Result<(ValueId, ValueId)> {
+pub fn core(cx: &mut NodeCx, a: Core) -> Result<(ValueId, ValueId)> {
     let (qd, kd, vd) = (cx.dims_at_least(a.q, 4)?, cx.dims_at_least(a.k, 4)?, cx.dims_at_least(a.v, 4)?);
     let (b, hq, s) = (qd[0].clone(), qd[1].clone(), qd[2].clone());
     let (hkv, t) = (kd[1].clone(), kd[2].clone());

@@ -93,6 +93,15 @@ pub fn windows(kernel: &[Expr], dilations: &[usize]) -> Vec<Expr> {
     kernel.iter().zip(dilations).map(|(k, &d)| (k.clone() - 1.into()) * d.into() + 1.into()).collect()
 }
 
+/// Rank of something with batch, channels and space.
+pub fn conv_shape(cx: &NodeCx, x: ValueId) -> Result<usize> {
+    let rank = cx.rank(x);
+    if rank < 3 {
+        return Err(Diag::input(format!("{} has no batch, channels and space", cx.ty(x))));
+    }
+    Ok(rank)
+}
+
 /// The convolution itself, with the node's attributes.
 pub fn conv(cx: &mut NodeCx, x: ValueId, w: ValueId) -> Result<ValueId> {
     let (xd, wd) = (cx.dims(x), cx.dims(w));

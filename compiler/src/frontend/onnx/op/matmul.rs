@@ -14,7 +14,10 @@ pub const OPS: &[(&str, Build)] = &[
         let y = product(cx, a, b)?;
         cx.one(y)
     }),
-    ("Gemm", gemm),
+    ("Gemm", |cx| {
+        let y = gemm(cx)?;
+        cx.one(y)
+    }),
     ("com.microsoft:FusedMatMul", fused),
     ("com.microsoft:TransposeMatMul", fused),
     ("com.microsoft:MatMulNBits", nbits),
@@ -55,7 +58,8 @@ pub fn swapped(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
     cx.transpose(x, perm)
 }
 
-fn gemm(cx: &mut NodeCx) -> Out {
+/// `alpha A B + beta C` with the node's attributes.
+pub fn gemm(cx: &mut NodeCx) -> Result<ValueId> {
     let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);
     if cx.flag("transA", false) {
         a = swapped(cx, a)?;
@@ -74,14 +78,21 @@ fn gemm(cx: &mut NodeCx) -> Out {
         }
         y = cx.sum(y, c)?;
     }
-    cx.one(y)
+    Ok(y)
+}
+
+/// Moves the first axis behind the other batch axes.
+fn batch_behind(cx: &mut NodeCx, x: ValueId, flag: &str) -> Result<ValueId> {
+    let rank = cx.rank(x);
+    if !cx.flag(flag, false) || rank < 3 {
+        return Ok(x);
+    }
+    cx.transpose(x, (1..rank - 1).chain([0, rank - 1]).collect())
 }
 
 fn fused(cx: &mut NodeCx) -> Out {
-    if cx.flag("transBatchA", false) || cx.flag("transBatchB", false) {
-        return Err(Diag::unsupported("transBatchA / transBatchB"));
-    }
-    let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);
+    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let (mut a, mut b) = (batch_behind(cx, a, "transBatchA")?, batch_behind(cx, b, "transBatchB")?);
     if cx.flag("transA", false) {
         a = swapped(cx, a)?;
     }
@@ -172,7 +183,7 @@ fn nbits(cx: &mut NodeCx) -> Out {
 }
 
 /// Packed bytes as `n` rows of codes, of which the first `used` of every `row` count.
-fn packed(cx: &mut NodeCx, v: ValueId, dtype: DType, dims: [usize; 3], what: &str) -> Result<ValueId> {
+pub fn packed(cx: &mut NodeCx, v: ValueId, dtype: DType, dims: [usize; 3], what: &str) -> Result<ValueId> {
     let [n, row, used] = dims;
     let bits = cx.ty(v).numel() * Expr::from(cx.dtype(v).bits());
     let want = n.checked_mul(row).and_then(|c| c.checked_mul(dtype.bits())).map(Expr::from);

@@ -17,9 +17,12 @@ macro_rules! families {
     };
 }
 
+mod fourier;
+
 families![
-    activation, arithmetic, attention, control, einsum, gradient, index, logic, loss, movement, normalize,
-    matmul, conv, pool, quantize, recurrent, reduce, resize, select, shape, slice, sequence, window
+    activation, arithmetic, attention, control, blocks, embed, experts, fused, group, heads, linalg, misc,
+    qlinear, spectrum, einsum, gradient, index, logic, loss, movement, normalize, matmul, conv, pool,
+    quantize, recurrent, reduce, resize, select, shape, slice, sequence, window
 ];
 
 fn table() -> &'static BTreeMap<&'static str, Build> {

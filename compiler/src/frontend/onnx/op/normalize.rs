@@ -16,7 +16,6 @@ pub const OPS: &[(&str, Build)] = &[
     ("LayerNormalization", layer_norm),
     ("RMSNormalization", rms_norm),
     ("SimplifiedLayerNormalization", rms_norm),
-    ("com.microsoft:SimplifiedLayerNormalization", rms_norm),
     ("com.microsoft:SkipLayerNormalization", |cx| skip_norm(cx, false)),
     ("com.microsoft:SkipSimplifiedLayerNormalization", |cx| skip_norm(cx, true)),
     ("LpNormalization", lp_norm),
@@ -30,7 +29,7 @@ fn wide(t: DType) -> DType {
 }
 
 /// `(x - mean) / sqrt(var + eps)`; also gives mean and 1 / deviation.
-fn standardise(cx: &mut NodeCx, x: ValueId, axes: &[usize], eps: f64) -> Result<(ValueId, ValueId, ValueId)> {
+pub fn standardise(cx: &mut NodeCx, x: ValueId, axes: &[usize], eps: f64) -> Result<(ValueId, ValueId, ValueId)> {
     let mean = cx.reduce(R::Mean, x, axes, true)?;
     let d = cx.sub(x, mean)?;
     let sq = cx.mul(d, d)?;
@@ -153,7 +152,8 @@ fn layer_norm(cx: &mut NodeCx) -> Out {
     cx.many(&[y, mean, inv])
 }
 
-fn root_mean_square(cx: &mut NodeCx, x: ValueId, axis: usize, eps: f64) -> Result<ValueId> {
+/// `x / sqrt(mean(x^2) + eps)` and the factor.
+fn root_mean_square(cx: &mut NodeCx, x: ValueId, axis: usize, eps: f64) -> Result<(ValueId, ValueId)> {
     let t = cx.dtype(x);
     let axes: Vec<usize> = (axis..cx.rank(x)).collect();
     let xw = cx.cast(x, wide(t))?;
@@ -163,17 +163,17 @@ fn root_mean_square(cx: &mut NodeCx, x: ValueId, axis: usize, eps: f64) -> Resul
     let r = cx.unary(U::Sqrt, ms)?;
     let inv = cx.unary(U::Recip, r)?;
     let y = cx.mul(xw, inv)?;
-    cx.cast(y, t)
+    Ok((cx.cast(y, t)?, inv))
 }
 
 fn rms_norm(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
     let axis = cx.axis(cx.int("axis", -1), cx.rank(x))?;
-    let y = root_mean_square(cx, x, axis, f64::from(cx.float("epsilon", 1e-5)))?;
+    let (y, inv) = root_mean_square(cx, x, axis, f64::from(cx.float("epsilon", 1e-5)))?;
     let s = cx.input(1)?;
     let s = cx.cast(s, cx.dtype(y))?;
     let y = cx.mul(y, s)?;
-    cx.one(y)
+    cx.many(&[y, inv])
 }
 
 /// `norm(x + skip [+ bias])`; result 3 is the sum.
@@ -187,7 +187,7 @@ fn skip_norm(cx: &mut NodeCx, simplified: bool) -> Out {
     let last = cx.last_axis(sum)?;
     let eps = f64::from(cx.float("epsilon", 1e-12));
     let y = if simplified {
-        root_mean_square(cx, sum, last, eps)?
+        root_mean_square(cx, sum, last, eps)?.0
     } else {
         standardise(cx, sum, &[last], eps)?.0
     };

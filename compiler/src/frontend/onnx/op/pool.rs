@@ -30,7 +30,8 @@ pub const OPS: &[(&str, Build)] = &[
     ("MaxUnpool", max_unpool),
 ];
 
-fn pool(cx: &mut NodeCx, x: ValueId, kind: PoolKind, indices: bool) -> Result<Vec<ValueId>> {
+/// Pooling with the node's attributes.
+pub fn pool(cx: &mut NodeCx, x: ValueId, kind: PoolKind, indices: bool) -> Result<Vec<ValueId>> {
     let d = cx.dims(x);
     let r = d.len().checked_sub(2).filter(|&r| r > 0).ok_or_else(|| Diag::input(format!("pooling of {}", cx.ty(x))))?;
     let kernel = cx.sizes("kernel_shape", r, 0, 1)?;

@@ -31,10 +31,6 @@ pub const OPS: &[(&str, Build)] = &[
         let neg = cx.compare(op::compare::CompareKind::Lt, x, zero)?;
         cx.select(neg, low, x)
     })),
-    ("com.microsoft:QLinearGlobalAveragePool", |cx| qlinear_unary(cx, |cx, x| {
-        let axes: Vec<usize> = (2..cx.rank(x)).collect();
-        cx.reduce(R::Mean, x, &axes, true)
-    })),
     ("com.microsoft:DynamicQuantizeMatMul", dynamic_matmul),
     ("com.microsoft:MatMulIntegerToFloat", integer_to_float),
 ];
@@ -94,7 +90,8 @@ fn dequantize(cx: &mut NodeCx) -> Out {
     cx.one(y)
 }
 
-fn decode(cx: &mut NodeCx, x: ValueId, scale: ValueId, zero: Option<ValueId>, axis: usize) -> Result<ValueId> {
+/// Floats of a quantised tensor.
+pub fn decode(cx: &mut NodeCx, x: ValueId, scale: ValueId, zero: Option<ValueId>, axis: usize) -> Result<ValueId> {
     let zero = match zero {
         Some(z) => z,
         None => no_zero(cx, scale, cx.dtype(x))?,
@@ -103,7 +100,8 @@ fn decode(cx: &mut NodeCx, x: ValueId, scale: ValueId, zero: Option<ValueId>, ax
     cx.emit(op::Dequantize { axis, block: 0, to }, &[x, scale, zero])
 }
 
-fn encode(cx: &mut NodeCx, x: ValueId, scale: ValueId, zero: Option<ValueId>) -> Result<ValueId> {
+/// Quantises with one scale.
+pub fn encode(cx: &mut NodeCx, x: ValueId, scale: ValueId, zero: Option<ValueId>) -> Result<ValueId> {
     let zero = match zero {
         Some(z) => z,
         None => no_zero(cx, scale, DType::U8)?,
@@ -166,8 +164,15 @@ fn qlinear_matmul(cx: &mut NodeCx) -> Out {
 }
 
 fn qlinear_conv(cx: &mut NodeCx) -> Out {
+    let x = cx.input(0)?;
+    let y = qlinear_conv_value(cx, x)?;
+    cx.one(y)
+}
+
+/// Exact integer convolution of `x` (operand 0, channels first) and one rescale.
+pub fn qlinear_conv_value(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
     let v = (0..8).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
-    let (x, w) = (cx.cast(v[0], DType::I32)?, cx.cast(v[3], DType::I32)?);
+    let (x, w) = (cx.cast(x, DType::I32)?, cx.cast(v[3], DType::I32)?);
     let zx = cx.cast(v[2], DType::I32)?;
     let zx = cx.reshape(zx, vec![])?;
     let x = cx.sub(x, zx)?;
@@ -185,8 +190,7 @@ fn qlinear_conv(cx: &mut NodeCx) -> Out {
     let s = cx.mul(sx, sw)?;
     let y = cx.mul(acc, s)?;
     let (so, zo) = (cx.reshape(v[6], vec![])?, cx.reshape(v[7], vec![])?);
-    let y = encode(cx, y, so, Some(zo))?;
-    cx.one(y)
+    encode(cx, y, so, Some(zo))
 }
 
 fn qlinear_binary(cx: &mut NodeCx, kind: B) -> Out {
@@ -199,7 +203,8 @@ fn qlinear_binary(cx: &mut NodeCx, kind: B) -> Out {
     cx.one(y)
 }
 
-fn qlinear_unary(cx: &mut NodeCx, f: impl Fn(&mut NodeCx, ValueId) -> Result<ValueId>) -> Out {
+/// A function of floats between operands 0 to 2 (value, scale, zero point) and 3, 4 (scale, zero point).
+pub fn qlinear_unary(cx: &mut NodeCx, f: impl Fn(&mut NodeCx, ValueId) -> Result<ValueId>) -> Out {
     let (x, s, z) = (cx.input(0)?, cx.input(1)?, cx.opt(2)?);
     let (so, zo) = (cx.input(3)?, cx.opt(4)?);
     let x = decode(cx, x, s, z, 0)?;

@@ -8,9 +8,9 @@ use sinter_ir::{DType, Diag, Expr, Result, ValueId};
 
 /// Operators.
 pub const OPS: &[(&str, Build)] = &[
-    ("RNN", |cx| recurrent(cx, CellKind::Rnn)),
-    ("GRU", |cx| recurrent(cx, CellKind::Gru)),
-    ("LSTM", |cx| recurrent(cx, CellKind::Lstm)),
+    ("RNN", |cx| layer(cx, CellKind::Rnn)),
+    ("GRU", |cx| layer(cx, CellKind::Gru)),
+    ("LSTM", |cx| layer(cx, CellKind::Lstm)),
 ];
 
 /// Name, function, default alpha and beta.
@@ -64,7 +64,13 @@ fn activations(cx: &NodeCx, kind: CellKind, directions: usize) -> Result<Vec<Act
         .collect()
 }
 
-fn recurrent(cx: &mut NodeCx, kind: CellKind) -> Result<Vec<Item>> {
+fn layer(cx: &mut NodeCx, kind: CellKind) -> Result<Vec<Item>> {
+    let (w, r) = (cx.input(1)?, cx.input(2)?);
+    recurrent(cx, kind, w, r)
+}
+
+/// A layer with the node's attributes and operands but for the weights.
+pub fn recurrent(cx: &mut NodeCx, kind: CellKind, w: ValueId, r: ValueId) -> Result<Vec<Item>> {
     let direction = match cx.text("direction", "forward").as_str() {
         "forward" => Direction::Forward,
         "reverse" => Direction::Reverse,
@@ -73,7 +79,7 @@ fn recurrent(cx: &mut NodeCx, kind: CellKind) -> Result<Vec<Item>> {
     };
     let directions = if direction == Direction::Bidirectional { 2 } else { 1 };
     let batch_first = cx.flag("layout", false);
-    let (mut x, w, r) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let mut x = cx.input(0)?;
     if [x, w, r].iter().any(|&v| cx.rank(v) != 3) {
         return Err(Diag::input("X, W and R must have rank 3"));
     }
