@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Case, cases, compare, data, import, no_panic, parallel};
+use common::{Case, cases, compare, data, import, import_with, no_panic, open_dims, parallel};
 use sinter_ir::graph::text::{ConstTable, NoConsts};
 use sinter_ir::program::Program;
 use sinter_ir::program::interp::{self, Outcome};
@@ -22,10 +22,10 @@ enum Seen {
 /// Elements that the interpreter multiplies at most, roughly.
 const SMALL: usize = 1 << 16;
 
-fn interpret(p: &Program, inputs: &[Tensor], fill: u8) -> Result<Outcome, Diag> {
+fn interpret(p: &Program, inputs: &[Tensor], fill: u8, memory: u64) -> Result<Outcome, Diag> {
     let fused = sinter::driver::native()?.has("fma");
-    let kernel = tile::interp::Options { fused, steps: 100_000_000 };
-    interp::run(p, inputs, interp::Options { kernel, fill, memory: 1 << 26 })
+    let kernel = tile::interp::Options { fused, ..tile::interp::Options::default() };
+    interp::run(p, inputs, interp::Options { kernel, fill, memory })
 }
 
 /// Bit for bit, but for the bits of NaNs.
@@ -75,11 +75,11 @@ fn check(case: &Case) -> Result<Seen, String> {
             return Ok(Seen::Skipped);
         }
         round_trip(&p)?;
-        let zeros = match interpret(&p, &inputs, 0) {
+        let zeros = match interpret(&p, &inputs, 0, 1 << 26) {
             Err(d) if d.fault == Fault::Limit => return Ok(Seen::Skipped),
             r => r.map_err(|d| d.to_string())?,
         };
-        let ones = interpret(&p, &inputs, 0xff).map_err(|d| d.to_string())?;
+        let ones = interpret(&p, &inputs, 0xff, 1 << 26).map_err(|d| d.to_string())?;
         if ones.code != zeros.code {
             return Err(format!("codes {} and {} depend on old memory", zeros.code, ones.code));
         }
@@ -125,6 +125,37 @@ fn node_cases() {
 #[test]
 fn simple_cases() {
     folder("simple", 1);
+}
+
+/// Real models that take the interpreter more than a few seconds.
+const SLOW: &[&str] =
+    &["basic-pitch", "dnsmos-p808-v8", "efficientnet-lite0-qdq", "magika-v3.3", "ppocrv4-det", "ppocrv4-rec"];
+
+fn real_models(slow: bool) {
+    let Some(shared) = common::shared() else { return common::skip("real models not found") };
+    let mut list = cases(&shared.join("models"));
+    list.retain(|c| SLOW.contains(&c.name.as_str()) == slow);
+    let results = parallel(&list, |case| {
+        let (inputs, _) = data(case)?.into_iter().next().ok_or("no data")?;
+        let p = common::program(import_with(case, open_dims(case, &inputs)?)?)?;
+        round_trip(&p)?;
+        let got = interpret(&p, &inputs, 0x5a, 1 << 30).and_then(Outcome::ok).map_err(|d| d.to_string())?;
+        same(&common::run_native(&p, &inputs)?.0, &got, &case.name)
+    });
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(list.len() >= 6, "{} models", list.len());
+}
+
+#[test]
+fn real_models_give_the_same_bits() {
+    real_models(false);
+}
+
+#[test]
+#[ignore = "minutes of interpretation"]
+fn slow_real_models_give_the_same_bits() {
+    real_models(true);
 }
 
 /// `sinter inspect` prints the text of the program and of single kernels.

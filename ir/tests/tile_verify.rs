@@ -211,3 +211,43 @@ fn nesting_is_bounded() {
     k.body.extend(body);
     assert!(verify(&k)[0].message.contains("nesting deeper"));
 }
+
+#[test]
+fn accesses_that_must_leave_their_buffer_are_found() {
+    let kernel = |bytes: i64, body: &str| -> Vec<String> {
+        let text =
+            format!("kernel \"k\" {{\n  buf b0 \"x\" readwrite {bytes}\n  r0: i64 = const 3\n{body}\n}}");
+        let k: Kernel = text.parse().unwrap_or_else(|d| panic!("{d}\n{text}"));
+        verify(&k).iter().map(|d| d.message.clone()).collect()
+    };
+    // The last access is at element 2*3 - 3 + 2*5 + 1 = 14 and four lanes wide: bytes ..18*4.
+    let nest = "for r1: i64 = 0..3 step 2 serial {\nfor r2: i64 = 5..6 step 9 unrolled {\n\
+                r3: i64 = muladd r1, r0, r2\nr4: f32x4 = load b0[r3 + r0*-1 + r2 + 1]\n}\n}";
+    assert_eq!(kernel(4 * 18, nest), Vec::<String>::new());
+    let found = kernel(4 * 18 - 1, nest);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("statement 1.0.1: load outside buffer b0 `x`: bytes 32..72 of 71"),
+        "{found:?}"
+    );
+    assert!(
+        kernel(8, "store b0[r0*-1 + 2], r0")[0].contains("store outside buffer b0 `x`: bytes -8..0 of 8")
+    );
+    // Nothing is said where a run may not come, may not go on, or the address is not known.
+    for quiet in [
+        "r1: b1 = const true\nif r1 {\nstore b0[9], r0\n}",
+        "r1: b1 = const true\nfailif r1 5\nstore b0[9], r0",
+        "for r1: i64 = 0..3 step 1 serial {\nstore b0[r1], r1\nr2: b1 = eq r1, r1\nfailif r2 5\n}",
+        "for r1: i64 = 4..4 step 1 serial {\nstore b0[9], r0\n}",
+        "for r1: i64 = 0..2 step 1 serial {\nstore b0[r0 + -3], r0\nr0 = add r0, r1\n}",
+        "r1: i64 = load b0[0]\nstore b0[r1 + 9], r1",
+        "store b0[9], r0 tail r0",
+        "r1: i64 = dim s0\nfor r2: i64 = 0..r1 step 1 serial {\nstore b0[r2], r0\n}",
+    ] {
+        assert_eq!(kernel(8, quiet), Vec::<String>::new(), "{quiet}");
+    }
+    // A register that changes from round to round still counts where it was set in the same round.
+    let again = "for r1: i64 = 0..2 step 1 serial {\nr0 = add r1, r1\nstore b0[r0], r0\n}";
+    assert_eq!(kernel(24, again), Vec::<String>::new());
+    assert!(kernel(16, again)[0].contains("bytes 0..24 of 16"));
+}

@@ -219,7 +219,7 @@ impl Run<'_, '_> {
         self.b.ins().brif(status, self.exit, &[BlockArg::from(status)], next, &[]);
         self.b.switch_to_block(next);
         // A kernel may have defined symbols: check their ranges.
-        for s in set_syms(&k.body) {
+        for s in k.defines() {
             let syms = self.syms();
             let v = self.b.ins().load(I64, MemFlagsData::trusted(), syms, 8 * s.0 as i32);
             self.set_sym(s, v, Code::BadRunTimeValue);
@@ -307,18 +307,4 @@ impl Run<'_, '_> {
         let syms = self.syms();
         self.b.ins().store(MemFlagsData::trusted(), v, syms, 8 * s.0 as i32);
     }
-}
-
-fn set_syms(body: &[sinter_ir::tile::Stmt]) -> Vec<Sym> {
-    use sinter_ir::tile::Stmt;
-    let mut out: Vec<Sym> = Vec::new();
-    for s in body {
-        if let Stmt::SetSym { sym, .. } = s {
-            out.push(*sym);
-        }
-        out.extend(s.blocks().into_iter().flat_map(|b| set_syms(b)));
-    }
-    out.sort_unstable();
-    out.dedup();
-    out
 }

@@ -7,6 +7,7 @@ use sinter::session::Session;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Diag, Fault, Tensor};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The folder with models and suites that lies beside the checkout; absent on a bare clone.
@@ -113,6 +114,31 @@ pub fn import(case: &Case, inputs: Vec<Tensor>) -> Result<(onnx::Imported, Vec<T
         }
         other => Ok((other.map_err(text)?, inputs)),
     }
+}
+
+/// Imports a model with ranges of dims.
+pub fn import_with(case: &Case, dims: BTreeMap<String, (i64, i64)>) -> Result<sinter_ir::Module, String> {
+    let text = |d: Vec<Diag>| d.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let options = ImportOptions { dims, ..ImportOptions::default() };
+    Ok(onnx::import(&case.model, &options).map_err(text)?.module)
+}
+
+/// Open dims stay open, with the sizes of the stored inputs as upper ends.
+pub fn open_dims(case: &Case, inputs: &[Tensor]) -> Result<BTreeMap<String, (i64, i64)>, String> {
+    let plain = import_with(case, BTreeMap::new())?;
+    let names = onnx::input_names(&case.model).map_err(|d| d.to_string())?;
+    let mut out = BTreeMap::new();
+    for ((name, t), v) in names.iter().zip(inputs).zip(&plain.graph.inputs) {
+        for (i, (d, &n)) in plain.graph.ty(*v).dims.iter().zip(t.shape()).enumerate() {
+            match d.as_const() {
+                Some(fixed) if fixed == n as i64 => {}
+                // Fixed by default only (a batch of one): asked for exactly.
+                Some(_) => drop(out.insert(format!("{name}.{i}"), (n as i64, n as i64))),
+                None => drop(out.insert(format!("{name}.{i}"), (n.min(1) as i64, n as i64))),
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// Compares like numpy's allclose, NaN equal to NaN; integers and texts exactly.

@@ -29,7 +29,7 @@ impl Subject {
         let file = common::root().join(format!("testdata/expected/{name}.json"));
         let spec: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let dims: BTreeMap<String, (i64, i64)> = serde_json::from_value(spec["dims"].clone()).unwrap();
-        let module = stored::import(&case, dims).unwrap();
+        let module = common::import_with(&case, dims).unwrap();
         let program = common::program(module.clone()).unwrap();
         let (session, sizes) = common::open(sinter::driver::native().unwrap(), &program).unwrap();
         stored::check_sizes(sizes).unwrap();

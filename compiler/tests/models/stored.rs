@@ -1,10 +1,7 @@
 //! Every model against the outputs that lie beside it.
 
 use super::bar::{self, MODELS};
-use super::common::{self, Case, Sizes, data, no_panic};
-use sinter::frontend::onnx::{self, ImportOptions};
-use sinter_ir::{Diag, Tensor};
-use std::collections::BTreeMap;
+use super::common::{self, Case, Sizes, data, import_with, no_panic, open_dims};
 
 /// Largest code of a model.
 const CODE_BYTES: u64 = 150_000;
@@ -20,34 +17,9 @@ pub fn check_sizes(s: Sizes) -> Result<(), String> {
     Ok(())
 }
 
-/// Imports a model with ranges of dims.
-pub fn import(case: &Case, dims: BTreeMap<String, (i64, i64)>) -> Result<sinter_ir::Module, String> {
-    let text = |d: Vec<Diag>| d.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let options = ImportOptions { dims, ..ImportOptions::default() };
-    Ok(onnx::import(&case.model, &options).map_err(text)?.module)
-}
-
-/// Open dims stay open, with the sizes of the stored inputs as upper ends.
-fn open_dims(case: &Case, inputs: &[Tensor]) -> Result<BTreeMap<String, (i64, i64)>, String> {
-    let plain = import(case, BTreeMap::new())?;
-    let names = onnx::input_names(&case.model).map_err(|d| d.to_string())?;
-    let mut out = BTreeMap::new();
-    for ((name, t), v) in names.iter().zip(inputs).zip(&plain.graph.inputs) {
-        for (i, (d, &n)) in plain.graph.ty(*v).dims.iter().zip(t.shape()).enumerate() {
-            match d.as_const() {
-                Some(fixed) if fixed == n as i64 => {}
-                // Fixed by default only (a batch of one): asked for exactly.
-                Some(_) => drop(out.insert(format!("{name}.{i}"), (n as i64, n as i64))),
-                None => drop(out.insert(format!("{name}.{i}"), (n.min(1) as i64, n as i64))),
-            }
-        }
-    }
-    Ok(out)
-}
-
 fn matches(case: &Case, held: &bar::Expect) -> Result<(), String> {
     for (inputs, outputs) in data(case)? {
-        let module = import(case, open_dims(case, &inputs)?)?;
+        let module = import_with(case, open_dims(case, &inputs)?)?;
         let (got, sizes) = common::native_with_sizes(module, &inputs)?;
         println!("{}: code {}, arena {}, bound {}", case.name, sizes.code, sizes.arena, sizes.live);
         if got.len() != outputs.len() {

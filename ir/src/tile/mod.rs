@@ -414,4 +414,20 @@ impl Kernel {
     pub fn ty(&self, r: Reg) -> Ty {
         self.regs[r.0 as usize]
     }
+    /// Symbols that the kernel defines, each once, sorted.
+    pub fn defines(&self) -> Vec<Sym> {
+        fn walk(body: &[Stmt], out: &mut Vec<Sym>) {
+            for s in body {
+                if let Stmt::SetSym { sym, .. } = s {
+                    out.push(*sym);
+                }
+                s.blocks().into_iter().for_each(|b| walk(b, out));
+            }
+        }
+        let mut out = vec![];
+        walk(&self.body, &mut out);
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
 }

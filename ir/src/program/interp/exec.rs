@@ -3,7 +3,7 @@
 use super::super::{Loc, Program, Step};
 use super::Memory;
 use crate::tile::build::code;
-use crate::tile::interp::{self as kernel, View, dim, run_in, set_syms};
+use crate::tile::interp::{self as kernel, View, dim, run_in};
 use crate::{DType, Diag, Expr, Sym, Tensor};
 
 /// Why a run ends early.
@@ -117,8 +117,7 @@ impl<'a, 'm> Machine<'a, 'm> {
         let k = self.p.kernels.get(index as usize);
         let k = k.ok_or_else(|| Diag::bug(format!("kernel {index} does not exist")).at(label))?;
         let views = args.iter().map(|a| self.memory.view(*a)).collect::<Result<Vec<View>, Diag>>()?;
-        let mut own = vec![];
-        set_syms(&k.body, &mut own);
+        let own = k.defines();
         for (b, v) in k.bufs.iter().zip(&views) {
             // Less memory than declared would go unnoticed as long as nothing reaches that far.
             if !b.bytes.syms().iter().any(|s| own.contains(s)) && self.value(&b.bytes)? > v.len as i64 {

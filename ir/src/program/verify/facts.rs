@@ -1,7 +1,7 @@
 //! What callers must know of a kernel.
 
 use crate::Sym;
-use crate::tile::{Buf, Elem, Inst, Kernel, Stmt, interp};
+use crate::tile::{Buf, Elem, Inst, Kernel, Stmt};
 use std::collections::BTreeSet;
 
 /// Needs and effects of a kernel.
@@ -17,8 +17,7 @@ pub(super) struct Facts {
 
 impl Facts {
     pub fn of(k: &Kernel) -> Self {
-        let mut f = Self { align: vec![1; k.bufs.len()], ..Self::default() };
-        interp::set_syms(&k.body, &mut f.sets);
+        let mut f = Self { sets: k.defines(), align: vec![1; k.bufs.len()], ..Self::default() };
         f.block(k, &k.body);
         f.needs.extend(k.bufs.iter().map(|b| &b.bytes).chain(&k.parallel).flat_map(|e| e.syms()));
         f.needs.retain(|s| !f.sets.contains(s));
@@ -37,13 +36,9 @@ impl Facts {
                 }
                 Stmt::Let { inst: Inst::Dim(e), .. } => self.needs.extend(e.syms()),
                 Stmt::Store { buf, value, .. } => self.access(*buf, k.ty(*value).elem),
-                Stmt::For { body, .. } => self.block(k, body),
-                Stmt::While { test: a, body: b, .. } | Stmt::If { then: a, els: b, .. } => {
-                    self.block(k, a);
-                    self.block(k, b);
-                }
-                Stmt::Let { .. } | Stmt::SetSym { .. } | Stmt::FailIf { .. } => {}
+                _ => {}
             }
+            s.blocks().into_iter().for_each(|b| self.block(k, b));
         }
     }
 }

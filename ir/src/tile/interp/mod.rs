@@ -8,8 +8,8 @@ mod exec;
 mod memory;
 mod scalar;
 
-use super::{Kernel, Stmt, verify};
-use crate::{Diag, Result, Sym};
+use super::{Kernel, verify};
+use crate::{Diag, Result};
 pub(crate) use exec::dim;
 use exec::{Machine, Stop};
 pub use memory::{Space, View};
@@ -58,8 +58,7 @@ pub fn run_in(
             views.len()
         )));
     }
-    let mut own = vec![];
-    set_syms(&k.body, &mut own);
+    let own = k.defines();
     let views: Vec<View> = views
         .iter()
         .zip(&k.bufs)
@@ -79,24 +78,5 @@ pub fn run_in(
         Ok(()) => Ok(0),
         Err(Stop::Code(c)) => Ok(c),
         Err(Stop::Fault(d)) => Err(*d),
-    }
-}
-
-/// Symbols that statements set, in order of appearance.
-pub fn set_syms(body: &[Stmt], out: &mut Vec<Sym>) {
-    for s in body {
-        match s {
-            Stmt::SetSym { sym, .. } if !out.contains(sym) => out.push(*sym),
-            Stmt::For { body, .. } => set_syms(body, out),
-            Stmt::While { test, body, .. } => {
-                set_syms(test, out);
-                set_syms(body, out);
-            }
-            Stmt::If { then, els, .. } => {
-                set_syms(then, out);
-                set_syms(els, out);
-            }
-            _ => {}
-        }
     }
 }

@@ -42,20 +42,10 @@ impl Printer<'_> {
     }
     fn assigned(&mut self, body: &[Stmt]) {
         for s in body {
-            match s {
-                Stmt::Let { dst, .. } => {
-                    self.target(*dst);
-                }
-                Stmt::For { var, body, .. } => {
-                    self.target(*var);
-                    self.assigned(body);
-                }
-                Stmt::While { test: a, body: b, .. } | Stmt::If { then: a, els: b, .. } => {
-                    self.assigned(a);
-                    self.assigned(b);
-                }
-                Stmt::Store { .. } | Stmt::SetSym { .. } | Stmt::FailIf { .. } => {}
+            if let Stmt::Let { dst: r, .. } | Stmt::For { var: r, .. } = s {
+                self.target(*r);
             }
+            s.blocks().into_iter().for_each(|b| self.assigned(b));
         }
     }
     /// A register that is assigned, with its type the first time.

@@ -2,9 +2,11 @@
 //!
 //! Checked: register and buffer numbers, the types of every instruction ([`types`]), buffer access modes, the
 //! shape of loops, that a register is assigned on every path before it is read and that loop variables belong
-//! to their loops ([`flow`]), and that symbolic integers are usable. Everything found is a defect of the pass
+//! to their loops ([`flow`]), that no access is outside its buffer for sure ([`bounds`]), and that symbolic
+//! integers are usable. Everything found is a defect of the pass
 //! that made the kernel.
 
+mod bounds;
 mod flow;
 mod types;
 
@@ -24,6 +26,7 @@ pub fn verify(k: &Kernel) -> Vec<Diag> {
     // Dataflow indexes registers: only once they are known to exist.
     if v.out.is_empty() {
         flow::check(&mut v);
+        bounds::check(&mut v);
     }
     v.out
 }
