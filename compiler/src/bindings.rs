@@ -43,6 +43,34 @@ fn doc(p: &Program, port: &Port) -> String {
     format!("`{}`: {}[{}]", port.name, port.dtype, dims.join(", ")).replace('\n', " ")
 }
 
+/// What strings look like in inputs and outputs.
+const TEXT: &str = "
+/// An element of a string tensor: UTF-8 bytes. Those of outputs lie in the inputs, the weights or the model's arena:
+/// they are good until the next run, or until the inputs change.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Text {
+    /// First byte; anything where `size` is 0.
+    pub data: *const u8,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Text {
+    /// A view of a string, for an input.
+    pub fn of(text: &str) -> Self {
+        Self { data: text.as_ptr(), size: text.len() as u64 }
+    }
+    /// The bytes.
+    ///
+    /// # Safety
+    /// What the view points to must still be there.
+    pub unsafe fn bytes<'a>(self) -> &'a [u8] {
+        if self.size == 0 { &[] } else { std::slice::from_raw_parts(self.data, self.size as usize) }
+    }
+}
+";
+
 fn rust(p: &Program) -> String {
     let n = &p.name;
     let dims = |ports: &[Port]| ports.iter().map(|q| q.dims.len()).sum::<usize>();
@@ -52,6 +80,9 @@ fn rust(p: &Program) -> String {
         for (i, port) in ports.iter().enumerate() {
             let _ = writeln!(o, "//! {kind} {i} {}", doc(p, port));
         }
+    }
+    if p.inputs.iter().chain(&p.outputs).any(|q| q.dtype == sinter_ir::DType::Str) {
+        o.push_str(TEXT);
     }
     let texts: String = CODES.iter().map(|(c, t)| format!("        {} => \"{t}\",\n", *c as i32)).collect();
     let _ = write!(

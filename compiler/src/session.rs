@@ -1,7 +1,8 @@
 //! A bundle loaded into this process, with tensors in and out.
 
 use crate::manifest::Manifest;
-use sinter_ir::{Diag, Result, Tensor};
+use sinter_ir::{DType, Diag, Result, Tensor};
+use sinter_runtime::texts::{self, Texts};
 use sinter_runtime::{Bundle, Image};
 
 /// A loaded bundle and what its manifest says.
@@ -45,7 +46,12 @@ impl Session {
             }
             dims.extend(t.shape().iter().map(|&d| d as i64));
         }
-        let slices: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
+        let texts: Vec<Texts> = inputs.iter().map(|t| Texts::of(t.strings())).collect();
+        let slices: Vec<&[u8]> = inputs
+            .iter()
+            .zip(&texts)
+            .map(|(t, s)| if t.dtype() == DType::Str { s.bytes() } else { t.bytes() })
+            .collect();
         let sizes: Vec<usize> = self
             .manifest
             .outputs
@@ -67,7 +73,10 @@ impl Session {
                 return Err(Diag::bug(format!("output {} is larger than its maximum", port.name)));
             }
             bytes.truncate(n);
-            tensors.push(Tensor::from_bytes(port.dtype, shape, bytes)?);
+            tensors.push(match port.dtype {
+                DType::Str => Tensor::from_strings(shape, read_texts(&bytes))?,
+                dtype => Tensor::from_bytes(dtype, shape, bytes)?,
+            });
         }
         Ok(tensors)
     }
@@ -83,4 +92,11 @@ impl Session {
         // above, and the sizes are the bundle's own.
         unsafe { self.bundle.run(inputs, dims, sizes, rank) }.map_err(|e| load_error(&e))
     }
+}
+
+/// Strings of an output of the run that has just ended.
+#[allow(unsafe_code)]
+fn read_texts(views: &[u8]) -> Vec<String> {
+    // SAFETY: called between a run and the next one, while its inputs and the bundle are borrowed by the caller.
+    unsafe { texts::read(views) }
 }

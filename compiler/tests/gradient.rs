@@ -4,12 +4,8 @@
 
 mod common;
 
-use prost::Message;
-use sinter::frontend::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
-};
-use sinter::frontend::onnx::{ImportOptions, import_bytes};
+use common::model::{int, int_tensor, ints, module, names, node, port, text};
+use sinter::frontend::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use sinter_ir::{DType, Diag, Module, Tensor};
 
 const F32: i32 = 1;
@@ -24,67 +20,9 @@ struct Net {
     y: String,
 }
 
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: op.into(),
-        name: format!("make_{output}"),
-        input: inputs.iter().map(|s| (*s).to_owned()).collect(),
-        output: output.split(',').map(str::to_owned).collect(),
-        ..Default::default()
-    }
-}
-
-fn with(mut n: NodeProto, name: &str, set: impl FnOnce(&mut AttributeProto)) -> NodeProto {
-    let mut a = AttributeProto { name: name.into(), ..Default::default() };
-    set(&mut a);
-    n.attribute.push(a);
-    n
-}
-
-fn ints(n: NodeProto, name: &str, v: &[i64]) -> NodeProto {
-    with(n, name, |a| a.ints = v.to_vec())
-}
-
-fn int(n: NodeProto, name: &str, v: i64) -> NodeProto {
-    with(n, name, |a| a.i = v)
-}
-
-fn text(n: NodeProto, name: &str, v: &str) -> NodeProto {
-    with(n, name, |a| a.s = v.as_bytes().to_vec())
-}
-
-fn names(n: NodeProto, name: &str, v: &[&str]) -> NodeProto {
-    with(n, name, |a| a.strings = v.iter().map(|s| s.as_bytes().to_vec()).collect())
-}
-
-fn int_tensor(name: &str, dims: &[i64], v: &[i64]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        data_type: 7,
-        dims: dims.to_vec(),
-        int64_data: v.to_vec(),
-        ..Default::default()
-    }
-}
-
 fn gradient(y: &str, xs: &[&str], values: &[&str], outputs: &str) -> NodeProto {
     let n = names(text(node("Gradient", values, outputs), "y", y), "xs", xs);
     NodeProto { domain: "ai.onnx.preview.training".into(), ..n }
-}
-
-fn port(name: &str, ty: i32, dims: Option<&[usize]>) -> ValueInfoProto {
-    let dim = |&d: &usize| tensor_shape_proto::Dimension {
-        value: Some(tensor_shape_proto::dimension::Value::DimValue(d as i64)),
-        ..Default::default()
-    };
-    let shape = dims.map(|d| TensorShapeProto { dim: d.iter().map(dim).collect() });
-    let tensor = type_proto::Tensor { elem_type: ty, shape };
-    let value = Some(type_proto::Value::TensorType(tensor));
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto { value, ..Default::default() }),
-        ..Default::default()
-    }
 }
 
 fn import(net: &Net, extra: &[NodeProto], outputs: &[&str], ty: i32) -> Result<Module, Vec<Diag>> {
@@ -95,14 +33,7 @@ fn import(net: &Net, extra: &[NodeProto], outputs: &[&str], ty: i32) -> Result<M
         output: outputs.iter().map(|o| port(o, ty, None)).collect(),
         ..Default::default()
     };
-    let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
-    let model = ModelProto {
-        ir_version: 9,
-        opset_import: vec![opset("", 17), opset("ai.onnx.preview.training", 1)],
-        graph: Some(graph),
-        ..Default::default()
-    };
-    import_bytes(model.encode_to_vec().into(), None, "net", &ImportOptions::default()).map(|i| i.module)
+    module(graph, 17)
 }
 
 /// Numbers in -2..2 from a seed, away from 0 and from each other: no kink of an op is hit by a small step.

@@ -87,8 +87,13 @@ fn node_cases_native() {
 }
 
 #[test]
+fn simple_cases_in_the_evaluator() {
+    suite("simple", "evaluator", evaluate, 26);
+}
+
+#[test]
 fn simple_cases_native() {
-    suite("simple", "native", compile_and_run, 1);
+    suite("simple", "native", compile_and_run, 26);
 }
 
 #[test]

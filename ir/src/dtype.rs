@@ -34,7 +34,7 @@ pub enum DType {
     F64,
     C64,
     C128,
-    /// UTF-8 strings: evaluator only, no storage layout in bundles.
+    /// UTF-8 strings. Machine code sees views: an address and a number of bytes, 8 bytes each.
     Str,
 }
 
@@ -69,7 +69,7 @@ pub const DTYPES: &[(DType, &str)] = &[
 ];
 
 impl DType {
-    /// Bits per element in storage; sub-byte types are packed, first element in the low bits. `Str` is 0.
+    /// Bits per element in storage; sub-byte types are packed, first element in the low bits.
     pub fn bits(self) -> usize {
         use DType::*;
         match self {
@@ -79,8 +79,7 @@ impl DType {
             U16 | I16 | F16 | BF16 => 16,
             U32 | I32 | F32 => 32,
             U64 | I64 | F64 | C64 => 64,
-            C128 => 128,
-            Str => 0,
+            C128 | Str => 128,
         }
     }
     /// Storage bytes of `n` elements, or `None` on overflow.

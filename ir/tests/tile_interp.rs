@@ -2,7 +2,7 @@
 
 use sinter_ir::diag::Fault;
 use sinter_ir::tile::build::{KernelBuilder, code};
-use sinter_ir::tile::interp::{Options, Space, View, run, run_in};
+use sinter_ir::tile::interp::{Options, Space, View, base, run, run_in};
 use sinter_ir::tile::{Access, Addr, BinOp, Buf, CmpOp, CvtOp, Elem, Inst, Kernel, Reg, UnOp};
 use sinter_ir::{Expr, Result, Sym};
 
@@ -190,6 +190,31 @@ fn accesses_are_checked_with_kernel_and_address() {
     assert_eq!(e.fault, Fault::Bug);
     assert!(e.message.contains("kernel gather") && e.message.contains("`table`: bytes -4..0 of 16"), "{e}");
     assert!(gather(&[3, 0, 0, 0]).is_err());
+}
+
+/// Addresses lead to any memory there is, in a buffer of the kernel or not, and nowhere else.
+#[test]
+fn addresses_reach_other_spaces() {
+    let mut b = KernelBuilder::new("addresses");
+    let x = b.buf("x", Access::Read, 8.into());
+    let y = b.buf("y", Access::Write, 2.into());
+    let given = b.load(Elem::I64, 1, x, Addr::at(0), None);
+    let far = b.load_at(Elem::I8, given);
+    b.store(y, Addr::at(0), far, None);
+    let own = b.address(x);
+    let near = b.load_at(Elem::I8, own);
+    b.store(y, Addr::at(1), near, None);
+    let k = b.finish();
+    let at = |pointer: u64| {
+        let (x, mut y, text) = (pointer.to_le_bytes(), [0u8; 2], *b"text");
+        let views = [View { space: 0, offset: 0, len: 8 }, View { space: 1, offset: 0, len: 2 }];
+        let mut spaces = [Space::Read(&x), Space::Write(&mut y), Space::Read(&text)];
+        run_in(&k, &mut spaces, &views, &mut [], 0..1, Options::default()).map(|_| y)
+    };
+    assert_eq!(at(base(2) + 3), Ok([b't', 3]));
+    for wrong in [base(2) + 4, base(3), 0, u64::MAX] {
+        assert!(at(wrong).unwrap_err().message.contains("where nothing is"), "{wrong:#x}");
+    }
 }
 
 #[test]

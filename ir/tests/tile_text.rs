@@ -38,6 +38,9 @@ fn everything() -> Kernel {
     b.set(g, Inst::LoadGather { buf: x, at: Addr::at(0), index: acc, tail: None });
     b.set(g, Inst::LoadGather { buf: x, at: Addr::at(1), index: acc, tail: Some(j) });
     b.set(g, Inst::LaneIndex);
+    let at = b.address(x);
+    let byte = b.load_at(Elem::I8, at);
+    b.copy_to(byte, byte);
     b.fold(BinOp::MaxS, g);
     let lane = b.reg(Elem::I32, 1);
     b.set(lane, Inst::Lane(g, 1));

@@ -8,7 +8,7 @@ use crate::assemble;
 use crate::lower::{self, LowerCx, NodeView};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::Kernel;
-use sinter_ir::{Diag, Graph, Module, Node, Op, Symbols, Tensor, ValueId};
+use sinter_ir::{Diag, Graph, Module, Node, Op, Sym, Symbols, Tensor, ValueId};
 use std::collections::BTreeSet;
 
 /// Zeros that stand for a missing constant are made up to this size.
@@ -32,7 +32,12 @@ struct Walk<'a> {
 pub fn run(module: &Module, target: &TargetDesc, unread: usize) -> Checked {
     let inputs = &module.graph.inputs;
     let known = inputs.iter().skip(inputs.len().saturating_sub(unread)).copied().collect();
-    let cx = LowerCx { target, symbols: &module.symbols };
+    let cx = LowerCx {
+        target,
+        symbols: &module.symbols,
+        // Only its existence matters to what can be lowered.
+        texts: Some(lower::text::TextSpace { used: Sym(0), bytes: 1 }),
+    };
     let mut walk = Walk { cx, out: Checked::default() };
     walk.region(&module.graph, known);
     walk.out

@@ -41,6 +41,7 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "cse", canon::cse::run, "merge equal nodes"),
     pass("canon", "widen", canon::widen::run, "compute 16-bit floats in f32"),
     pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
+    pass("canon", "texts", canon::texts::run, "constant strings become views made while running"),
     pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
 ];
 

@@ -78,6 +78,12 @@ impl Emit<'_, '_> {
                     (e.b.ins().iadd(addr, x), offset)
                 })
             }
+            Inst::Address(buf) => vec![self.bases[buf.0 as usize]],
+            Inst::LoadAt(a) => {
+                let at = self.one(*a);
+                let flags = MemFlagsData::new().with_notrap();
+                vec![self.b.ins().load(scalar(ty.elem), flags, at, 0)]
+            }
             Inst::Splat(a) => {
                 let x = self.one(*a);
                 match parts(ty) {

@@ -1,6 +1,7 @@
 //! The C header of a bundle.
 
 use sinter_abi::{ALIGNMENT, CODES, Code, WEIGHTS_HEADER_BYTES};
+use sinter_ir::DType;
 use sinter_ir::program::{Port, Program};
 use std::fmt::Write;
 
@@ -23,6 +24,15 @@ pub fn text(p: &Program) -> String {
         p.inputs.len(),
         p.outputs.len(),
     );
+    if p.inputs.iter().chain(&p.outputs).any(|q| q.dtype == DType::Str) {
+        let _ = write!(
+            o,
+            "/* A string: UTF-8 without an end mark; data may be anything when size is 0. Those of inputs are the caller's and\n\
+             * stay as they are. Those of outputs lie in the inputs, the weights or the arena: they are good until the next run\n\
+             * with this context, or until the caller changes the inputs. */\n\
+             typedef struct {n}_text {{\n    const char *data;\n    uint64_t size;\n}} {n}_text;\n\n"
+        );
+    }
     let mut at = 0;
     for (kind, ports) in [("INPUT", &p.inputs), ("OUTPUT", &p.outputs)] {
         for (i, port) in ports.iter().enumerate() {

@@ -32,6 +32,8 @@ fn inst(k: &Kernel, dst: Reg, i: &Inst) -> String {
         Inst::Cvt(op, a) => format!("{op:?} {:?}", of(a)),
         Inst::Load { tail, .. } => format!("Load{}", tailed(tail)),
         Inst::LoadGather { index, tail, .. } => format!("Gather {:?}{}", of(index), tailed(tail)),
+        Inst::Address(_) => return "Address".to_owned(),
+        Inst::LoadAt(_) => "LoadAt".to_owned(),
         Inst::Splat(_) => "Splat".to_owned(),
         Inst::Lane(a, _) => return format!("Lane {:?}", of(a)),
         Inst::LaneIndex => "LaneIndex".to_owned(),

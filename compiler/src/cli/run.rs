@@ -176,7 +176,9 @@ fn inputs(a: &RunArgs, m: &Manifest) -> Result<Vec<Tensor>> {
 }
 
 fn json(t: &Tensor) -> serde_json::Value {
-    let data = if t.dtype().is_int() || t.dtype() == DType::Bool {
+    let data = if t.dtype() == DType::Str {
+        serde_json::json!(t.strings())
+    } else if t.dtype().is_int() || t.dtype() == DType::Bool {
         serde_json::json!(t.to_i64().unwrap_or_default())
     } else {
         serde_json::json!(t.to_f64().unwrap_or_default())
@@ -185,7 +187,9 @@ fn json(t: &Tensor) -> serde_json::Value {
 }
 
 fn preview(t: &Tensor) -> String {
-    let text: Vec<String> = if t.dtype().is_int() || t.dtype() == DType::Bool {
+    let text: Vec<String> = if t.dtype() == DType::Str {
+        t.strings().iter().take(SHOWN).map(|s| format!("{s:?}")).collect()
+    } else if t.dtype().is_int() || t.dtype() == DType::Bool {
         t.to_i64().unwrap_or_default().iter().take(SHOWN).map(ToString::to_string).collect()
     } else {
         t.to_f32().unwrap_or_default().iter().take(SHOWN).map(|v| format!("{v}")).collect()

@@ -6,7 +6,7 @@ use sinter_ir::{DType, Diag, Result, Tensor};
 /// Deepest nesting read: the largest rank of the IR.
 const MAX_RANK: usize = 16;
 
-/// Reads nested arrays (or one number) as a tensor of `dtype`; rows must have equal lengths.
+/// Reads nested arrays (or one number or string) as a tensor of `dtype`; rows must have equal lengths.
 pub fn read(text: &[u8], dtype: DType) -> Result<Tensor> {
     let value: Value = serde_json::from_slice(text).map_err(|e| Diag::input(format!("bad JSON: {e}")))?;
     let mut shape = Vec::new();
@@ -21,9 +21,15 @@ pub fn read(text: &[u8], dtype: DType) -> Result<Tensor> {
             None => break,
         }
     }
-    let mut numbers = Vec::new();
+    let mut numbers: Vec<&Value> = Vec::new();
     flatten(&value, &shape, &mut numbers)?;
-    if dtype.is_int() || dtype == DType::Bool {
+    if dtype == DType::Str {
+        let text = |v: &&Value| match v {
+            Value::String(s) => Ok(s.clone()),
+            v => Err(Diag::input(format!("`{v}` is not a string"))),
+        };
+        Tensor::from_strings(shape, numbers.iter().map(text).collect::<Result<_>>()?)
+    } else if dtype.is_int() || dtype == DType::Bool {
         let ints = numbers.iter().map(|v| as_int(v)).collect::<Result<Vec<i64>>>()?;
         Tensor::from_i64(dtype, shape, &ints)
     } else {

@@ -54,6 +54,9 @@ pub fn read(file: &str, bytes: &[u8], spec: &InputSpec, norm: &Normalise) -> Res
 
 /// Raw bytes. One open dim is found from the length, others must be fixed.
 fn raw(bytes: &[u8], spec: &InputSpec) -> Result<Tensor> {
+    if spec.dtype == DType::Str {
+        return Err(Diag::input("strings cannot be read from raw data").help("give a .json, .npy or .pb file"));
+    }
     let mut shape: Vec<usize> = spec.dims.iter().map(|d| d.0).collect();
     let open: Vec<usize> = (0..shape.len()).filter(|&i| spec.dims[i].0 != spec.dims[i].1).collect();
     let bits = spec.dtype.bits().max(1);
@@ -68,7 +71,8 @@ fn raw(bytes: &[u8], spec: &InputSpec) -> Result<Tensor> {
     Tensor::from_bytes(spec.dtype, shape, bytes.to_vec())
 }
 
-/// Seeded random data: floats in [-1, 1), integers 0 or 1, which are valid tokens, masks and flags alike. The same
+/// Seeded random data: floats in [-1, 1), integers 0 or 1, which are valid tokens, masks and flags alike, strings of
+/// up to 8 small letters. The same
 /// seed gives the same bytes everywhere (SplitMix64).
 pub fn random(spec: &InputSpec, shape: Vec<usize>, seed: u64) -> Result<Tensor> {
     let mut state = spec.name.bytes().fold(seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
@@ -80,7 +84,11 @@ pub fn random(spec: &InputSpec, shape: Vec<usize>, seed: u64) -> Result<Tensor> 
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
-    if spec.dtype.is_int() || spec.dtype == DType::Bool {
+    if spec.dtype == DType::Str {
+        let mut letter = || char::from(b'a' + (next() % 26) as u8);
+        let texts = (0..n).map(|i| (0..=i % 8).map(|_| letter()).collect()).collect();
+        Tensor::from_strings(shape, texts)
+    } else if spec.dtype.is_int() || spec.dtype == DType::Bool {
         let ints: Vec<i64> = (0..n).map(|_| (next() % 2) as i64).collect();
         Tensor::from_i64(spec.dtype, shape, &ints)
     } else {

@@ -9,6 +9,7 @@ mod limits;
 mod link;
 mod objects;
 mod reproducible;
+mod texts;
 mod threads;
 
 use sinter_ir::Tensor;

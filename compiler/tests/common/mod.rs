@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
+pub mod model;
+
 use sinter::frontend::onnx::{self, ImportOptions, tensor_from_pb};
 use sinter::session::Session;
 use sinter_ir::program::Program;
@@ -272,6 +274,12 @@ pub fn run_on(
 ) -> Result<(Vec<Tensor>, Sizes), String> {
     let (mut session, sizes) = open(target, program)?;
     Ok((session.run(inputs).map_err(|d| d.to_string())?, sizes))
+}
+
+/// A session of a module on this machine.
+pub fn session(module: sinter_ir::Module) -> Result<Session, String> {
+    let target = sinter::driver::native().map_err(|d| d.to_string())?;
+    open(target, &program(module)?).map(|s| s.0)
 }
 
 /// Emits a program for a target that this machine can run, and loads it for one thread.

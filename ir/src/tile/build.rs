@@ -25,6 +25,8 @@ pub mod code {
     pub const ITERATIONS: i32 = 8;
     /// A size computed while running is outside the range that was planned for.
     pub const RANGE: i32 = 7;
+    /// Texts made while running need more space than was planned for.
+    pub const TEXTS: i32 = 10;
 }
 
 impl KernelBuilder {
@@ -192,6 +194,14 @@ impl KernelBuilder {
     /// Contiguous store.
     pub fn store(&mut self, buf: Buf, at: Addr, value: Reg, tail: Option<Reg>) {
         self.push(Stmt::Store { buf, at, value, tail });
+    }
+    /// Address of a buffer's first byte.
+    pub fn address(&mut self, buf: Buf) -> Reg {
+        self.def(Ty { elem: Elem::I64, lanes: 1 }, Inst::Address(buf))
+    }
+    /// Load from an absolute address.
+    pub fn load_at(&mut self, elem: Elem, address: Reg) -> Reg {
+        self.def(Ty { elem, lanes: 1 }, Inst::LoadAt(address))
     }
     /// A scalar in every lane (the register itself when `lanes` is 1).
     pub fn splat(&mut self, a: Reg, lanes: u16) -> Reg {

@@ -316,6 +316,10 @@ pub enum Inst {
         index: Reg,
         tail: Option<Reg>,
     },
+    /// Address of a buffer's first byte, I64 scalar: what views of texts are made of.
+    Address(Buf),
+    /// A scalar at an absolute address (I64 scalar): bytes of a text, which lie in no buffer of the kernel.
+    LoadAt(Reg),
     /// A scalar in every lane.
     Splat(Reg),
     /// One lane as a scalar.

@@ -45,10 +45,11 @@ impl Inst {
     /// Every register that the instruction reads.
     pub fn reads_mut(&mut self, f: &mut dyn FnMut(&mut Reg)) {
         match self {
-            Inst::Const(_) | Inst::Dim(_) | Inst::LaneIndex => {}
+            Inst::Const(_) | Inst::Dim(_) | Inst::LaneIndex | Inst::Address(_) => {}
             Inst::Copy(a)
             | Inst::Un(_, a)
             | Inst::Cvt(_, a)
+            | Inst::LoadAt(a)
             | Inst::Splat(a)
             | Inst::Lane(a, _)
             | Inst::Fold(_, a) => f(a),

@@ -137,6 +137,7 @@ impl Assembler<'_> {
                     Arg::Output(i) => storage.place(self, g, *node.outputs.get(i).ok_or_else(missing)?)?,
                     Arg::Scratch(i) => *scratch.get(i).ok_or_else(missing)?,
                     Arg::Packed(i) => *packed.get(i).ok_or_else(missing)?,
+                    Arg::Texts => Place::start(self.texts.ok_or_else(missing)?.1),
                 });
             }
             if args.len() != call.kernel.bufs.len() {

@@ -7,8 +7,10 @@ mod kernels;
 mod merge;
 mod scope;
 mod storage;
+mod texts;
 
 use crate::lower::LowerCx;
+use crate::lower::text::TextSpace;
 use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Weights};
 use crate::report::{MemoryStat, PassReport};
 pub(crate) use control::can_collect;
@@ -30,6 +32,8 @@ pub(crate) struct Assembler<'a> {
     pub report: &'a mut PassReport,
     weights: Weights,
     weight_bufs: BTreeMap<u64, BufId>,
+    /// Where texts made while running go, and the buffer.
+    texts: Option<(TextSpace, BufId)>,
     /// Weights offsets by buffer; arena buffers are 0 until packed.
     offsets: Vec<u64>,
 }
@@ -44,6 +48,7 @@ pub fn run(module: &Module, target: &TargetDesc, report: &mut PassReport) -> Res
         report,
         weights: Weights::default(),
         weight_bufs: BTreeMap::new(),
+        texts: None,
         offsets: Vec::new(),
     };
     let g = &module.graph;
@@ -63,6 +68,7 @@ pub fn run(module: &Module, target: &TargetDesc, report: &mut PassReport) -> Res
         .collect();
     let symbols = asm.symbols.clone();
     scope.define(&symbols, &given, &mut steps);
+    asm.open_texts(g, &mut steps);
     asm.region(g, &input_places, &wanted, &mut scope, &mut steps)?;
     asm.finish(module, inputs, outputs, steps)
 }
@@ -106,7 +112,7 @@ impl Assembler<'_> {
         Place::start(buf)
     }
     pub fn lower_cx(&self) -> LowerCx<'_> {
-        LowerCx { target: self.target, symbols: &self.symbols }
+        LowerCx { target: self.target, symbols: &self.symbols, texts: self.texts.map(|t| t.0) }
     }
 
     fn finish(
@@ -118,9 +124,14 @@ impl Assembler<'_> {
     ) -> Result<Program> {
         let kernels = std::mem::take(&mut self.kernels).finish();
         let kernels = self.merge(kernels, &mut steps);
-        let Assembler { symbols, buffers, report, weights, mut offsets, .. } = self;
+        let Assembler { symbols, buffers, report, weights, texts, mut offsets, .. } = self;
         offsets.resize(buffers.all.len(), 0);
-        let lives = life::lives(&steps, buffers.all.len());
+        let mut lives = life::lives(&steps, buffers.all.len());
+        if let Some((_, buf)) = texts {
+            // Views into it may be anywhere, also in the outputs.
+            let last = lives.iter().flatten().map(|l| l.last).max().unwrap_or(0);
+            lives[buf.0 as usize] = Some(life::Life { first: 0, last });
+        }
         // The array of symbol values is at the start of the arena.
         let base = pack::align(8 * symbols.table.len() as u64);
         let mut ids = Vec::new();

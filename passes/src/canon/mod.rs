@@ -9,4 +9,5 @@ pub mod fold;
 pub mod ranges;
 pub mod simplify;
 pub mod substitute;
+pub mod texts;
 pub mod widen;

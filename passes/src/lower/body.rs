@@ -23,9 +23,16 @@ impl Body {
             Op::Group(g) => g.body.clone(),
             op => single(cx, op, &node.inputs)?,
         };
-        let graph = super::raw::as_bits(&graph, cx.symbols)?;
-        // Every element type must have registers that can hold it.
-        let coded = |v: u32| super::access::compute(graph.ty(ValueId(v)).dtype).map(drop);
+        let graph = match super::text::words::moves_texts(&graph) {
+            true => super::text::words::rewrite(&graph, cx.symbols)?,
+            false => super::raw::as_bits(&graph, cx.symbols)?,
+        };
+        // Every element type must have registers that can hold it; ops on strings have kernels of their own.
+        let texts = graph.iter().any(|(_, n)| super::text::looks_inside(&n.op));
+        let coded = |v: u32| match graph.ty(ValueId(v)).dtype {
+            DType::Str if texts => Ok(()),
+            dtype => super::access::compute(dtype).map(drop),
+        };
         (0..graph.value_count() as u32).try_for_each(coded)?;
         let mut roots = graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id);
         let root = roots.next();
@@ -92,6 +99,7 @@ impl Params {
             Arg::Output(i) => format!("out{i}"),
             Arg::Scratch(i) => format!("tmp{i}"),
             Arg::Packed(i) => format!("w{i}"),
+            Arg::Texts => "texts".to_owned(),
         };
         let buf = b.tensor(name, access, ty.dtype, &ty.numel());
         self.args.push(arg);

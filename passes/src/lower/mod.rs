@@ -25,6 +25,7 @@ mod sample;
 mod scatter;
 mod select;
 mod sub_byte;
+pub mod text;
 mod window;
 
 use body::Body;
@@ -40,6 +41,8 @@ pub struct LowerCx<'a> {
     pub target: &'a TargetDesc,
     /// Symbols and their ranges.
     pub symbols: &'a Symbols,
+    /// Where texts made while running go, if the program makes any.
+    pub texts: Option<text::TextSpace>,
 }
 
 /// What a kernel parameter is bound to.
@@ -53,6 +56,8 @@ pub enum Arg {
     Scratch(usize),
     /// Compile-time data of [`Lowered::packed`].
     Packed(usize),
+    /// The space of [`LowerCx::texts`].
+    Texts,
 }
 
 /// One kernel and its arguments.
@@ -163,6 +168,13 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::Cumulate(op) => rows::cumulate(cx, body, op),
         Op::ScatterElements(op) => scatter::elements(cx, body, op),
         Op::ScatterNd(op) => scatter::nd(cx, body, op),
+        Op::Texts(op) => text::views(body, op),
+        Op::StringCase(op) => text::case(cx, body, op),
+        Op::StringConcat(_) => text::concat(cx, body),
+        Op::StringEqual(_) => text::equal(body),
+        Op::StringFind(op) => text::find(body, op),
+        Op::StringMatch(op) => text::matches(body, op),
+        Op::StringSplit(op) => text::split(cx, body, op),
         Op::TopK(op) => select::top_k(cx, body, op),
         Op::NonZero(op) => select::non_zero(cx, body, op),
         Op::Unique(op) => select::unique(cx, body, op),

@@ -137,7 +137,7 @@ impl Case {
         };
         let consts = self.inputs.iter().zip(&self.fixed).map(|(t, f)| f.then_some(t)).collect();
         let view = NodeView { op: &self.op, inputs: types, consts, outputs: outs.iter().collect() };
-        let lowered = lower(&LowerCx { target: &self.target, symbols: &symbols }, &view)
+        let lowered = lower(&LowerCx { target: &self.target, symbols: &symbols, texts: None }, &view)
             .unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
         let got = self.run(&symbols, &outs, &lowered);
         if self.code != 0 {

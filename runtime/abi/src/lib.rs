@@ -62,6 +62,7 @@ pub enum Code {
     BadRunTimeValue = 7,
     TooManyIterations = 8,
     NotInitialised = 9,
+    NoTextSpace = 10,
 }
 
 /// All codes with their texts, in order of their numbers.
@@ -76,6 +77,7 @@ pub const CODES: &[(Code, &str)] = &[
     (Code::BadRunTimeValue, "a size computed while running is outside the range the bundle was compiled for"),
     (Code::TooManyIterations, "a loop ran longer than the bundle was compiled for"),
     (Code::NotInitialised, "the context was not initialised"),
+    (Code::NoTextSpace, "strings made while running need more space than the bundle was compiled for"),
 ];
 
 /// Text of a result.

@@ -8,6 +8,7 @@ mod bundle;
 mod code;
 mod memory;
 mod pool;
+pub mod texts;
 
 pub use bundle::{Bundle, Error, Outputs};
 pub use memory::{Aligned, Image};

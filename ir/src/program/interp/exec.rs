@@ -35,6 +35,10 @@ impl<'a, 'm> Machine<'a, 'm> {
         let n = p.symbols.table.len();
         Self { p, memory, options, syms: vec![0; n], defined: vec![false; n] }
     }
+    /// The memory in the end.
+    pub fn into_spaces(self) -> Vec<kernel::Space<'m>> {
+        self.memory.spaces
+    }
     /// Binds the symbols of the inputs' dims and checks all dims.
     pub fn bind(&mut self, inputs: &[Tensor]) -> Flow {
         let p = self.p;

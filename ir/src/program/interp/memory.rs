@@ -1,4 +1,4 @@
-//! The spaces of a program: arena, outputs, inputs, then one per section of the weights.
+//! The spaces of a program: arena, outputs, inputs, one per section of the weights, then the bytes of input strings.
 
 use super::super::{Loc, Program};
 use crate::tile::interp::{Space, View};

@@ -6,11 +6,12 @@
 
 mod exec;
 mod memory;
+mod texts;
 
 use super::{Port, Program};
 use crate::tile::build::code;
 use crate::tile::interp::{self as kernel, Space};
-use crate::{Diag, Result, Tensor, tensor};
+use crate::{DType, Diag, Result, Tensor, tensor};
 use exec::{Machine, Stop};
 use memory::Memory;
 
@@ -52,11 +53,14 @@ pub fn run(p: &Program, inputs: &[Tensor], options: Options) -> Result<Outcome> 
     };
     let mut arena = memory(p.arena_bytes)?;
     let mut outputs = p.outputs.iter().map(|o| memory(o.max_bytes)).collect::<Result<Vec<_>>>()?;
+    let text_space = 1 + outputs.len() + inputs.len() + p.weights.len();
+    let (views, texts) = texts::views(inputs, text_space);
     let spaces = [Space::Write(&mut arena)]
         .into_iter()
         .chain(outputs.iter_mut().map(|o| Space::Write(o)))
-        .chain(inputs.iter().map(|i| Space::Read(i.bytes())))
+        .chain(inputs.iter().zip(&views).map(|(i, v)| Space::Read(texts::bytes(i, v))))
         .chain(p.weights.iter().map(|(_, w)| Space::Read(w)))
+        .chain([Space::Read(&texts)])
         .collect();
     let mut m = Machine::new(p, Memory { p, spaces }, options.kernel);
     let stop = m.bind(inputs).and_then(|()| m.steps(&p.steps));
@@ -66,19 +70,21 @@ pub fn run(p: &Program, inputs: &[Tensor], options: Options) -> Result<Outcome> 
         Err(Stop::Fault(d)) => return Err(*d),
     }
     let shapes = p.outputs.iter().map(|o| shape(&m, o)).collect::<Result<Vec<_>>>()?;
-    drop(m);
+    let spaces = m.into_spaces();
     let outputs = p
         .outputs
         .iter()
-        .zip(outputs)
+        .zip(spaces.iter().skip(1))
         .zip(shapes)
-        .map(|((port, mut data), shape)| {
+        .map(|((port, data), shape)| {
             let n = tensor::storage_bytes(port.dtype, &shape)?;
-            if n > data.len() {
-                return Err(Diag::bug(format!("output {} is larger than its largest size", port.name)));
+            let data = data.bytes().get(..n);
+            let data = data
+                .ok_or_else(|| Diag::bug(format!("output {} is larger than its largest size", port.name)))?;
+            match port.dtype {
+                DType::Str => Tensor::from_strings(shape, texts::read(data, &spaces)?),
+                dtype => Tensor::from_bytes(dtype, shape, data.to_vec()),
             }
-            data.truncate(n);
-            Tensor::from_bytes(port.dtype, shape, data)
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Outcome { code: 0, outputs })
@@ -122,6 +128,7 @@ impl Outcome {
             code::CONSTRAINT => "dims or values that the model needs to be equal differ",
             code::INDEX => "an index in the data is outside its axis",
             code::VALUE => "a size computed while running is outside its range",
+            code::TEXTS => "texts made while running need more space than planned for",
             code::ITERATIONS => "a loop runs longer than planned for",
             _ => "unknown code",
         };

@@ -105,6 +105,15 @@ pub(super) enum Op {
         index: usize,
         wide: bool,
     },
+    Address {
+        dst: usize,
+        buf: usize,
+    },
+    LoadAt {
+        dst: usize,
+        elem: Elem,
+        a: usize,
+    },
     Store {
         src: Slot,
         at: Place,
@@ -259,6 +268,8 @@ impl<'a> Resolver<'a> {
                 index: self.at(*index),
                 wide: self.k.ty(*index).elem == Elem::I64,
             },
+            Inst::Address(buf) => Op::Address { dst: dst.at, buf: buf.0 as usize },
+            Inst::LoadAt(a) => Op::LoadAt { dst: dst.at, elem, a: self.at(*a) },
             Inst::Splat(a) => Op::Splat { dst, a: self.at(*a) },
             Inst::Lane(a, i) => Op::Copy { dst, a: self.at(*a) + *i as usize },
             Inst::LaneIndex => Op::LaneIndex { dst, mask },

@@ -84,6 +84,12 @@ impl Machine<'_, '_> {
             }
             Op::Load { dst, at } => self.load(*dst, at)?,
             Op::Gather { dst, at, index, wide } => self.gather(*dst, at, *index, *wide)?,
+            Op::Address { dst, buf } => r[*dst] = memory::address(&self.views[*buf]),
+            Op::LoadAt { dst, elem, a } => {
+                let address = r[*a];
+                self.regs[*dst] = memory::load_at(self.spaces, address, *elem)
+                    .ok_or_else(|| self.fault(format!("load from address {address:#x}, where nothing is")))?;
+            }
             Op::Store { src, at } => self.store(*src, at)?,
             Op::For { var, lo, hi, step, parallel, body } => {
                 let (mut i, mut end) = (self.limit(lo), self.limit(hi));

@@ -95,6 +95,36 @@ pub(super) fn load(spaces: &[Space], v: &View, at: i64, e: Elem, out: &mut [u64]
     Ok(())
 }
 
+/// Bits of the offset in an address: spaces lie this far apart, beginning at one such distance.
+const SPACE_BITS: u32 = 40;
+
+/// The address that interpreted kernels see for the first byte of a space.
+pub fn base(space: usize) -> u64 {
+    (space as u64 + 1) << SPACE_BITS
+}
+
+/// Address of a window's first byte.
+pub(super) fn address(v: &View) -> u64 {
+    base(v.space) + v.offset as u64
+}
+
+/// Bytes at an address; `None` where they are not all inside one space. No bytes are everywhere.
+pub fn bytes_at<'a>(spaces: &'a [Space], address: u64, size: u64) -> Option<&'a [u8]> {
+    if size == 0 {
+        return Some(&[]);
+    }
+    let space = usize::try_from(address >> SPACE_BITS).ok()?.checked_sub(1)?;
+    let first = usize::try_from(address & ((1 << SPACE_BITS) - 1)).ok()?;
+    let last = first.checked_add(usize::try_from(size).ok()?)?;
+    spaces.get(space)?.bytes().get(first..last)
+}
+
+/// An element at an address; `None` outside every space.
+pub(super) fn load_at(spaces: &[Space], address: u64, e: Elem) -> Option<u64> {
+    let bytes = bytes_at(spaces, address, u64::from(e.bytes()))?;
+    Some(bytes.iter().rev().fold(0, |v, b| v << 8 | u64::from(*b)))
+}
+
 /// Writes consecutive elements.
 pub(super) fn store(spaces: &mut [Space], v: &View, at: i64, e: Elem, from: &[u64]) -> Result<(), Outside> {
     let r = range(v, at, from.len(), e)?;

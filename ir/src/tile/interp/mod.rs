@@ -12,7 +12,7 @@ use super::{Kernel, verify};
 use crate::{Diag, Result};
 pub(crate) use exec::dim;
 use exec::{Machine, Stop};
-pub use memory::{Space, View};
+pub use memory::{Space, View, base, bytes_at};
 
 /// How to interpret.
 #[derive(Debug, Clone, Copy)]

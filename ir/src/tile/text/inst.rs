@@ -91,6 +91,8 @@ pub(super) fn inst(c: &mut Cursor) -> Result<Inst> {
             let index = if c.eat_word("index") { reg(c)? } else { return Err(c.error("expected `index`")) };
             Inst::LoadGather { buf, at, index, tail: tail(c)? }
         }
+        "address" => Inst::Address(Buf(c.id('b')?)),
+        "loadat" => Inst::LoadAt(reg(c)?),
         "splat" => Inst::Splat(reg(c)?),
         "lane" => {
             let a = reg(c)?;

@@ -168,6 +168,8 @@ fn right(inst: &Inst) -> String {
         Inst::LoadGather { buf, at, index, tail } => {
             format!("gather {} index {index}{}", place(*buf, at), tail_of(*tail))
         }
+        Inst::Address(buf) => format!("address b{}", buf.0),
+        Inst::LoadAt(a) => format!("loadat {a}"),
         Inst::Splat(a) => format!("splat {a}"),
         Inst::Lane(a, i) => format!("lane {a}, {i}"),
         Inst::LaneIndex => "laneindex".to_owned(),

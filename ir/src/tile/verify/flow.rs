@@ -13,10 +13,11 @@ pub(super) fn check(v: &mut Verifier) {
 /// Calls `f` with every register an instruction reads.
 pub(super) fn reads(inst: &Inst, f: &mut dyn FnMut(Reg)) {
     match inst {
-        Inst::Const(_) | Inst::Dim(_) | Inst::LaneIndex => {}
+        Inst::Const(_) | Inst::Dim(_) | Inst::LaneIndex | Inst::Address(_) => {}
         Inst::Copy(a)
         | Inst::Un(_, a)
         | Inst::Cvt(_, a)
+        | Inst::LoadAt(a)
         | Inst::Splat(a)
         | Inst::Lane(a, _)
         | Inst::Fold(_, a) => f(*a),

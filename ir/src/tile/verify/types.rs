@@ -1,7 +1,10 @@
 //! Types of instructions.
 
 use super::Verifier;
-use crate::tile::{Access, BinOp, CmpOp, CvtOp, Elem, Inst, Reg, Scalar, Ty, UnOp};
+use crate::tile::{Access, Addr, BinOp, CmpOp, CvtOp, Elem, Inst, Reg, Scalar, Ty, UnOp};
+
+/// Type of absolute addresses.
+const ADDRESS: Ty = Ty { elem: Elem::I64, lanes: 1 };
 
 /// What an operation works on.
 #[derive(Clone, Copy, PartialEq)]
@@ -131,6 +134,15 @@ impl Verifier<'_> {
                 {
                     self.err(format_args!("index r{} is {t} in a gather of {ty}", index.0));
                 }
+            }
+            Inst::Address(buf) => {
+                self.expect(dst, ADDRESS);
+                self.access(*buf, &Addr::default(), None, &[Access::Read, Access::Write, Access::ReadWrite]);
+            }
+            Inst::LoadAt(a) => {
+                self.memory(dst, ty);
+                self.expect(dst, Ty { lanes: 1, ..ty });
+                self.expect(*a, ADDRESS);
             }
             Inst::Splat(a) => self.expect(*a, Ty { lanes: 1, ..ty }),
             Inst::Lane(a, i) => {

@@ -5,7 +5,7 @@ use crate::frontend::onnx::scope::Item;
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::compare::CompareKind as C;
 use sinter_ir::op::unary::UnaryKind as U;
-use sinter_ir::{Diag, Result};
+use sinter_ir::{DType, Diag, Result};
 
 type Out = Result<Vec<Item>>;
 
@@ -30,7 +30,10 @@ pub const OPS: &[(&str, Build)] = &[
 
 fn compare(cx: &mut NodeCx, kind: C) -> Out {
     let (a, b) = super::arithmetic::operands(cx)?;
-    let y = cx.compare(kind, a, b)?;
+    let y = match (kind, cx.dtype(a)) {
+        (C::Eq, DType::Str) => super::text::equal(cx, a, b)?,
+        _ => cx.compare(kind, a, b)?,
+    };
     cx.one(y)
 }
 

@@ -22,7 +22,7 @@ mod fourier;
 families![
     activation, arithmetic, attention, control, blocks, embed, experts, fused, group, heads, linalg, misc,
     qlinear, spectrum, einsum, gradient, index, logic, loss, movement, normalize, matmul, conv, pool,
-    quantize, recurrent, reduce, resize, select, shape, slice, sequence, window
+    quantize, recurrent, reduce, resize, select, shape, slice, sequence, text, window
 ];
 
 fn table() -> &'static BTreeMap<&'static str, Build> {
