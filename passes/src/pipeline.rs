@@ -114,11 +114,15 @@ pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Mod
         )));
     }
     let mut report = std::mem::take(&mut options.past);
+    let check = options.verify_each || cfg!(debug_assertions);
+    if check {
+        verify(&module, "before the passes")?;
+    }
     for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);
         (p.run)(&mut module, &mut report)?;
-        if options.verify_each || cfg!(debug_assertions) {
-            verify(&module, p.name)?;
+        if check {
+            verify(&module, &format!("after pass {}", p.name))?;
         }
         let nodes_after = rebuild::count_nodes(&module.graph);
         report.passes.push(PassStat { name: p.name.to_owned(), nodes_before, nodes_after });
@@ -142,10 +146,10 @@ fn name(position: usize) -> &'static str {
     PASSES.get(position).map_or(ASSEMBLE, |p| p.name)
 }
 
-/// The first problem of a module that a pass left behind.
-fn verify(module: &Module, pass: &str) -> Result<()> {
+/// The first problem of a module.
+fn verify(module: &Module, when: &str) -> Result<()> {
     match module.verify().into_iter().next() {
-        Some(d) => Err(Diag { message: format!("after pass {pass}: {}", d.message), ..d }),
+        Some(d) => Err(Diag { message: format!("{when}: {}", d.message), ..d }),
         None => Ok(()),
     }
 }
