@@ -86,9 +86,13 @@ impl DType {
     pub fn bytes_for(self, n: usize) -> Option<usize> {
         n.checked_mul(self.bits()).map(|b| b.div_ceil(8))
     }
-    /// Weights of this type go with data of another: the same type, or 16-bit floats with f32.
+    /// Weights of this type go with data of another: the same type, 16-bit floats with f32, bytes with f32 or i32.
     pub fn weighs(self, data: DType) -> bool {
-        self == data || data == DType::F32 && matches!(self, DType::F16 | DType::BF16)
+        match self {
+            DType::F16 | DType::BF16 => data == DType::F32 || data == self,
+            DType::I8 | DType::U8 => matches!(data, DType::F32 | DType::I32) || data == self,
+            _ => data == self,
+        }
     }
     /// Real floating-point types, 4 bits to 64.
     pub fn is_float(self) -> bool {

@@ -32,6 +32,7 @@ const fn pass(
 pub const PASSES: &[Pass] = &[
     pass("canon", "dce", canon::dce::run, "drop what nothing needs"),
     pass("canon", "captures", canon::captures::run, "move captured constants into regions"),
+    pass("canon", "integers", canon::integers::run, "contract quantised operands as integers"),
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
     pass("canon", "ranges", canon::ranges::run, "simplify symbolic integers by the ranges of symbols"),
     pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),

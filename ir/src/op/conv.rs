@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// N-D convolution (cross-correlation), channels first.
 /// 
-/// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]` of one dtype, or `w` in 16-bit floats and `x` in f32.
+/// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]` of one dtype, or `w` of one that [weighs](DType::weighs) `x`.
 /// Integers accumulate in i32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

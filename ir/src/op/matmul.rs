@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// matrix product with numpy batch broadcasting (rank >= 2 both).
 /// 
-/// Inputs: `[a: [.., m, k], b: [.., k, n]]` of one dtype, or `b` in 16-bit floats and `a` in f32. f16/bf16 accumulate in f32;
+/// Inputs: `[a: [.., m, k], b: [.., k, n]]` of one dtype, or `b` of one that [weighs](DType::weighs) `a`. f16/bf16 accumulate in f32;
 /// integers wrap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,6 +6,7 @@ pub mod constraints;
 pub mod cse;
 pub mod dce;
 pub mod fold;
+pub mod integers;
 pub mod ranges;
 pub mod simplify;
 pub mod substitute;

@@ -42,7 +42,11 @@ impl NodeCx<'_, '_> {
         let graph = &self.im.scope.levels[self.im.scope.depth()].graph;
         let consts: Option<Vec<Tensor>> = inputs.iter().map(|&v| graph.as_const(v).cloned()).collect();
         let small = |shape: &[usize]| extent(shape).is_some_and(|n| n <= MAX_EAGER);
-        if let Some(args) = consts.filter(|a| eager(&op) && a.iter().all(|t| small(t.shape()))) {
+        // Quantised weights and biases stay recognisable for the passes; pads and sizes, which some tools quantise as
+        // well, are no longer than this.
+        let weights = |a: &[Tensor]| matches!(op, Op::Dequantize(_)) && a.iter().any(|t| t.len() > 8);
+        let eager = |a: &Vec<Tensor>| eager(&op) && a.iter().all(|t| small(t.shape())) && !weights(a);
+        if let Some(args) = consts.filter(eager) {
             let types: Vec<TensorType> = args.iter().map(TensorType::of).collect();
             let outs = op.infer(&mut self.im.symbols, &types.iter().collect::<Vec<_>>())?;
             if outs.iter().all(|t| t.const_dims().is_some_and(|d| small(&d)))

@@ -17,7 +17,8 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, y) = (root.inputs[0], root.inputs[1]);
     let (a, b) = (body.ty(x), body.ty(y));
-    let (num, weights) = (Num::of(a.dtype)?, Num::of(b.dtype)?);
+    let num = Num::of(a.dtype)?;
+    let weights = Num::of_weights(b.dtype, num)?;
     let (ar, br) = (a.rank(), b.rank());
     let (m, k, n) = (a.dims[ar - 2].clone(), a.dims[ar - 1].clone(), b.dims[br - 1].clone());
     let rank = ar.max(br) - 2;

@@ -2,7 +2,7 @@
 
 use crate::lower::access;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, Buf, Elem, Reg};
+use sinter_ir::tile::{Addr, Buf, CvtOp, Elem, Reg};
 use sinter_ir::{DType, Diag, Result};
 
 /// How elements of a dtype are held in memory and in arithmetic.
@@ -23,6 +23,10 @@ impl Num {
         }
         Ok(Self { dtype, acc: access::compute(dtype)? })
     }
+    /// The arithmetic of weights in a contraction of `data`.
+    pub fn of_weights(dtype: DType, data: Num) -> Result<Self> {
+        Ok(Self { acc: data.acc, ..Self::of(dtype)? })
+    }
     /// Elements already in the form of the arithmetic.
     pub fn ready(self) -> Self {
         let dtype = match self.acc {
@@ -36,7 +40,8 @@ impl Num {
     /// Loads elements ready for arithmetic.
     pub fn load(self, b: &mut KernelBuilder, lanes: u16, buf: Buf, at: Addr, tail: Option<Reg>) -> Reg {
         let raw = b.load(access::memory(self.dtype), lanes, buf, at, tail);
-        access::widen(b, self.dtype, raw)
+        let x = access::widen(b, self.dtype, raw);
+        if self.acc == Elem::F32 && b.ty(x).elem == Elem::I32 { b.cvt(CvtOp::SToF, Elem::F32, x) } else { x }
     }
     /// Bytes per element in memory.
     pub fn bytes(self) -> i64 {

@@ -43,7 +43,8 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Conv) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, w, y) = (root.inputs[0], root.inputs[1], root.outputs[0]);
     let (xt, wt, yt) = (body.ty(x), body.ty(w), body.ty(y));
-    let (num, weights) = (Num::of(xt.dtype)?, Num::of(wt.dtype)?);
+    let num = Num::of(xt.dtype)?;
+    let weights = Num::of_weights(wt.dtype, num)?;
     let layer = Layer { cx, body, op, x, w, xt, wt, yt, num, weights };
     let ones = |d: &[Expr]| d.iter().all(|e| e.is(1));
     let unpadded = op.pads_before.iter().chain(&op.pads_after).all(|p| p.is(0));
