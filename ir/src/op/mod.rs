@@ -122,6 +122,7 @@ ops! {
     iota::Iota,
     loop_::Loop,
     matmul::MatMul,
+    mul_add::MulAdd,
     non_max_suppression::NonMaxSuppression,
     non_zero::NonZero,
     pad::Pad,

@@ -37,6 +37,7 @@ fn elementwise(op: &Op) -> bool {
             | Op::Binary(_)
             | Op::Compare(_)
             | Op::Select(_)
+            | Op::MulAdd(_)
             | Op::Cast(_)
             | Op::Quantize(_)
             | Op::Dequantize(_)

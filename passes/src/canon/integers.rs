@@ -11,7 +11,7 @@ use crate::report::PassReport;
 use sinter_ir::graph::Origin;
 use sinter_ir::op::binary::BinaryKind;
 use sinter_ir::op::pad::PadMode;
-use sinter_ir::op::{Binary, Cast, Constant, Quantize, Reshape};
+use sinter_ir::op::{Binary, Cast, Constant, MulAdd, Quantize, Reshape};
 use sinter_ir::{DType, Graph, Module, Node, Op, Result, Symbols, Tensor, ValueId};
 use std::collections::BTreeMap;
 
@@ -206,11 +206,14 @@ impl Integers<'_> {
         for (sum, bias) in [(a, b), (b, a)] {
             let Some(s) = self.scaled.get(&sum).cloned() else { continue };
             let (source, shape) = match self.producer(bias).map(|n| (n.op.clone(), n.inputs.clone())) {
-                Some((Op::Reshape(_), from)) => (self.source(from[0]), Some(self.rb.graph.ty(bias).dims.clone())),
+                Some((Op::Reshape(_), from)) => {
+                    (self.source(from[0]), Some(self.rb.graph.ty(bias).dims.clone()))
+                }
                 _ => (self.source(bias), None),
             };
             let Some(q) = source else { continue };
-            let (Some(values), Some(scale)) = (self.constant(q.value).cloned(), self.constant(s.scale)) else {
+            let (Some(values), Some(scale)) = (self.constant(q.value).cloned(), self.constant(s.scale))
+            else {
                 continue;
             };
             let largest = values.to_f64()?.iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -238,7 +241,7 @@ impl Integers<'_> {
     /// `Quantize(sum * s, sy) -> Quantize(sum * (s / sy), 1)`.
     fn quantize(&mut self, node: &Node, q: &Quantize, inputs: &[ValueId]) -> Result<Option<ValueId>> {
         let &[x, scale, zero] = inputs else { return Ok(None) };
-        let Some(s) = self.scaled.get(&x).cloned() else { return Ok(None) };
+        let Some(s) = self.scaled.get(&x).cloned() else { return self.sum(node, q, inputs) };
         let (Some(by), Some(have)) = (self.constant(scale), self.constant(s.scale)) else { return Ok(None) };
         if by.len() != 1 || q.block != 0 || by.dtype() != DType::F32 {
             return Ok(None);
@@ -252,6 +255,45 @@ impl Integers<'_> {
         let y = self.scale(Scaled { scale: ratio, ..s }, &node.origin)?;
         self.rb.report.fired("integers/requantise");
         self.rb.add1(Quantize { axis: 0, block: 0 }, &[y, one, zero], &node.origin).map(Some)
+    }
+    /// `Quantize(Dequantize(a) + Dequantize(b)) -> Quantize(a * (sa / sy) + (b * (sb / sy) + rest), 1)`: the residual
+    /// sums of quantised models, with two multiply-adds an element and the roundings of integer kernels.
+    fn sum(&mut self, node: &Node, q: &Quantize, inputs: &[ValueId]) -> Result<Option<ValueId>> {
+        let &[x, scale, zero] = inputs else { return Ok(None) };
+        let Some(add) = self.producer(x).cloned() else { return Ok(None) };
+        let (Op::Binary(Binary { kind: BinaryKind::Add }), &[a, b]) = (&add.op, add.inputs.as_slice()) else {
+            return Ok(None);
+        };
+        let scalar = |s: &Source| s.scale.len() == 1 && s.zero.len() == 1 && s.scale.dtype() == DType::F32;
+        let bytes = |p: &Self, s: &Source| p.bytes(s.value) && p.constant(s.value).is_none();
+        let (Some(a), Some(b)) = (self.source(a), self.source(b)) else { return Ok(None) };
+        let (Some(by), Some(to)) = (self.constant(scale).cloned(), self.constant(zero).cloned()) else {
+            return Ok(None);
+        };
+        let plain = q.block == 0 && by.len() == 1 && by.dtype() == DType::F32 && to.len() == 1;
+        if !plain
+            || !(scalar(&a) && scalar(&b) && bytes(self, &a) && bytes(self, &b))
+            || to.dtype().bits() != 8
+        {
+            return Ok(None);
+        }
+        let by = first(&by)? as f32;
+        let (ra, rb) = (first(&a.scale)? as f32 / by, first(&b.scale)? as f32 / by);
+        let (za, zb) = (first(&a.zero)? as f32, first(&b.zero)? as f32);
+        let rest = first(&to)? as f32 - ra.mul_add(za, rb * zb);
+        let (origin, mut y) = (&node.origin, self.float(rest, &node.origin)?);
+        for (from, ratio) in [(b, rb), (a, ra)] {
+            let v = self.rb.add1(Cast { to: DType::F32, saturate: true }, &[from.value], origin)?;
+            let ratio = self.float(ratio, origin)?;
+            y = self.rb.add1(MulAdd {}, &[v, ratio, y], origin)?;
+        }
+        let one = self.float(1.0, origin)?;
+        let none = self.rb.add1(Constant { tensor: Tensor::zeros(to.dtype(), vec![])? }, &[], origin)?;
+        self.rb.report.fired("integers/sum");
+        self.rb.add1(Quantize { axis: 0, block: 0 }, &[y, one, none], origin).map(Some)
+    }
+    fn float(&mut self, v: f32, origin: &Origin) -> Result<ValueId> {
+        self.rb.add1(Constant { tensor: Tensor::f32s(vec![], &[v])? }, &[], origin)
     }
 }
 

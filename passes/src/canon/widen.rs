@@ -25,6 +25,7 @@ fn computes(op: &Op) -> bool {
         Op::Unary(_)
             | Op::Binary(_)
             | Op::Compare(_)
+            | Op::MulAdd(_)
             | Op::Softmax(_)
             | Op::Reduce(_)
             | Op::Cumulate(_)

@@ -82,6 +82,7 @@ impl Trace<'_> {
             | Op::Binary(_)
             | Op::Compare(_)
             | Op::Select(_)
+            | Op::MulAdd(_)
             | Op::Cast(_)
             | Op::Identity(_)
             | Op::Broadcast(_) => (0..node.inputs.len()).all(|i| self.value(node.inputs[i], aligned(i))),

@@ -44,6 +44,7 @@ pub(crate) fn kind(op: &Op) -> Kind {
         | Op::Binary(_)
         | Op::Compare(_)
         | Op::Select(_)
+        | Op::MulAdd(_)
         | Op::Cast(_)
         | Op::Quantize(_)
         | Op::Dequantize(_) => Kind::Elementwise,
@@ -65,7 +66,7 @@ pub(crate) fn cost(op: &Op) -> u64 {
             B::Pow => 32,
             _ => 1,
         },
-        Op::Compare(_) | Op::Select(_) | Op::Cast(_) => 1,
+        Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) | Op::Cast(_) => 1,
         Op::Dequantize(_) => 2,
         Op::Quantize(_) => 6,
         Op::Resize(_) => 32,

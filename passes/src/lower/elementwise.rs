@@ -65,6 +65,7 @@ fn is_flat(cx: &LowerCx, body: &Body, dims: &[Expr]) -> bool {
                 | Op::Binary(_)
                 | Op::Compare(_)
                 | Op::Select(_)
+                | Op::MulAdd(_)
                 | Op::Cast(_)
                 | Op::Identity(_)
                 | Op::Constant(_)

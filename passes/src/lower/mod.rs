@@ -104,6 +104,7 @@ pub fn can_pull(op: &Op) -> bool {
             | Op::Binary(_)
             | Op::Compare(_)
             | Op::Select(_)
+            | Op::MulAdd(_)
             | Op::Cast(_)
             | Op::Quantize(_)
             | Op::Dequantize(_)

@@ -96,7 +96,7 @@ fn cost(op: &Op) -> usize {
         }
         Op::Quantize(_) => 6,
         Op::Dequantize(_) => 3,
-        Op::Unary(_) | Op::Compare(_) | Op::Select(_) => 1,
+        Op::Unary(_) | Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) => 1,
         Op::Binary(_) | Op::Cast(_) => 2,
         _ => 0,
     }
@@ -122,6 +122,7 @@ fn merges(body: &Body, root: ValueId, v: ValueId, axes: &std::ops::Range<usize>)
         | Op::Binary(_)
         | Op::Compare(_)
         | Op::Select(_)
+        | Op::MulAdd(_)
         | Op::Cast(_)
         | Op::Identity(_)
         | Op::Broadcast(_) => node.inputs.iter().all(|&x| merges(body, root, x, axes)),

@@ -145,6 +145,21 @@ impl Puller<'_> {
         let q = self.at(b, x[2], &at[2], lanes)?;
         Ok(b.select(c, p, q))
     }
+
+    pub(super) fn mul_add(
+        &mut self,
+        b: &mut KernelBuilder,
+        x: [ValueId; 3],
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
+        let at = x.map(|v| self.aligned(v, idx));
+        let p = self.at(b, x[0], &at[0], lanes)?;
+        let q = self.at(b, x[1], &at[1], lanes)?;
+        let r = self.at(b, x[2], &at[2], lanes)?;
+        let sum = b.mul_add(p, q, r);
+        Ok(access::result(b, self.ty(x[0]).dtype, sum))
+    }
 }
 
 /// One operation on compute registers; the caller rounds or wraps.
