@@ -175,3 +175,41 @@ fn transposed_convolutions_and_pools() {
         case(&mut rng, op, vec![x], 0).check();
     }
 }
+
+#[test]
+fn resized_and_sampled_images() {
+    use sinter_ir::op::grid_sample::GridPadding;
+    use sinter_ir::op::resize::{Coordinate, NearestMode, ResizeMode};
+    let mut rng = Rng::new(4);
+    for round in 0..80 {
+        let (c, h, w) = (rng.dim(1, 5), rng.dim(2, 9), rng.dim(2, 9));
+        let x = rng.tensor(DType::F32, vec![2, c, h, w]);
+        let mode = rng.pick(&[ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic]);
+        if round % 4 == 0 {
+            let points = rng.dim(1, 7);
+            let grid = rng.tensor(DType::F32, vec![2, points, 5, 2]);
+            let op = GridSample { mode, padding: GridPadding::Border, align_corners: false };
+            case(&mut rng, op, vec![x, grid], 0).check();
+            continue;
+        }
+        // Columns last, or channels behind them.
+        let sizes = match rng.below(3) {
+            0 => vec![2, c, 2 * h, 2 * w],
+            1 => vec![2, rng.dim(1, 9), rng.dim(1, 20), w],
+            _ => vec![2, c, rng.dim(1, 20), rng.dim(1, 20)],
+        };
+        let op = Resize {
+            dims: sizes.into_iter().map(Expr::from).collect(),
+            scales: vec![None; 4],
+            roi: vec![],
+            mode,
+            coordinate: rng.pick(&[Coordinate::HalfPixel, Coordinate::AlignCorners, Coordinate::Asymmetric]),
+            nearest: NearestMode::Floor,
+            cubic_a: -0.75,
+            exclude_outside: false,
+            extrapolation: 0.0,
+            antialias: rng.flip(),
+        };
+        case(&mut rng, op, vec![x], 0).check();
+    }
+}

@@ -29,9 +29,14 @@ fn resize(rng: &mut Rng, dtype: DType, mode: M, antialias: bool) -> Case {
     let x: Vec<usize> = (0..rank).map(|_| rng.dim(1, most)).collect();
     let (mut dims, mut scales) = (vec![], vec![]);
     for (i, &n) in x.iter().enumerate() {
-        let m = if i < still { n } else { rng.dim(1, most) };
+        // Whole factors are repeated elements.
+        let m = match rng.below(3) {
+            _ if i < still => n,
+            0 => n * rng.dim(2, 6),
+            _ => rng.dim(1, most),
+        };
         // As an importer does from given scales: the dim is the floor of the product.
-        let scale = (rng.flip() && i >= still).then(|| (m as f32 + 0.25) / n as f32);
+        let scale = (rng.flip() && i >= still).then(|| (m as f32 + rng.pick(&[0.0, 0.25])) / n as f32);
         dims.push(m);
         scales.push(scale);
     }
@@ -54,7 +59,14 @@ fn resize(rng: &mut Rng, dtype: DType, mode: M, antialias: bool) -> Case {
                 .collect(),
             _ => vec![],
         };
-    let x = rng.tensor(dtype, x);
+    let mut x = rng.tensor(dtype, x);
+    if dtype.is_float() && rng.below(6) == 0 {
+        // A pixel that is no number shows only where it counts.
+        let mut v = x.to_f64().unwrap();
+        let at = rng.below(v.len());
+        v[at] = f64::NAN;
+        x = Tensor::from_f64(dtype, x.shape().to_vec(), &v).unwrap();
+    }
     let mut c = Case::new(Identity {}, vec![x]);
     free(rng, &mut c);
     let dims = dims
@@ -62,7 +74,7 @@ fn resize(rng: &mut Rng, dtype: DType, mode: M, antialias: bool) -> Case {
         .enumerate()
         .map(|(i, m)| match c.inputs[0].shape()[i] == m && i < still {
             true => c.types[0].dims[i].clone(),
-            false if rng.below(3) == 0 => c.symbol(m as i64, 64).into(),
+            false if rng.below(3) == 0 => c.symbol(m as i64, 240).into(),
             false => Expr::from(m),
         })
         .collect();
@@ -92,6 +104,40 @@ fn resized_images() {
         let dtype = if rng.below(4) == 0 { rng.pick(&[U8, I8, I32]) } else { rng.pick(&FLOATS) };
         let mode = rng.pick(&[M::Nearest, M::Linear, M::Cubic]);
         resize(&mut rng, dtype, mode, false).check();
+    }
+}
+
+/// As networks double feature maps: exact factors, dims open or not.
+#[test]
+fn repeated_pixels() {
+    let mut rng = Rng::new(7);
+    for round in 0..120 {
+        let (h, w, times) =
+            (rng.dim(1, 9), rng.dim(1, 9), rng.pick(&[[2, 2], [2, 3], [1, 2], [4, 1], [8, 5]]));
+        let last = round % 5 == 0;
+        let dims = if last { vec![1, h, w, 3] } else { vec![2, 3, h, w] };
+        let axes = if last { [1, 2] } else { [2, 3] };
+        let mut c = Case::new(Identity {}, vec![rng.tensor(F32, dims)]);
+        free(&mut rng, &mut c);
+        let (mut dims, mut scales) = (c.types[0].dims.clone(), vec![Some(1.0); 4]);
+        for (axis, times) in axes.into_iter().zip(times) {
+            dims[axis] = dims[axis].clone() * times.into();
+            scales[axis] = Some(times as f32);
+        }
+        let op = Resize {
+            dims,
+            scales,
+            roi: vec![],
+            mode: M::Nearest,
+            coordinate: rng.pick(&[C::Asymmetric, C::HalfPixel, C::PytorchHalfPixel, C::AlignCorners]),
+            nearest: rng.pick(&[N::Floor, N::RoundPreferFloor, N::RoundPreferCeil, N::Ceil]),
+            cubic_a: -0.75,
+            exclude_outside: false,
+            extrapolation: 0.0,
+            antialias: false,
+        };
+        c.op = op.into();
+        c.check();
     }
 }
 

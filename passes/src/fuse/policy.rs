@@ -69,7 +69,6 @@ pub(crate) fn cost(op: &Op) -> u64 {
         Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) | Op::Cast(_) => 1,
         Op::Dequantize(_) => 2,
         Op::Quantize(_) => 6,
-        Op::Resize(_) => 32,
         Op::Concat(_) | Op::Pad(_) => 2,
         Op::Gather(_) | Op::GatherElements(_) => 2,
         _ => 0,

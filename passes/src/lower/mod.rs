@@ -20,6 +20,7 @@ pub mod pull;
 mod raw;
 mod recurrent;
 mod reduce;
+mod resize;
 mod rows;
 mod sample;
 mod scatter;
@@ -95,9 +96,6 @@ pub struct NodeView<'a> {
 
 /// Whether an op can be computed element by element from its operands.
 pub fn can_pull(op: &Op) -> bool {
-    if let Op::Resize(r) = op {
-        return pull::resize::can_pull(r);
-    }
     matches!(
         op,
         Op::Unary(_)
@@ -138,6 +136,7 @@ pub fn is_root(op: &Op) -> bool {
             | Op::Softmax(_)
             | Op::GridSample(_)
             | Op::RoiAlign(_)
+            | Op::Resize(_)
     )
 }
 
@@ -182,8 +181,9 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::NonMaxSuppression(op) => select::non_max_suppression(cx, body, op),
         Op::GridSample(op) => sample::grid_sample(cx, body, op),
         Op::RoiAlign(op) => sample::roi_align(cx, body, op),
-        // Costly per element: computed once, though they could be pulled.
-        Op::Random(_) | Op::Resize(_) => elementwise::lower(cx, body),
+        Op::Resize(op) => resize::lower(cx, body, op),
+        // Costly per element: computed once, though it could be pulled.
+        Op::Random(_) => elementwise::lower(cx, body),
         other => Err(Diag::unsupported(format!("machine code for {}", other.name()))),
     }
 }

@@ -188,6 +188,7 @@ impl Case {
                 .map(|(i, e)| (Arg::Scratch(i), vec![0x5a; value(e, &syms) as usize])),
         );
         memory.extend(l.packed.iter().enumerate().map(|(i, p)| (Arg::Packed(i), p.to_vec())));
+        let mut failed = 0;
         for call in &l.calls {
             // As written and as cleaned up: both must be sound; the cleaned one is what bundles run.
             let tidy = sinter_passes::tidy::run(call.kernel.clone());
@@ -200,7 +201,6 @@ impl Case {
             let mut bufs: Vec<&mut [u8]> = own.iter_mut().map(Vec::as_mut_slice).collect();
             let n = k.parallel.as_ref().map_or(1, |e| value(e, &syms));
             // Any split of the parallel loop must do.
-            let mut failed = 0;
             for (lo, hi) in [(n / 3, n), (0, n / 3)] {
                 if k.parallel.is_none() && lo > 0 || (k.parallel.is_none() && hi == 0) {
                     continue;
@@ -209,11 +209,14 @@ impl Case {
                     .unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
                 failed |= code;
             }
-            assert_eq!(failed, self.code, "{}", self.describe());
             for (a, data) in call.args.iter().zip(own) {
                 memory.push((*a, data));
             }
+            if failed != 0 {
+                break;
+            }
         }
+        assert_eq!(failed, self.code, "{}", self.describe());
         ((0..outs.len()).map(|i| take(&mut memory, Arg::Output(i))).collect(), syms)
     }
 

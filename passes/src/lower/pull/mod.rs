@@ -10,7 +10,6 @@ mod lookup;
 pub use lookup::checked;
 mod movement;
 mod random;
-pub mod resize;
 
 use super::Arg;
 use super::body::{Body, Params};
@@ -168,7 +167,6 @@ impl<'a> Puller<'a> {
             Op::GatherElements(o) => self.gather_elements(b, o.axis, [x[0], x[1]], idx, lanes),
             Op::GatherNd(o) => self.gather_nd(b, o.batch_dims, [x[0], x[1]], idx, lanes),
             Op::ReverseSequence(o) => self.reverse(b, o, [x[0], x[1]], idx, lanes),
-            Op::Resize(o) => self.resize(b, o, x[0], idx, lanes),
             Op::Iota(o) => {
                 let i = if self.flat && idx.len() == 1 { &idx[0] } else { &idx[o.axis] };
                 self.number(b, i, o.dtype)

@@ -2,9 +2,9 @@
 
 use super::num;
 use sinter_ir::op::Resize;
-use sinter_ir::op::resize::Coordinate;
+use sinter_ir::op::resize::{Coordinate, NearestMode};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, CmpOp, Reg};
+use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
 
 /// Factor from operand to result dims.
 pub fn scale(b: &mut KernelBuilder, op: &Resize, axis: usize, n: Reg, m: Reg) -> Reg {
@@ -70,4 +70,22 @@ pub fn coordinate(b: &mut KernelBuilder, op: &Resize, axis: usize, o: Reg, [n, m
             b.select(several, c, single)
         }
     }
+}
+
+/// The whole coordinate that stands for one.
+pub fn nearest(b: &mut KernelBuilder, op: &Resize, c: Reg) -> Reg {
+    let half = num(b, 0.5);
+    let i = match op.nearest {
+        NearestMode::RoundPreferFloor => {
+            let t = b.sub(c, half);
+            b.un(UnOp::Ceil, t)
+        }
+        NearestMode::RoundPreferCeil => {
+            let t = b.add(c, half);
+            b.un(UnOp::Floor, t)
+        }
+        NearestMode::Floor => b.un(UnOp::Floor, c),
+        NearestMode::Ceil => b.un(UnOp::Ceil, c),
+    };
+    b.cvt(CvtOp::FToS, Elem::I64, i)
 }
