@@ -30,6 +30,8 @@ pub struct Request {
     pub stop_after: Option<String>,
     /// Verify after every pass.
     pub verify_each: bool,
+    /// Bytes for strings that are made while running.
+    pub text_bytes: Option<u64>,
     /// Write the module's text after every pass to this folder, and the program's for the first target.
     pub dump_ir: Option<PathBuf>,
     /// Flags for the manifest.
@@ -212,6 +214,7 @@ fn passes(
         past: past.report.clone(),
         stop_after: request.stop_after.clone(),
         verify_each: request.verify_each,
+        text_bytes: request.text_bytes,
         on_dump: Some(&mut write),
     };
     let compiled = pipeline::run(module, &mut options, target);

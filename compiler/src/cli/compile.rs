@@ -31,6 +31,10 @@ pub struct CompileArgs {
     /// Fix an input to the values in a .npy, .pb or .json file: it becomes a constant.
     #[arg(long = "fix", value_name = "INPUT=FILE")]
     pub fix: Vec<String>,
+    /// Space in the arena for strings that the model makes while running (case changes, concatenations), for a whole
+    /// run; default: 64 bytes for each, at least 4096. A run that needs more fails with code 10.
+    #[arg(long, value_name = "BYTES")]
+    pub text_bytes: Option<u64>,
     /// Write the module after every pass to a folder: DIR/NN-PASS.mir, with the data of constants beside them, and the
     /// program in the end.
     #[arg(long, value_name = "DIR")]
@@ -118,6 +122,9 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
             flags.insert(key.to_owned(), list.join(" "));
         }
     }
+    if let Some(bytes) = a.text_bytes {
+        flags.insert("text-bytes".to_owned(), bytes.to_string());
+    }
     let request = Request {
         model: PathBuf::from(&a.model.model),
         import: import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?,
@@ -125,6 +132,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),
         verify_each: a.verify_each,
+        text_bytes: a.text_bytes,
         dump_ir: a.dump_ir.clone(),
         flags,
     };

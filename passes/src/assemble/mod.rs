@@ -39,7 +39,14 @@ pub(crate) struct Assembler<'a> {
 }
 
 /// Lowers a module to a program for one target.
-pub fn run(module: &Module, target: &TargetDesc, report: &mut PassReport) -> Result<Program> {
+///
+/// `text_bytes` is the space for strings that are made while running, where the caller knows how much is needed.
+pub fn run(
+    module: &Module,
+    target: &TargetDesc,
+    text_bytes: Option<u64>,
+    report: &mut PassReport,
+) -> Result<Program> {
     let mut asm = Assembler {
         target,
         symbols: module.symbols.clone(),
@@ -68,7 +75,7 @@ pub fn run(module: &Module, target: &TargetDesc, report: &mut PassReport) -> Res
         .collect();
     let symbols = asm.symbols.clone();
     scope.define(&symbols, &given, &mut steps);
-    asm.open_texts(g, &mut steps);
+    asm.open_texts(g, text_bytes, &mut steps)?;
     asm.region(g, &input_places, &wanted, &mut scope, &mut steps)?;
     asm.finish(module, inputs, outputs, steps)
 }
