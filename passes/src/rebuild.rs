@@ -101,7 +101,7 @@ impl<'a> Rebuild<'a> {
             let mut new = self.get(old)?;
             if let Some(name) = self.old.value(old).name.clone() {
                 let same = self.graph.value(new).name.as_ref() == Some(&name);
-                if self.graph.value(new).def.is_none() && !same || taken.contains(&new) && !same {
+                if !same && (self.graph.value(new).def.is_none() || taken.contains(&new)) {
                     new = self.add1(Identity {}, &[new], &Origin::new())?;
                 }
                 self.graph.set_name(new, name);

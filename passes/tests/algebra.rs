@@ -1,5 +1,7 @@
 //! Every algebra rule: its left side, built as a graph on random values, is rewritten and keeps its meaning.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
 mod support;
 
 use egg::{ENodeOrVar, Pattern};

@@ -1,6 +1,8 @@
 //! Expanded math functions against correctly rounded references, run by the TileIR interpreter with fused and
 //! with separate multiply-adds, over bit patterns of every exponent and dense ranges.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::interp::{Options, Space, View, run_in};
 use sinter_ir::tile::verify::verify;
@@ -159,10 +161,10 @@ const SPECIALS: &[f32] = &[
     0.41421357,
     2.4142135,
     0.70710677,
-    1.4142135,
+    std::f32::consts::SQRT_2,
     1.5707964,
-    3.1415927,
-    0.7853982,
+    std::f32::consts::PI,
+    std::f32::consts::FRAC_PI_4,
     6.2831855,
     16777216.0,
     8388608.0,

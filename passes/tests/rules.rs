@@ -1,5 +1,7 @@
 //! Every local rule of `simplify`: a small graph on which it fires, equal in meaning before and after.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
 mod support;
 
 use sinter_ir::graph::Origin;

@@ -55,7 +55,9 @@ pub fn read(file: &str, bytes: &[u8], spec: &InputSpec, norm: &Normalise) -> Res
 /// Raw bytes. One open dim is found from the length, others must be fixed.
 fn raw(bytes: &[u8], spec: &InputSpec) -> Result<Tensor> {
     if spec.dtype == DType::Str {
-        return Err(Diag::input("strings cannot be read from raw data").help("give a .json, .npy or .pb file"));
+        return Err(
+            Diag::input("strings cannot be read from raw data").help("give a .json, .npy or .pb file")
+        );
     }
     let mut shape: Vec<usize> = spec.dims.iter().map(|d| d.0).collect();
     let open: Vec<usize> = (0..shape.len()).filter(|&i| spec.dims[i].0 != spec.dims[i].1).collect();

@@ -93,7 +93,10 @@ pub fn quiet_panics() {
     }));
 }
 
-static RUNNING: Mutex<Vec<Option<(&'static str, u64, Instant)>>> = Mutex::new(Vec::new());
+/// What a thread works on, its number, and since when.
+type Work = (&'static str, u64, Instant);
+
+static RUNNING: Mutex<Vec<Option<Work>>> = Mutex::new(Vec::new());
 
 fn running() -> String {
     match SLOT.try_with(Cell::get).ok().and_then(|i| RUNNING.lock().ok()?.get(i).copied().flatten()) {

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// index of the largest or smallest element along an axis, i64.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +28,10 @@ impl OpSpec for ArgReduce {
         if self.axis >= x.rank() || !(x.dtype.is_float() || x.dtype.is_int()) {
             return Err(Diag::input(format!("ArgReduce along axis {} does not take {x}", self.axis)));
         }
-        Ok(vec![TensorType::new(DType::I64, super::reduce::reduced_dims(&x.dims, &[self.axis], self.keepdims, 1.into()))])
+        Ok(vec![TensorType::new(
+            DType::I64,
+            super::reduce::reduced_dims(&x.dims, &[self.axis], self.keepdims, 1.into()),
+        )])
     }
     fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [x] = args(x)?;

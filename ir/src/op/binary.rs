@@ -1,10 +1,10 @@
 //! `Binary`: element-wise function of two operands of one dtype, numpy broadcasting.
 
+use self::BinaryKind as K;
 use super::OpSpec;
 use super::args;
-use self::BinaryKind as K;
-use crate::numeric::{broadcast_offsets, broadcast_shape};
 use crate::eval::EvalCx;
+use crate::numeric::{broadcast_offsets, broadcast_shape};
 use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub enum BinaryKind {
 }
 
 /// element-wise function of two operands of one dtype, numpy broadcasting.
-/// 
+///
 /// Inputs: `[a, b]`. Integer arithmetic wraps; integer division truncates, by zero gives 0. Float Min/Max propagate NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +51,12 @@ impl OpSpec for Binary {
                 _ => int || a.dtype.is_float(),
             };
         if !ok {
-            return Err(Diag::input(format!("{:?} does not take {} and {}", self.kind, s.show_type(a), s.show_type(b))));
+            return Err(Diag::input(format!(
+                "{:?} does not take {} and {}",
+                self.kind,
+                s.show_type(a),
+                s.show_type(b)
+            )));
         }
         let why = format!("{:?} of {} and {}", self.kind, s.show_type(a), s.show_type(b));
         Ok(vec![TensorType::new(a.dtype, s.broadcast_dims(&a.dims, &b.dims, &why)?)])
@@ -147,7 +152,13 @@ fn whole(kind: K, a: i64, b: i64, dtype: DType) -> i64 {
         K::And => a & b,
         K::Or => a | b,
         K::Xor => a ^ b,
-        K::Shl => if ub >= bits as u64 { 0 } else { a << ub },
+        K::Shl => {
+            if ub >= bits as u64 {
+                0
+            } else {
+                a << ub
+            }
+        }
         K::Shr if dtype.is_signed_int() => a >> ub.min(63),
         K::Shr => ua.checked_shr(ub.min(64) as u32).unwrap_or(0) as i64,
     }
@@ -158,7 +169,13 @@ fn int_pow(base: i64, exp: i64) -> i64 {
     if exp < 0 {
         return match base {
             1 => 1,
-            -1 => if exp % 2 == 0 { 1 } else { -1 },
+            -1 => {
+                if exp % 2 == 0 {
+                    1
+                } else {
+                    -1
+                }
+            }
             _ => 0,
         };
     }

@@ -7,7 +7,7 @@ use crate::{Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// numpy broadcast to given dims.
-/// 
+///
 /// Inputs: `[x]`, rank at most that of dims.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// element-wise conversion (ONNX Cast semantics).
-/// 
+///
 /// Inputs: `[x]`. Float to int truncates; to bool is `!= 0`; to a narrower float rounds to nearest even.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,9 +34,14 @@ impl OpSpec for Cast {
         let y = if from == to {
             x.clone()
         } else if from == DType::Str {
-            let parse = |s: &String| s.trim().parse::<f64>().map_err(|_| Diag::input(format!("Cast of the text `{s}` to {to}")));
+            let parse = |s: &String| {
+                s.trim().parse::<f64>().map_err(|_| Diag::input(format!("Cast of the text `{s}` to {to}")))
+            };
             if to.is_int() {
-                let v = x.strings().iter().map(|s| s.trim().parse::<i64>().or_else(|_| parse(s).map(|v| v as i64)));
+                let v = x
+                    .strings()
+                    .iter()
+                    .map(|s| s.trim().parse::<i64>().or_else(|_| parse(s).map(|v| v as i64)));
                 Tensor::from_i64(to, shape, &v.collect::<Result<Vec<_>>>()?)?
             } else {
                 Tensor::from_f64(to, shape, &x.strings().iter().map(parse).collect::<Result<Vec<_>>>()?)?

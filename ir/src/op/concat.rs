@@ -6,7 +6,7 @@ use crate::{Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// concatenation along an axis.
-/// 
+///
 /// Inputs: one or more of one dtype and rank.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,7 +23,8 @@ impl OpSpec for Concat {
         }
         let mut dims = first.dims.clone();
         for t in &x[1..] {
-            let why = format!("Concat along axis {} of {} and {}", self.axis, s.show_type(first), s.show_type(t));
+            let why =
+                format!("Concat along axis {} of {} and {}", self.axis, s.show_type(first), s.show_type(t));
             if t.dtype != first.dtype || t.rank() != first.rank() {
                 return Err(Diag::input(why));
             }
@@ -37,7 +38,9 @@ impl OpSpec for Concat {
         let first = x.first().ok_or_else(|| Diag::bug("Concat of nothing"))?;
         let mut shape = first.shape().to_vec();
         shape[self.axis] = x.iter().map(|t| t.shape()[self.axis]).sum();
-        if x.iter().any(|t| t.shape().iter().zip(&shape).enumerate().any(|(i, (a, b))| i != self.axis && a != b)) {
+        if x.iter()
+            .any(|t| t.shape().iter().zip(&shape).enumerate().any(|(i, (a, b))| i != self.axis && a != b))
+        {
             return Err(Diag::input(format!("Concat along axis {}: other dims differ", self.axis)));
         }
         let inner: usize = shape[self.axis + 1..].iter().product();

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// N-D convolution (cross-correlation), channels first.
-/// 
+///
 /// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]` of one dtype, or `w` of one that [weighs](DType::weighs) `x`.
 /// Integers accumulate in i32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,8 @@ impl OpSpec for Conv {
             && w.rank() == d.rank()
             && w.dtype.weighs(d.dtype)
             && (d.dtype.is_float() || d.dtype == DType::I32)
-            && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()] == [r; 4]
+            && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()]
+                == [r; 4]
             && self.group > 0
             && !w.dims[2..].iter().any(|k| k.is(0))
             && self.strides.iter().chain(&self.dilations).all(|&v| v > 0);
@@ -43,7 +44,10 @@ impl OpSpec for Conv {
         }
         s.require_eq(&d.dims[1], &(w.dims[1].clone() * self.group.into()), &format!("{why}: channels"))?;
         if w.dims[0].as_const().is_some_and(|o| o % self.group as i64 != 0) {
-            return Err(Diag::input(format!("{why}: {} groups do not divide the output channels", self.group)));
+            return Err(Diag::input(format!(
+                "{why}: {} groups do not divide the output channels",
+                self.group
+            )));
         }
         let mut dims = vec![d.dims[0].clone(), w.dims[0].clone()];
         for i in 0..r {
@@ -62,18 +66,43 @@ impl OpSpec for Conv {
         let mut out = Vec::with_capacity(r);
         for i in 0..r {
             let window = (self.dilations[i] * (kernel[i].max(1) - 1) + 1) as i64;
-            let n = (d.shape()[2 + i] as i64 + before[i] + after[i] - window).div_euclid(self.strides[i] as i64) + 1;
-            out.push(usize::try_from(n).map_err(|_| Diag::input("Conv: the kernel is larger than the padded input"))?);
+            let n = (d.shape()[2 + i] as i64 + before[i] + after[i] - window)
+                .div_euclid(self.strides[i] as i64)
+                + 1;
+            out.push(
+                usize::try_from(n)
+                    .map_err(|_| Diag::input("Conv: the kernel is larger than the padded input"))?,
+            );
         }
         let shape = [&[d.shape()[0], w.shape()[0]], out.as_slice()].concat();
         crate::tensor::storage_bytes(DType::F64, &shape)?;
         let y = if d.dtype() == DType::I32 {
-            let v = self.sum(&d.to_i64()?, &w.to_i64()?, d.shape(), w.shape(), &out, &before, |c: i64, a: i64, b: i64| c.wrapping_add(a.wrapping_mul(b)));
+            let v = self.sum(
+                &d.to_i64()?,
+                &w.to_i64()?,
+                d.shape(),
+                w.shape(),
+                &out,
+                &before,
+                |c: i64, a: i64, b: i64| c.wrapping_add(a.wrapping_mul(b)),
+            );
             Tensor::from_i64(DType::I32, shape, &v)?
         } else if d.dtype() == DType::F64 {
-            Tensor::from_f64(DType::F64, shape, &self.sum(&d.to_f64()?, &w.to_f64()?, d.shape(), w.shape(), &out, &before, |c, a, b| c + a * b))?
+            Tensor::from_f64(
+                DType::F64,
+                shape,
+                &self.sum(&d.to_f64()?, &w.to_f64()?, d.shape(), w.shape(), &out, &before, |c, a, b| {
+                    c + a * b
+                }),
+            )?
         } else {
-            Tensor::from_f32(d.dtype(), shape, &self.sum(&d.to_f32()?, &w.to_f32()?, d.shape(), w.shape(), &out, &before, |c, a, b| c + a * b))?
+            Tensor::from_f32(
+                d.dtype(),
+                shape,
+                &self.sum(&d.to_f32()?, &w.to_f32()?, d.shape(), w.shape(), &out, &before, |c, a, b| {
+                    c + a * b
+                }),
+            )?
         };
         Ok(vec![y])
     }
@@ -114,7 +143,9 @@ impl Conv {
                 for tap in 0..taps {
                     let weight = w[(oc * per + ic) * taps + tap];
                     let offsets = self.tap_offsets(tap, &ws[2..], before);
-                    add_tap(source, plane, &xs[2..], out, &self.strides, &offsets, &|c, v| mul_add(c, weight, v));
+                    add_tap(source, plane, &xs[2..], out, &self.strides, &offsets, &|c, v| {
+                        mul_add(c, weight, v)
+                    });
                 }
             }
         }
@@ -132,7 +163,15 @@ impl Conv {
     }
 }
 
-fn add_tap<T: Copy>(x: &[T], y: &mut [T], xs: &[usize], ys: &[usize], strides: &[usize], at: &[i64], f: &dyn Fn(T, T) -> T) {
+fn add_tap<T: Copy>(
+    x: &[T],
+    y: &mut [T],
+    xs: &[usize],
+    ys: &[usize],
+    strides: &[usize],
+    at: &[i64],
+    f: &dyn Fn(T, T) -> T,
+) {
     let (Some((&n, xr)), Some((&m, yr))) = (xs.split_first(), ys.split_first()) else { return };
     let (inner_x, inner_y): (usize, usize) = (xr.iter().product(), yr.iter().product());
     // Outputs o with 0 <= o * stride + at < n.

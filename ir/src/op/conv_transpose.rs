@@ -7,7 +7,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// N-D transposed convolution, channels first.
-/// 
+///
 /// Inputs: `[x: [n, c, spatial..], w: [c, o/group, kernel..]]`. `y[o] = (x-1)*stride + dilation*(kernel-1) + 1 - before - after`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +33,8 @@ impl OpSpec for ConvTranspose {
             && w.rank() == d.rank()
             && d.dtype == w.dtype
             && d.dtype.is_float()
-            && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()] == [r; 4]
+            && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()]
+                == [r; 4]
             && self.group > 0
             && !w.dims[2..].iter().any(|k| k.is(0))
             && self.strides.iter().chain(&self.dilations).all(|&v| v > 0)
@@ -44,7 +45,8 @@ impl OpSpec for ConvTranspose {
         s.require_eq(&d.dims[1], &w.dims[0], &format!("{why}: channels"))?;
         let mut dims = vec![d.dims[0].clone(), w.dims[1].clone() * self.group.into()];
         for i in 0..r {
-            let grown = (d.dims[2 + i].clone() - 1.into()) * self.strides[i].into() + super::conv::window(&w.dims[2 + i], self.dilations[i]);
+            let grown = (d.dims[2 + i].clone() - 1.into()) * self.strides[i].into()
+                + super::conv::window(&w.dims[2 + i], self.dilations[i]);
             dims.push(grown - self.pads_before[i].clone() - self.pads_after[i].clone());
         }
         Ok(vec![TensorType::new(d.dtype, dims)])
@@ -57,8 +59,13 @@ impl OpSpec for ConvTranspose {
         let mut before = Vec::with_capacity(r);
         for i in 0..r {
             let (b, a) = (cx.expr(&self.pads_before[i])?, cx.expr(&self.pads_after[i])?);
-            let n = (xs[2 + i] as i64 - 1) * self.strides[i] as i64 + (self.dilations[i] * (ws[2 + i] - 1) + 1) as i64 - b - a;
-            out.push(usize::try_from(n).map_err(|_| Diag::input("ConvTranspose: padding cuts away everything"))?);
+            let n = (xs[2 + i] as i64 - 1) * self.strides[i] as i64
+                + (self.dilations[i] * (ws[2 + i] - 1) + 1) as i64
+                - b
+                - a;
+            out.push(
+                usize::try_from(n).map_err(|_| Diag::input("ConvTranspose: padding cuts away everything"))?,
+            );
             before.push(b);
         }
         let per = ws[1];
@@ -79,7 +86,9 @@ impl OpSpec for ConvTranspose {
                     for t in 0..taps {
                         let (mut rp, mut rt, mut at) = (p, t, Some(0usize));
                         for i in (0..r).rev() {
-                            let pos = (rp % xs[2 + i] * self.strides[i] + rt % ws[2 + i] * self.dilations[i]) as i64 - before[i];
+                            let pos = (rp % xs[2 + i] * self.strides[i] + rt % ws[2 + i] * self.dilations[i])
+                                as i64
+                                - before[i];
                             rp /= xs[2 + i];
                             rt /= ws[2 + i];
                             let inside = usize::try_from(pos).ok().filter(|&q| q < out[i]);
@@ -87,7 +96,8 @@ impl OpSpec for ConvTranspose {
                         }
                         if let Some(at) = at {
                             for oc in 0..per {
-                                y[(b * o + g * per + oc) * plane_out + at] += v * wv[(c * per + oc) * taps + t];
+                                y[(b * o + g * per + oc) * plane_out + at] +=
+                                    v * wv[(c * per + oc) * taps + t];
                             }
                         }
                     }

@@ -7,7 +7,7 @@ use crate::{Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// running sum or product along an axis.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,12 +38,16 @@ impl OpSpec for Cumulate {
         let y = if x.dtype().is_float() {
             let mut v = x.to_f64()?;
             let product = self.product;
-            self.scan(&mut v, len, inner, if product { 1.0 } else { 0.0 }, |a, b| if product { a * b } else { a + b });
+            self.scan(&mut v, len, inner, if product { 1.0 } else { 0.0 }, |a, b| {
+                if product { a * b } else { a + b }
+            });
             Tensor::from_f64(x.dtype(), shape, &v)?
         } else {
             let mut v = x.to_i64()?;
             let product = self.product;
-            self.scan(&mut v, len, inner, i64::from(product), |a, b| if product { a.wrapping_mul(b) } else { a.wrapping_add(b) });
+            self.scan(&mut v, len, inner, i64::from(product), |a, b| {
+                if product { a.wrapping_mul(b) } else { a.wrapping_add(b) }
+            });
             Tensor::from_i64(x.dtype(), shape, &v)?
         };
         Ok(vec![y])

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// linear dequantisation (ONNX DequantizeLinear).
-/// 
+///
 /// Inputs: `[x, scale, zero_point]`; shapes as in Quantize. `y = (x - zero_point) * scale`, computed in f32 unless the result is f64.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +38,11 @@ impl OpSpec for Dequantize {
             .to_f64()?
             .into_iter()
             .zip(at)
-            .map(|(v, i)| if wide { (v - zv[i]) * sv[i] } else { f64::from((v - zv[i]) as f32 * sv[i] as f32) })
+            .map(
+                |(v, i)| {
+                    if wide { (v - zv[i]) * sv[i] } else { f64::from((v - zv[i]) as f32 * sv[i] as f32) }
+                },
+            )
             .collect();
         Ok(vec![Tensor::from_f64(self.to, x.shape().to_vec(), &v)?])
     }

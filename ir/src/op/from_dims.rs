@@ -6,7 +6,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// i64 tensor of symbolic integers (ONNX Shape and arithmetic on it).
-/// 
+///
 /// Inputs: `[]`. Rank 1, or a scalar when `scalar`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,13 +2,13 @@
 
 use super::OpSpec;
 use super::args;
-use crate::numeric::index;
 use crate::eval::EvalCx;
+use crate::numeric::index;
 use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// `y[.., i.., ..] = x[.., index[i..], ..]` along an axis.
-/// 
+///
 /// Inputs: `[x, indices: i32|i64]`. Negative indices count from the end; outside is a run-time error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +21,10 @@ impl OpSpec for Gather {
     fn infer(&self, _: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [x, indices] = args(x)?;
         if !matches!(indices.dtype, DType::I32 | DType::I64) || self.axis >= x.rank() {
-            return Err(Diag::input(format!("Gather along axis {} does not take {x} and {indices}", self.axis)));
+            return Err(Diag::input(format!(
+                "Gather along axis {} does not take {x} and {indices}",
+                self.axis
+            )));
         }
         let dims = [&x.dims[..self.axis], &indices.dims, &x.dims[self.axis + 1..]].concat();
         Ok(vec![TensorType::new(x.dtype, dims)])

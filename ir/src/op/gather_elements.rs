@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// `y[i0..in] = x[i0.., indices[i0..in], ..in]`.
-/// 
+///
 /// Inputs: `[x, indices: i32|i64]` of the same rank.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +21,10 @@ impl OpSpec for GatherElements {
         let [x, indices] = args(x)?;
         let ints = matches!(indices.dtype, DType::I32 | DType::I64);
         if !ints || self.axis >= x.rank() || indices.rank() != x.rank() {
-            return Err(Diag::input(format!("GatherElements along axis {} does not take {x} and {indices}", self.axis)));
+            return Err(Diag::input(format!(
+                "GatherElements along axis {} does not take {x} and {indices}",
+                self.axis
+            )));
         }
         Ok(vec![TensorType::new(x.dtype, indices.dims.clone())])
     }
@@ -37,9 +40,13 @@ pub(super) fn element_offsets(shape: &[usize], indices: &Tensor, axis: usize) ->
     let own = crate::numeric::strides(shape);
     let short = indices.shape().iter().zip(shape).enumerate().any(|(i, (a, b))| i != axis && a > b);
     if short {
-        return Err(Diag::input(format!("indices {:?} are larger than the operand {shape:?}", indices.shape())));
+        return Err(Diag::input(format!(
+            "indices {:?} are larger than the operand {shape:?}",
+            indices.shape()
+        )));
     }
-    let steps: Vec<isize> = own.iter().enumerate().map(|(i, &s)| if i == axis { 0 } else { s as isize }).collect();
+    let steps: Vec<isize> =
+        own.iter().enumerate().map(|(i, &s)| if i == axis { 0 } else { s as isize }).collect();
     let mut base = Vec::with_capacity(indices.len());
     crate::numeric::for_each_offset(indices.shape(), &steps, 0, &mut |o| base.push(o as usize));
     let at = indices.to_i64()?.into_iter().zip(base);

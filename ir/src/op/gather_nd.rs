@@ -7,7 +7,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// ONNX GatherND.
-/// 
+///
 /// Inputs: `[x, indices: i64]`; the last dim of indices must be a constant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +21,8 @@ impl OpSpec for GatherNd {
         let [x, indices] = args(x)?;
         let b = self.batch_dims;
         let k = indices.dims.last().and_then(Expr::as_const).and_then(|k| usize::try_from(k).ok());
-        let k = k.ok_or_else(|| Diag::unsupported(format!("GatherNd with indices {indices} of unknown depth")))?;
+        let k =
+            k.ok_or_else(|| Diag::unsupported(format!("GatherNd with indices {indices} of unknown depth")))?;
         if indices.dtype != DType::I64 || b >= indices.rank() || b + k > x.rank() {
             return Err(Diag::input(format!("GatherNd with {b} batch dims does not take {x} and {indices}")));
         }

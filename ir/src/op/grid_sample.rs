@@ -18,7 +18,7 @@ pub enum GridPadding {
 }
 
 /// ONNX GridSample, N-D.
-/// 
+///
 /// Inputs: `[x: [n, c, spatial..], grid: [n, out.., rank]]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,8 +35,17 @@ impl OpSpec for GridSample {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d, grid] = args(x)?;
         let r = d.rank().saturating_sub(2);
-        if r == 0 || grid.rank() != d.rank() || !grid.dims[r + 1].is(r as i64) || !d.dtype.is_float() || !grid.dtype.is_float() {
-            return Err(Diag::input(format!("GridSample does not take {} and {}", s.show_type(d), s.show_type(grid))));
+        if r == 0
+            || grid.rank() != d.rank()
+            || !grid.dims[r + 1].is(r as i64)
+            || !d.dtype.is_float()
+            || !grid.dtype.is_float()
+        {
+            return Err(Diag::input(format!(
+                "GridSample does not take {} and {}",
+                s.show_type(d),
+                s.show_type(grid)
+            )));
         }
         s.require_eq(&d.dims[0], &grid.dims[0], "GridSample batches")?;
         Ok(vec![TensorType::new(d.dtype, [&d.dims[..2], &grid.dims[1..r + 1]].concat())])
@@ -75,7 +84,11 @@ impl GridSample {
             .map(|i| {
                 let n = dims[i] as f64;
                 let g = at[r - 1 - i];
-                let c = if self.align_corners { (g + 1.0) / 2.0 * (n - 1.0) } else { ((g + 1.0) * n - 1.0) / 2.0 };
+                let c = if self.align_corners {
+                    (g + 1.0) / 2.0 * (n - 1.0)
+                } else {
+                    ((g + 1.0) * n - 1.0) / 2.0
+                };
                 self.axis(c, dims[i])
             })
             .collect();
@@ -114,7 +127,12 @@ impl GridSample {
                 let a = -0.75;
                 let near = |d: f64| ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
                 let far = |d: f64| ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
-                vec![(floor - 1.0, far(f + 1.0)), (floor, near(f)), (floor + 1.0, near(1.0 - f)), (floor + 2.0, far(2.0 - f))]
+                vec![
+                    (floor - 1.0, far(f + 1.0)),
+                    (floor, near(f)),
+                    (floor + 1.0, near(1.0 - f)),
+                    (floor + 2.0, far(2.0 - f)),
+                ]
             }
         };
         weights.into_iter().map(|(i, w)| (self.place(i, n), w)).collect()

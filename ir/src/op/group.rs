@@ -6,7 +6,7 @@ use crate::{Diag, Graph, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// kernel group made by fusion: evaluates its body. A group is lowered to one kernel.
-/// 
+///
 /// Inputs: the body's inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +29,11 @@ impl OpSpec for Group {
 /// Checks that operands fit the inputs of a region.
 pub(super) fn check_operands(s: &mut Symbols, body: &Graph, x: &[&TensorType], what: &str) -> Result<()> {
     if x.len() != body.inputs.len() {
-        return Err(Diag::bug(format!("{what}: {} operands for {} region inputs", x.len(), body.inputs.len())));
+        return Err(Diag::bug(format!(
+            "{what}: {} operands for {} region inputs",
+            x.len(),
+            body.inputs.len()
+        )));
     }
     for (&v, t) in body.inputs.iter().zip(x) {
         let want = body.ty(v);

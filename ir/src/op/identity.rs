@@ -7,7 +7,7 @@ use crate::{Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// the operand itself.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -18,7 +18,7 @@ pub struct BranchSym {
 }
 
 /// runs one of two regions.
-/// 
+///
 /// Inputs: `[cond: bool scalar, captures..]`; both regions take the captures. Results as in `types`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +43,9 @@ impl OpSpec for If {
         }
         for (body, what) in [(&self.then_body, "then branch"), (&self.else_body, "else branch")] {
             super::group::check_operands(s, body, rest, what)?;
-            let same = |(&v, t): (&crate::ValueId, &TensorType)| body.ty(v).dtype == t.dtype && body.ty(v).rank() == t.rank();
+            let same = |(&v, t): (&crate::ValueId, &TensorType)| {
+                body.ty(v).dtype == t.dtype && body.ty(v).rank() == t.rank()
+            };
             if body.outputs.len() != self.types.len() || !body.outputs.iter().zip(&self.types).all(same) {
                 return Err(Diag::input(format!("If: the results of the {what} do not fit")));
             }

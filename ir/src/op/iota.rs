@@ -6,7 +6,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// index along an axis: `y[i0..in] = i_axis`.
-/// 
+///
 /// Inputs: `[]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

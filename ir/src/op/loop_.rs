@@ -18,7 +18,7 @@ pub struct CarriedSym {
 }
 
 /// counted and conditional loop (ONNX Loop; Scan imports to it).
-/// 
+///
 /// Inputs: `[trip: i64 scalar, cond: bool scalar, carried.., captures..]`. Body inputs: `[iteration: i64 scalar, carried.., captures..]`; body outputs: `[cond: bool scalar, carried.., scanned..]`.
 /// Results: `[carried.., scanned..]`; each scanned result has the leading dim `count`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,14 +47,21 @@ impl OpSpec for Loop {
         {
             return Err(Diag::bug("Loop: operand counts do not fit the body"));
         }
-        if x[0].dtype != DType::I64 || x[1].dtype != DType::Bool || !x[0].numel().is(1) || !x[1].numel().is(1) {
-            return Err(Diag::input(format!("Loop: trip count and condition must be one i64 and one bool, got {} and {}", x[0], x[1])));
+        if x[0].dtype != DType::I64 || x[1].dtype != DType::Bool || !x[0].numel().is(1) || !x[1].numel().is(1)
+        {
+            return Err(Diag::input(format!(
+                "Loop: trip count and condition must be one i64 and one bool, got {} and {}",
+                x[0], x[1]
+            )));
         }
         let go = self.body.outputs.first().map(|&v| self.body.ty(v));
         if let Some(go) = go.filter(|t| t.dtype != DType::Bool || !t.numel().is(1)) {
-            return Err(Diag::input(format!("Loop: the condition that the body gives must be one bool, got {go}")));
+            return Err(Diag::input(format!(
+                "Loop: the condition that the body gives must be one bool, got {go}"
+            )));
         }
-        let init = |e: &Expr| e.subst(&|y| self.shape_syms.iter().find(|c| c.sym == y).map(|c| c.init.clone()));
+        let init =
+            |e: &Expr| e.subst(&|y| self.shape_syms.iter().find(|c| c.sym == y).map(|c| c.init.clone()));
         for (i, &v) in self.body.inputs[1..].iter().enumerate() {
             let (want, have) = (self.body.ty(v), x[2 + i]);
             if want.dtype != have.dtype || want.rank() != have.rank() {
@@ -66,7 +73,8 @@ impl OpSpec for Loop {
         }
         let mut types = Vec::new();
         for i in 0..self.carried {
-            let (inside, next) = (self.body.ty(self.body.inputs[1 + i]), self.body.ty(self.body.outputs[1 + i]));
+            let (inside, next) =
+                (self.body.ty(self.body.inputs[1 + i]), self.body.ty(self.body.outputs[1 + i]));
             if inside.dtype != next.dtype || inside.rank() != next.rank() {
                 return Err(Diag::input(format!("Loop: carried value {i} changes from {inside} to {next}")));
             }
@@ -99,7 +107,8 @@ impl OpSpec for Loop {
             go = outs.next().map_or(Ok(0), |c| c.scalar_i64())? != 0;
             carried = outs.by_ref().take(self.carried).collect();
             outs.zip(&mut scanned).for_each(|(t, s)| s.push(t));
-            let next = self.shape_syms.iter().map(|c| Ok((c.sym, cx.expr(&c.next)?))).collect::<Result<Vec<_>>>()?;
+            let next =
+                self.shape_syms.iter().map(|c| Ok((c.sym, cx.expr(&c.next)?))).collect::<Result<Vec<_>>>()?;
             next.into_iter().try_for_each(|(s, v)| cx.define(s, v))?;
             n += 1;
         }
@@ -116,7 +125,8 @@ impl OpSpec for Loop {
             }
             let per: usize = row.iter().product();
             let shape = [&[rows.len()], row.as_slice()].concat();
-            let picks: Vec<(usize, usize)> = (0..rows.len()).flat_map(|r| (0..per).map(move |i| (r, i))).collect();
+            let picks: Vec<(usize, usize)> =
+                (0..rows.len()).flat_map(|r| (0..per).map(move |i| (r, i))).collect();
             carried.push(if picks.is_empty() {
                 Tensor::zeros(t.dtype, shape)?
             } else {

@@ -2,13 +2,13 @@
 
 use super::OpSpec;
 use super::args;
-use crate::numeric::{broadcast_offsets, broadcast_shape};
 use crate::eval::EvalCx;
+use crate::numeric::{broadcast_offsets, broadcast_shape};
 use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// matrix product with numpy batch broadcasting (rank >= 2 both).
-/// 
+///
 /// Inputs: `[a: [.., m, k], b: [.., k, n]]` of one dtype, or `b` of one that [weighs](DType::weighs) `a`. f16/bf16 accumulate in f32;
 /// integers wrap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,7 +19,11 @@ impl OpSpec for MatMul {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [a, b] = args(x)?;
         let why = format!("MatMul of {} and {}", s.show_type(a), s.show_type(b));
-        if !b.dtype.weighs(a.dtype) || a.rank() < 2 || b.rank() < 2 || !(a.dtype.is_float() || a.dtype.is_int()) {
+        if !b.dtype.weighs(a.dtype)
+            || a.rank() < 2
+            || b.rank() < 2
+            || !(a.dtype.is_float() || a.dtype.is_int())
+        {
             return Err(Diag::input(why));
         }
         let (ar, br) = (a.rank(), b.rank());
@@ -42,11 +46,21 @@ impl OpSpec for MatMul {
         crate::tensor::storage_bytes(a.dtype(), &shape)?;
         let size = (m, k, n);
         let y = if a.dtype() == DType::F64 {
-            Tensor::from_f64(a.dtype(), shape, &product(&a.to_f64()?, &b.to_f64()?, size, &ao, &bo, |c, a, b| a.mul_add(b, c)))?
+            Tensor::from_f64(
+                a.dtype(),
+                shape,
+                &product(&a.to_f64()?, &b.to_f64()?, size, &ao, &bo, |c, a, b| a.mul_add(b, c)),
+            )?
         } else if a.dtype().is_float() {
-            Tensor::from_f32(a.dtype(), shape, &product(&a.to_f32()?, &b.to_f32()?, size, &ao, &bo, |c, a, b| a * b + c))?
+            Tensor::from_f32(
+                a.dtype(),
+                shape,
+                &product(&a.to_f32()?, &b.to_f32()?, size, &ao, &bo, |c, a, b| a * b + c),
+            )?
         } else {
-            let v = product(&a.to_i64()?, &b.to_i64()?, size, &ao, &bo, |c: i64, a: i64, b: i64| c.wrapping_add(a.wrapping_mul(b)));
+            let v = product(&a.to_i64()?, &b.to_i64()?, size, &ao, &bo, |c: i64, a: i64, b: i64| {
+                c.wrapping_add(a.wrapping_mul(b))
+            });
             Tensor::from_i64(a.dtype(), shape, &v)?
         };
         Ok(vec![y])

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Expr, Result, Sym, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// ONNX NonMaxSuppression: i64 `[count, 3]`.
-/// 
+///
 /// Inputs: `[boxes: f32 [n,b,4], scores: f32 [n,c,b], max_per_class: i64 scalar, iou_threshold: f32 scalar, score_threshold: f32 scalar]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,8 +25,17 @@ pub struct NonMaxSuppression {
 impl OpSpec for NonMaxSuppression {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [boxes, scores, ..] = x else { return Err(Diag::bug("NonMaxSuppression needs five operands")) };
-        if x.len() != 5 || boxes.rank() != 3 || scores.rank() != 3 || boxes.dtype != DType::F32 || scores.dtype != DType::F32 {
-            return Err(Diag::input(format!("NonMaxSuppression does not take {} and {}", s.show_type(boxes), s.show_type(scores))));
+        if x.len() != 5
+            || boxes.rank() != 3
+            || scores.rank() != 3
+            || boxes.dtype != DType::F32
+            || scores.dtype != DType::F32
+        {
+            return Err(Diag::input(format!(
+                "NonMaxSuppression does not take {} and {}",
+                s.show_type(boxes),
+                s.show_type(scores)
+            )));
         }
         s.require_eq(&boxes.dims[0], &scores.dims[0], "NonMaxSuppression batches")?;
         s.require_eq(&boxes.dims[1], &scores.dims[2], "NonMaxSuppression boxes")?;
@@ -42,7 +51,8 @@ impl OpSpec for NonMaxSuppression {
         for i in 0..n {
             for k in 0..c {
                 let score = |j: usize| sv[(i * c + k) * b + j];
-                let mut order: Vec<usize> = (0..b).filter(|&j| !self.has_score_threshold || score(j) > threshold).collect();
+                let mut order: Vec<usize> =
+                    (0..b).filter(|&j| !self.has_score_threshold || score(j) > threshold).collect();
                 order.sort_by(|&p, &q| score(q).total_cmp(&score(p)).then(p.cmp(&q)));
                 let mut kept: Vec<usize> = Vec::new();
                 for j in order {

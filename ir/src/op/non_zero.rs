@@ -7,7 +7,7 @@ use crate::{DType, Result, Sym, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// coordinates of non-zero elements, i64 `[rank, count]`, row-major order.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -18,7 +18,7 @@ pub enum PadMode {
 }
 
 /// padding, or cropping where negative.
-/// 
+///
 /// Inputs: `[x, value]`; value is a scalar of the same dtype, used by `Constant` only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,14 +34,29 @@ pub struct Pad {
 impl OpSpec for Pad {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [x, value] = args(x)?;
-        if self.before.len() != x.rank() || self.after.len() != x.rank() || value.dtype != x.dtype || !value.numel().is(1) {
-            return Err(Diag::input(format!("Pad of {x} with value {value}: wrong number of pads or value type")));
+        if self.before.len() != x.rank()
+            || self.after.len() != x.rank()
+            || value.dtype != x.dtype
+            || !value.numel().is(1)
+        {
+            return Err(Diag::input(format!(
+                "Pad of {x} with value {value}: wrong number of pads or value type"
+            )));
         }
-        let dims: Vec<Expr> = x.dims.iter().zip(self.before.iter().zip(&self.after)).map(|(d, (b, a))| d.clone() + b.clone() + a.clone()).collect();
+        let dims: Vec<Expr> = x
+            .dims
+            .iter()
+            .zip(self.before.iter().zip(&self.after))
+            .map(|(d, (b, a))| d.clone() + b.clone() + a.clone())
+            .collect();
         for (i, d) in dims.iter().enumerate() {
             let grows = s.range(&self.before[i]).1 > 0 || s.range(&self.after[i]).1 > 0;
             if grows && self.mode != PadMode::Constant && s.range(&x.dims[i]).1 == 0 {
-                return Err(Diag::input(format!("Pad {:?} of the empty axis {i} of {}", self.mode, s.show_type(x))));
+                return Err(Diag::input(format!(
+                    "Pad {:?} of the empty axis {i} of {}",
+                    self.mode,
+                    s.show_type(x)
+                )));
             }
             let _ = d;
         }
@@ -53,10 +68,13 @@ impl OpSpec for Pad {
         let mut maps = Vec::with_capacity(x.rank());
         for (i, &n) in x.shape().iter().enumerate() {
             let (b, a) = (cx.expr(&self.before[i])?, cx.expr(&self.after[i])?);
-            let len = usize::try_from(n as i64 + b + a).map_err(|_| Diag::input(format!("Pad makes axis {i} negative")))?;
+            let len = usize::try_from(n as i64 + b + a)
+                .map_err(|_| Diag::input(format!("Pad makes axis {i} negative")))?;
             crate::tensor::storage_bytes(x.dtype(), &[len])?;
             shape.push(len);
-            maps.push((0..len as i64).map(|o| source(self.mode, o - b, n as i64)).collect::<Vec<Option<usize>>>());
+            maps.push(
+                (0..len as i64).map(|o| source(self.mode, o - b, n as i64)).collect::<Vec<Option<usize>>>(),
+            );
         }
         crate::tensor::storage_bytes(x.dtype(), &shape)?;
         let own = crate::numeric::strides(x.shape());

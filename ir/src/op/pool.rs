@@ -16,7 +16,7 @@ pub enum PoolKind {
 }
 
 /// pooling over spatial axes, channels first.
-/// 
+///
 /// Inputs: `[x: [n, c, spatial..]]`. Results: `[y]`, and for Max with `indices` also i64 flat indices into x.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,9 +47,23 @@ impl OpSpec for Pool {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d] = args(x)?;
         let r = d.rank().saturating_sub(2);
-        let lens = [self.kernel.len(), self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()];
-        if r == 0 || lens != [r; 5] || self.strides.iter().chain(&self.dilations).any(|&v| v == 0) || !(d.dtype.is_float() || d.dtype.is_int()) {
-            return Err(Diag::input(format!("Pool {:?} does not take {}: ranks, types or attributes do not fit", self.kind, s.show_type(d))));
+        let lens = [
+            self.kernel.len(),
+            self.strides.len(),
+            self.dilations.len(),
+            self.pads_before.len(),
+            self.pads_after.len(),
+        ];
+        if r == 0
+            || lens != [r; 5]
+            || self.strides.iter().chain(&self.dilations).any(|&v| v == 0)
+            || !(d.dtype.is_float() || d.dtype.is_int())
+        {
+            return Err(Diag::input(format!(
+                "Pool {:?} does not take {}: ranks, types or attributes do not fit",
+                self.kind,
+                s.show_type(d)
+            )));
         }
         let mut dims = d.dims[..2].to_vec();
         for i in 0..r {
@@ -88,7 +102,8 @@ impl OpSpec for Pool {
                     let mut column = Some((0usize, 1usize));
                     let mut coords = vec![0usize; r];
                     for i in (0..r).rev() {
-                        let pos = (rp % out[i] * self.strides[i] + rt % kernel[i] * self.dilations[i]) as i64 - before[i];
+                        let pos = (rp % out[i] * self.strides[i] + rt % kernel[i] * self.dilations[i]) as i64
+                            - before[i];
                         rp /= out[i];
                         rt /= kernel[i];
                         padded &= pos < xs[2 + i] as i64 + after[i];
@@ -112,7 +127,11 @@ impl OpSpec for Pool {
                     PoolKind::Max => {
                         let lowest = d.dtype().int_range().map_or(f64::NEG_INFINITY, |r| r.0 as f64);
                         y.push(best.map_or(lowest, |b| b.0));
-                        at.push(best.map_or(0, |b| (c * plane + if self.column_major { b.2 } else { b.1 }) as i64));
+                        at.push(
+                            best.map_or(0, |b| {
+                                (c * plane + if self.column_major { b.2 } else { b.1 }) as i64
+                            }),
+                        );
                     }
                     PoolKind::Average => y.push(sum / count as f64),
                 }

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// linear quantisation (ONNX QuantizeLinear).
-/// 
+///
 /// Inputs: `[x, scale, zero_point]`; scale and zero_point are scalars, 1-D along `axis`, or blocked (same rank as x).
 /// `y = saturate(round_half_even(x / scale) + zero_point)`; result dtype is that of zero_point. Float-8 results round to nearest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +59,9 @@ pub(super) fn check_scale(
     block: usize,
 ) -> Result<()> {
     let bad = |what: &str| {
-        Diag::input(format!("quantisation of {x} with scale {scale}, zero point {zero}, axis {axis}, block {block}: {what}"))
+        Diag::input(format!(
+            "quantisation of {x} with scale {scale}, zero point {zero}, axis {axis}, block {block}: {what}"
+        ))
     };
     if !scale.dtype.is_float() {
         return Err(bad("the scale is not a float"));

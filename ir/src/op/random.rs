@@ -6,7 +6,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// random numbers by a counter-based generator: the same seed and index give the same value everywhere.
-/// 
+///
 /// Inputs: `[]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

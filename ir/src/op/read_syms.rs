@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Sym, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// defines symbols from the elements of an integer tensor; no results.
-/// 
+///
 /// Inputs: `[x: i32|i64]` with as many elements as symbols. A value outside a symbol's range is a run-time error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -58,7 +58,7 @@ pub enum ActivationKind {
 }
 
 /// RNN, GRU or LSTM over a sequence (ONNX layout 0).
-/// 
+///
 /// Inputs: `[x: [t,b,i], w: [d,g*h,i], r: [d,g*h,h], bias: [d,2*g*h], lens: i32 [b], h0: [d,b,h]]` and for Lstm `c0: [d,b,h], peephole: [d,3*h]`.
 /// Results: `[y: [t,d,b,h], h: [d,b,h]]` and for Lstm `c: [d,b,h]`. Gate orders: Lstm iofc, Gru zrh.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,8 +82,10 @@ pub struct Recurrent {
 impl OpSpec for Recurrent {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let gates = self.gates();
-        let ranks: &[usize] = if self.kind == CellKind::Lstm { &[3, 3, 3, 2, 1, 3, 3, 2] } else { &[3, 3, 3, 2, 1, 3] };
-        if !x.iter().map(|t| t.rank()).eq(ranks.iter().copied()) || !x[0].dtype.is_float()
+        let ranks: &[usize] =
+            if self.kind == CellKind::Lstm { &[3, 3, 3, 2, 1, 3, 3, 2] } else { &[3, 3, 3, 2, 1, 3] };
+        if !x.iter().map(|t| t.rank()).eq(ranks.iter().copied())
+            || !x[0].dtype.is_float()
             || x.iter().enumerate().any(|(i, t)| t.dtype != if i == 4 { DType::I32 } else { x[0].dtype })
         {
             let got: Vec<String> = x.iter().map(|t| s.show_type(t)).collect();
@@ -91,7 +93,11 @@ impl OpSpec for Recurrent {
         }
         let directions = if self.direction == Direction::Bidirectional { 2 } else { 1 };
         if self.activations.len() != directions * self.functions() {
-            return Err(Diag::input(format!("{:?}: {} activations given", self.kind, self.activations.len())));
+            return Err(Diag::input(format!(
+                "{:?}: {} activations given",
+                self.kind,
+                self.activations.len()
+            )));
         }
         let (t, b, h) = (x[0].dims[0].clone(), x[0].dims[1].clone(), x[2].dims[2].clone());
         let d = Expr::from(directions);
@@ -153,7 +159,10 @@ impl OpSpec for Recurrent {
         }
         let dtype = x[0].dtype();
         let state = vec![d, b, h];
-        let mut outs = vec![Tensor::from_f32(dtype, vec![t, d, b, h], &y)?, Tensor::from_f32(dtype, state.clone(), &last_h)?];
+        let mut outs = vec![
+            Tensor::from_f32(dtype, vec![t, d, b, h], &y)?,
+            Tensor::from_f32(dtype, state.clone(), &last_h)?,
+        ];
         if self.kind == CellKind::Lstm {
             outs.push(Tensor::from_f32(dtype, state, &last_c)?);
         }
@@ -218,7 +227,8 @@ impl Recurrent {
         let reset: Vec<f32> = r.iter().zip(hs).map(|(r, h)| r * h).collect();
         (0..c.h)
             .map(|j| {
-                let state = if self.linear_before_reset { r[j] * c.rh(3, 2, j, hs) } else { c.rh(3, 2, j, &reset) };
+                let state =
+                    if self.linear_before_reset { r[j] * c.rh(3, 2, j, hs) } else { c.rh(3, 2, j, &reset) };
                 let n = c.acts[1].apply(self.clip(c.wx(2, j) + state));
                 (1.0 - z[j]) * n + z[j] * hs[j]
             })
@@ -251,13 +261,31 @@ impl Activation {
         match self.kind {
             ActivationKind::Affine => a * v + b,
             ActivationKind::Relu => v.max(0.0),
-            ActivationKind::LeakyRelu => if v < 0.0 { a * v } else { v },
-            ActivationKind::ThresholdedRelu => if v > a { v } else { 0.0 },
+            ActivationKind::LeakyRelu => {
+                if v < 0.0 {
+                    a * v
+                } else {
+                    v
+                }
+            }
+            ActivationKind::ThresholdedRelu => {
+                if v > a {
+                    v
+                } else {
+                    0.0
+                }
+            }
             ActivationKind::Tanh => v.tanh(),
             ActivationKind::ScaledTanh => a * (b * v).tanh(),
             ActivationKind::Sigmoid => 1.0 / (1.0 + (-v).exp()),
             ActivationKind::HardSigmoid => (a * v + b).clamp(0.0, 1.0),
-            ActivationKind::Elu => if v < 0.0 { a * (v.exp() - 1.0) } else { v },
+            ActivationKind::Elu => {
+                if v < 0.0 {
+                    a * (v.exp() - 1.0)
+                } else {
+                    v
+                }
+            }
             ActivationKind::Softsign => v / (1.0 + v.abs()),
             ActivationKind::Softplus => (1.0 + v.exp()).ln(),
         }

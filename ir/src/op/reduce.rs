@@ -19,7 +19,7 @@ pub enum ReduceKind {
 }
 
 /// reduction over axes.
-/// 
+///
 /// Inputs: `[x]`. Empty sets give 0, 1, -inf/min, +inf/max for Sum, Prod, Max, Min.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,8 +37,14 @@ impl OpSpec for Reduce {
         let [x] = args(x)?;
         let arithmetic = x.dtype.is_float() || x.dtype.is_int();
         let logical = x.dtype == DType::Bool && matches!(self.kind, ReduceKind::Max | ReduceKind::Min);
-        if !(arithmetic || logical) || !self.axes.is_sorted() || self.axes.last().is_some_and(|&a| a >= x.rank()) {
-            return Err(Diag::input(format!("Reduce {:?} over axes {:?} does not take {x}", self.kind, self.axes)));
+        if !(arithmetic || logical)
+            || !self.axes.is_sorted()
+            || self.axes.last().is_some_and(|&a| a >= x.rank())
+        {
+            return Err(Diag::input(format!(
+                "Reduce {:?} over axes {:?} does not take {x}",
+                self.kind, self.axes
+            )));
         }
         Ok(vec![TensorType::new(x.dtype, reduced_dims(&x.dims, &self.axes, self.keepdims, 1.into()))])
     }

@@ -7,7 +7,7 @@ use crate::{Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// same elements, new dims.
-/// 
+///
 /// Inputs: `[x]`. The element counts must agree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

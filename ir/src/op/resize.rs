@@ -42,7 +42,7 @@ pub enum NearestMode {
 }
 
 /// ONNX Resize on every axis (axes that keep their dim and scale 1 are copied).
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,13 +80,24 @@ impl OpSpec for Resize {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d] = args(x)?;
         let r = d.rank();
-        if self.dims.len() != r || self.scales.len() != r || !(self.roi.is_empty() || self.roi.len() == 2 * r) || !(d.dtype.is_float() || d.dtype.is_int()) {
-            return Err(Diag::input(format!("Resize of {}: attributes do not fit its rank or type", s.show_type(d))));
+        if self.dims.len() != r
+            || self.scales.len() != r
+            || !(self.roi.is_empty() || self.roi.len() == 2 * r)
+            || !(d.dtype.is_float() || d.dtype.is_int())
+        {
+            return Err(Diag::input(format!(
+                "Resize of {}: attributes do not fit its rank or type",
+                s.show_type(d)
+            )));
         }
         for (scale, (from, to)) in self.scales.iter().zip(d.dims.iter().zip(&self.dims)) {
-            let shrink = scale.map_or(s.max(from) as f64 / s.range(to).0.max(1) as f64, |v| 1.0 / f64::from(v));
+            let shrink =
+                scale.map_or(s.max(from) as f64 / s.range(to).0.max(1) as f64, |v| 1.0 / f64::from(v));
             if self.antialias && shrink > MAX_SHRINK {
-                return Err(Diag::limit(format!("Resize with antialias of {}: an axis shrinks to less than 1/{MAX_SHRINK}", s.show_type(d))));
+                return Err(Diag::limit(format!(
+                    "Resize with antialias of {}: an axis shrinks to less than 1/{MAX_SHRINK}",
+                    s.show_type(d)
+                )));
             }
         }
         Ok(vec![TensorType::new(d.dtype, self.dims.clone())])
@@ -96,7 +107,10 @@ impl OpSpec for Resize {
         let out = cx.dims(&self.dims)?;
         crate::tensor::storage_bytes(DType::F64, &out)?;
         if d.is_empty() && out.iter().all(|&n| n > 0) {
-            return Err(Diag::input(format!("Resize of {:?} to {out:?}: there is nothing to take", d.shape())));
+            return Err(Diag::input(format!(
+                "Resize of {:?} to {out:?}: there is nothing to take",
+                d.shape()
+            )));
         }
         let mut v = d.to_f64()?;
         let mut shape = d.shape().to_vec();
@@ -149,7 +163,8 @@ pub struct Taps {
 impl Taps {
     /// Whether the axis is copied as it is.
     pub fn is_identity(&self, n: usize) -> bool {
-        self.rows.len() == n && self.rows.iter().enumerate().all(|(i, r)| matches!(r[..], [(j, w)] if i == j && w == 1.0))
+        self.rows.len() == n
+            && self.rows.iter().enumerate().all(|(i, r)| matches!(r[..], [(j, w)] if i == j && w == 1.0))
     }
 }
 
@@ -158,7 +173,8 @@ impl Resize {
     pub fn taps(&self, axis: usize, n: usize, m: usize) -> Taps {
         let given = self.scales.get(axis).copied().flatten();
         let scale = given.map_or(m as f64 / n.max(1) as f64, f64::from);
-        let identity = n == m && (scale - 1.0).abs() < f64::EPSILON && self.coordinate != Coordinate::TfCropAndResize;
+        let identity =
+            n == m && (scale - 1.0).abs() < f64::EPSILON && self.coordinate != Coordinate::TfCropAndResize;
         let mut taps = Taps { rows: Vec::with_capacity(m), outside: vec![false; m] };
         for o in 0..m {
             if identity {
@@ -196,7 +212,11 @@ impl Resize {
                     (Some(&a), Some(&b)) => (f64::from(a), f64::from(b)),
                     _ => (0.0, 1.0),
                 };
-                if m > 1.0 { a * (n - 1.0) + o * (b - a) * (n - 1.0) / (m - 1.0) } else { 0.5 * (a + b) * (n - 1.0) }
+                if m > 1.0 {
+                    a * (n - 1.0) + o * (b - a) * (n - 1.0) / (m - 1.0)
+                } else {
+                    0.5 * (a + b) * (n - 1.0)
+                }
             }
         }
     }
@@ -220,7 +240,11 @@ impl Resize {
         let (mut sum, mut add) = (0.0, Vec::new());
         for i in lo..=hi {
             let d = ((i as f64 - c) * stretch).abs();
-            let w = if self.mode == ResizeMode::Cubic { cubic(d, f64::from(self.cubic_a)) } else { (1.0 - d).max(0.0) };
+            let w = if self.mode == ResizeMode::Cubic {
+                cubic(d, f64::from(self.cubic_a))
+            } else {
+                (1.0 - d).max(0.0)
+            };
             let outside = i < 0 || i > last;
             if w == 0.0 || (self.exclude_outside && outside) {
                 continue;

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// reverses the first `len[b]` steps of each batch row.
-/// 
+///
 /// Inputs: `[x, lens: i64 [batch]]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,8 +21,16 @@ pub struct ReverseSequence {
 impl OpSpec for ReverseSequence {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d, lens] = args(x)?;
-        if !matches!((self.batch_axis, self.time_axis), (0, 1) | (1, 0)) || d.rank() < 2 || lens.dtype != DType::I64 || lens.rank() != 1 {
-            return Err(Diag::input(format!("ReverseSequence does not take {} and {}", s.show_type(d), s.show_type(lens))));
+        if !matches!((self.batch_axis, self.time_axis), (0, 1) | (1, 0))
+            || d.rank() < 2
+            || lens.dtype != DType::I64
+            || lens.rank() != 1
+        {
+            return Err(Diag::input(format!(
+                "ReverseSequence does not take {} and {}",
+                s.show_type(d),
+                s.show_type(lens)
+            )));
         }
         s.require_eq(&d.dims[self.batch_axis], &lens.dims[0], "ReverseSequence lengths")?;
         Ok(vec![(*d).clone()])

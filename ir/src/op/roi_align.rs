@@ -7,7 +7,7 @@ use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// ONNX RoiAlign.
-/// 
+///
 /// Inputs: `[x: [n,c,h,w], rois: [r,4], batch_indices: i64 [r]]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,14 +33,30 @@ const MAX_SAMPLES: usize = 1 << 12;
 impl OpSpec for RoiAlign {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d, rois, at] = args(x)?;
-        if d.rank() != 4 || rois.rank() != 2 || at.rank() != 1 || at.dtype != DType::I64 || !d.dtype.is_float() || d.dtype != rois.dtype {
-            return Err(Diag::input(format!("RoiAlign does not take {}, {}, {}", s.show_type(d), s.show_type(rois), s.show_type(at))));
+        if d.rank() != 4
+            || rois.rank() != 2
+            || at.rank() != 1
+            || at.dtype != DType::I64
+            || !d.dtype.is_float()
+            || d.dtype != rois.dtype
+        {
+            return Err(Diag::input(format!(
+                "RoiAlign does not take {}, {}, {}",
+                s.show_type(d),
+                s.show_type(rois),
+                s.show_type(at)
+            )));
         }
         if self.sampling_ratio > MAX_SAMPLES || self.height > MAX_SAMPLES || self.width > MAX_SAMPLES {
-            return Err(Diag::limit(format!("RoiAlign: more than {MAX_SAMPLES} samples or results per axis")));
+            return Err(Diag::limit(format!(
+                "RoiAlign: more than {MAX_SAMPLES} samples or results per axis"
+            )));
         }
         s.require_eq(&rois.dims[0], &at.dims[0], "RoiAlign regions")?;
-        Ok(vec![TensorType::new(d.dtype, vec![rois.dims[0].clone(), d.dims[1].clone(), self.height.into(), self.width.into()])])
+        Ok(vec![TensorType::new(
+            d.dtype,
+            vec![rois.dims[0].clone(), d.dims[1].clone(), self.height.into(), self.width.into()],
+        )])
     }
     fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [d, rois, at] = args(x)?;

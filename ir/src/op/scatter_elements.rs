@@ -19,7 +19,7 @@ pub enum ScatterKind {
 }
 
 /// copy of x with `y[.., indices[i], ..] op= updates[i]`.
-/// 
+///
 /// Inputs: `[x, indices: i32|i64, updates]`; indices and updates have one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,8 +34,16 @@ impl OpSpec for ScatterElements {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [x, indices, updates] = args(x)?;
         let ints = matches!(indices.dtype, DType::I32 | DType::I64);
-        if !ints || self.axis >= x.rank() || indices.rank() != x.rank() || updates.dtype != x.dtype || updates.rank() != x.rank() {
-            return Err(Diag::input(format!("ScatterElements along axis {} does not take {x}, {indices}, {updates}", self.axis)));
+        if !ints
+            || self.axis >= x.rank()
+            || indices.rank() != x.rank()
+            || updates.dtype != x.dtype
+            || updates.rank() != x.rank()
+        {
+            return Err(Diag::input(format!(
+                "ScatterElements along axis {} does not take {x}, {indices}, {updates}",
+                self.axis
+            )));
         }
         for (a, b) in indices.dims.iter().zip(&updates.dims) {
             s.require_eq(a, b, "ScatterElements indices and updates")?;

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// ONNX ScatterND.
-/// 
+///
 /// Inputs: `[x, indices: i64, updates]`; the last dim of indices must be a constant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,9 +20,14 @@ impl OpSpec for ScatterNd {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [x, indices, updates] = args(x)?;
         let k = indices.dims.last().and_then(Expr::as_const).and_then(|k| usize::try_from(k).ok());
-        let k = k.ok_or_else(|| Diag::unsupported(format!("ScatterNd with indices {indices} of unknown depth")))?;
+        let k =
+            k.ok_or_else(|| Diag::unsupported(format!("ScatterNd with indices {indices} of unknown depth")))?;
         let lead = indices.rank().saturating_sub(1);
-        if indices.dtype != DType::I64 || k > x.rank() || updates.dtype != x.dtype || updates.rank() != lead + x.rank() - k {
+        if indices.dtype != DType::I64
+            || k > x.rank()
+            || updates.dtype != x.dtype
+            || updates.rank() != lead + x.rank() - k
+        {
             return Err(Diag::input(format!("ScatterNd does not take {x}, {indices}, {updates}")));
         }
         let want = indices.dims[..lead].iter().chain(&x.dims[k..]);

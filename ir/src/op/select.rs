@@ -2,13 +2,13 @@
 
 use super::OpSpec;
 use super::args;
-use crate::numeric::{broadcast_offsets, broadcast_shape};
 use crate::eval::EvalCx;
+use crate::numeric::{broadcast_offsets, broadcast_shape};
 use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// element-wise choice, numpy broadcasting.
-/// 
+///
 /// Inputs: `[cond: bool, a, b]`; a and b of one dtype.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

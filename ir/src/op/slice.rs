@@ -7,7 +7,7 @@ use crate::{Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// strided window on every axis: `y[i] = x[start + i * step]`.
-/// 
+///
 /// Inputs: `[x]`. Starts are already normalised into the axis; with a negative step they are the highest index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,8 +24,14 @@ impl OpSpec for Slice {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [x] = args(x)?;
         let r = x.rank();
-        if self.starts.len() != r || self.sizes.len() != r || self.steps.len() != r || self.steps.iter().any(|e| e.is(0)) {
-            return Err(Diag::input(format!("Slice of {x}: starts, sizes and steps must have {r} entries and no step 0")));
+        if self.starts.len() != r
+            || self.sizes.len() != r
+            || self.steps.len() != r
+            || self.steps.iter().any(|e| e.is(0))
+        {
+            return Err(Diag::input(format!(
+                "Slice of {x}: starts, sizes and steps must have {r} entries and no step 0"
+            )));
         }
         for i in 0..r {
             let last = self.starts[i].clone() + (self.sizes[i].clone() - 1.into()) * self.steps[i].clone();
@@ -33,7 +39,11 @@ impl OpSpec for Slice {
                 let (lo, hi) = s.range(&(x.dims[i].clone() - e.clone()));
                 let (low, high) = s.range(e);
                 if s.range(&self.sizes[i]).0 > 0 && (hi <= 0 || high < 0) {
-                    return Err(Diag::input(format!("Slice of {}: {edge} index {} is outside axis {i}", s.show_type(x), s.show(e))));
+                    return Err(Diag::input(format!(
+                        "Slice of {}: {edge} index {} is outside axis {i}",
+                        s.show_type(x),
+                        s.show(e)
+                    )));
                 }
                 let _ = (lo, low);
             }
@@ -51,7 +61,10 @@ impl OpSpec for Slice {
             let last = first + (shape[i] as i64 - 1).max(0) * step;
             let n = x.shape()[i] as i64;
             if shape[i] > 0 && !((0..n).contains(&first) && (0..n).contains(&last)) {
-                return Err(Diag::input(format!("Slice from {first} to {last} is outside axis {i} of {:?}", x.shape())));
+                return Err(Diag::input(format!(
+                    "Slice from {first} to {last} is outside axis {i} of {:?}",
+                    x.shape()
+                )));
             }
             start += first as isize * own[i] as isize;
             steps.push(step as isize * own[i] as isize);

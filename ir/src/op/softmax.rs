@@ -7,7 +7,7 @@ use crate::{Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// numerically stable softmax or log-softmax along one axis, float.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// k largest or smallest along an axis: `[values, indices: i64]`; equal values keep index order.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +26,11 @@ impl OpSpec for TopK {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d] = args(x)?;
         if self.axis >= d.rank() || !(d.dtype.is_float() || d.dtype.is_int()) {
-            return Err(Diag::input(format!("TopK along axis {} does not take {}", self.axis, s.show_type(d))));
+            return Err(Diag::input(format!(
+                "TopK along axis {} does not take {}",
+                self.axis,
+                s.show_type(d)
+            )));
         }
         let mut dims = d.dims.clone();
         dims[self.axis] = self.k.clone();
@@ -58,7 +62,9 @@ impl OpSpec for TopK {
         for o in 0..outer {
             for i in 0..inner {
                 let mut row: Vec<usize> = (0..len).collect();
-                row.sort_by(|&a, &b| order((o * len + a) * inner + i, (o * len + b) * inner + i).then(a.cmp(&b)));
+                row.sort_by(|&a, &b| {
+                    order((o * len + a) * inner + i, (o * len + b) * inner + i).then(a.cmp(&b))
+                });
                 for (j, &r) in row.iter().take(k).enumerate() {
                     picks[(o * k + j) * inner + i] = (o * len + r) * inner + i;
                     at[(o * k + j) * inner + i] = r as i64;

@@ -7,7 +7,7 @@ use crate::{Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// axis permutation: result dim i is operand dim `perm[i]`.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

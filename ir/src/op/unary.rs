@@ -1,8 +1,8 @@
 //! `Unary`: element-wise function of one operand, same dtype and shape.
 
+use self::UnaryKind as K;
 use super::OpSpec;
 use super::args;
-use self::UnaryKind as K;
 use crate::eval::EvalCx;
 use crate::{DType, Diag, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub enum UnaryKind {
 }
 
 /// element-wise function of one operand, same dtype and shape.
-/// 
+///
 /// Inputs: `[x]`. IsNan/IsInf give bool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +57,10 @@ pub struct Unary {
 impl OpSpec for Unary {
     fn infer(&self, _: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [x] = args(x)?;
-        let float_only = !matches!(self.kind, K::Neg | K::Abs | K::Sign | K::Not | K::Ceil | K::Floor | K::Round | K::Trunc);
+        let float_only = !matches!(
+            self.kind,
+            K::Neg | K::Abs | K::Sign | K::Not | K::Ceil | K::Floor | K::Round | K::Trunc
+        );
         let ok = match self.kind {
             K::Not => x.dtype == DType::Bool || x.dtype.is_int(),
             _ if float_only => x.dtype.is_float(),
@@ -87,7 +90,8 @@ impl OpSpec for Unary {
             }
             _ if dtype.is_float() => {
                 // One rounding from f64: the correctly rounded f32 in nearly all cases.
-                let v: Vec<f32> = x.to_f32()?.into_iter().map(|v| real(self.kind, f64::from(v)) as f32).collect();
+                let v: Vec<f32> =
+                    x.to_f32()?.into_iter().map(|v| real(self.kind, f64::from(v)) as f32).collect();
                 Tensor::from_f32(dtype, shape, &v)?
             }
             _ => {

@@ -7,7 +7,7 @@ use crate::{DType, Diag, Expr, Result, Sym, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// ONNX Unique: `[y, first indices, inverse indices, counts]`, the last three i64.
-/// 
+///
 /// Inputs: `[x]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

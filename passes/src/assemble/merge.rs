@@ -151,12 +151,11 @@ fn visit(body: &mut [Stmt], f: &mut dyn FnMut(&mut f32)) {
     }
 }
 
+/// What stands for the constant of a register; fresh registers may be added.
+type Replacement<'a> = dyn FnMut(Reg, &mut Vec<Ty>) -> Option<Vec<Stmt>> + 'a;
+
 /// Replaces F32 constants, in order, where `f` gives other statements.
-fn replace(
-    body: &mut Vec<Stmt>,
-    regs: &mut Vec<Ty>,
-    f: &mut dyn FnMut(Reg, &mut Vec<Ty>) -> Option<Vec<Stmt>>,
-) {
+fn replace(body: &mut Vec<Stmt>, regs: &mut Vec<Ty>, f: &mut Replacement) {
     for mut s in std::mem::take(body) {
         if let Stmt::Let { dst, inst: Inst::Const(Scalar::F32(_)) } = s
             && let Some(other) = f(dst, regs)

@@ -271,10 +271,8 @@ impl Integers<'_> {
             return Ok(None);
         };
         let plain = q.block == 0 && by.len() == 1 && by.dtype() == DType::F32 && to.len() == 1;
-        if !plain
-            || !(scalar(&a) && scalar(&b) && bytes(self, &a) && bytes(self, &b))
-            || to.dtype().bits() != 8
-        {
+        let operands = [&a, &b].into_iter().all(|s| scalar(s) && bytes(self, s));
+        if !plain || !operands || to.dtype().bits() != 8 {
             return Ok(None);
         }
         let by = first(&by)? as f32;

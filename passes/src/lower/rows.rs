@@ -12,7 +12,7 @@ use sinter_ir::expr::product;
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::{ArgReduce, Cumulate, Softmax};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, UnOp};
+use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, Reg, UnOp};
 use sinter_ir::{DType, Expr, Result};
 
 /// Calls `f` with the coordinates of every row along an axis, in parallel.
@@ -35,6 +35,9 @@ fn each_row(
     done
 }
 
+/// Code for one element of a row: its index and value.
+type PerElement<'a> = dyn FnMut(&mut KernelBuilder, &mut Epilogue, &[Idx], Reg) -> Result<()> + 'a;
+
 /// Three passes over a row: maximum, sum of exponentials, results. The operand is computed anew in each.
 pub fn softmax(cx: &LowerCx, body: &Body, op: &Softmax) -> Result<Lowered> {
     let x = body.root_node()?.inputs[0];
@@ -50,14 +53,7 @@ pub fn softmax(cx: &LowerCx, body: &Body, op: &Softmax) -> Result<Lowered> {
         b.copy_to(max, low);
         b.copy_to(sum, zero);
         let mut done = Ok(());
-        let mut pass = |b: &mut KernelBuilder,
-                        e: &mut Epilogue,
-                        f: &mut dyn FnMut(
-            &mut KernelBuilder,
-            &mut Epilogue,
-            &[Idx],
-            sinter_ir::tile::Reg,
-        ) -> Result<()>| {
+        let mut pass = |b: &mut KernelBuilder, e: &mut Epilogue, f: &mut PerElement| {
             b.for_(Bound::Const(0), Bound::Reg(n), 1, LoopKind::Serial, |b, i| {
                 at[op.axis] = Idx::reg(i);
                 done = e.puller.at(b, x, &at, 1).and_then(|v| f(b, e, &at, v));

@@ -1,5 +1,8 @@
 //! Error function.
 
+// Coefficients of fits: closeness to a constant of mathematics has no meaning here.
+#![allow(clippy::approx_constant)]
+
 use super::exp::exp_small;
 use super::{div, num, poly, with_sign};
 use sinter_ir::tile::build::KernelBuilder;

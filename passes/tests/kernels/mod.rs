@@ -129,8 +129,8 @@ impl Case {
         let types: Vec<&TensorType> = self.types.iter().collect();
         let outs = self.op.infer(&mut symbols, &types).unwrap_or_else(|e| panic!("{e}"));
         let defined = self.op.defines();
-        let mut cx = EvalCx::default();
-        cx.syms = self.values.iter().map(|(s, v)| (*s, *v)).filter(|(s, _)| !defined.contains(s)).collect();
+        let syms = self.values.iter().map(|(s, v)| (*s, *v)).filter(|(s, _)| !defined.contains(s)).collect();
+        let mut cx = EvalCx { syms, ..EvalCx::default() };
         let want = match self.op.eval(&mut cx, &self.inputs) {
             Err(_) if self.code != 0 => vec![],
             other => other.unwrap_or_else(|e| panic!("{e}")),

@@ -291,11 +291,10 @@ impl Gen {
                 self.try_add(Reduce { kind: ReduceKind::Max, axes: all, keepdims: false }, &[x], origin)?;
             let one = self.constant(vec![]);
             self.pool.pop();
-            let c = self
-                .graph
+
+            self.graph
                 .add1(&mut self.symbols, Compare { kind: CompareKind::Gt }.into(), &[m, one], origin)
-                .ok()?;
-            c
+                .ok()?
         };
         let body = |s: &mut Self| {
             let (mut g, good) = s.region(std::slice::from_ref(&ty), 3);

@@ -273,7 +273,7 @@ impl Gemm {
         sink: &mut Sink,
     ) -> Result<()> {
         let at = Place { batch: r.batch, row, col: r.col };
-        let Some((buf, base)) = spill else { return self.from_registers(b, at, acc, sink) };
+        let Some((buf, base)) = spill else { return self.put_registers(b, at, acc, sink) };
         let (mr, nr) = (b.i64(self.tile.mr as i64), b.i64(self.tile.nr() as i64));
         let left = b.sub(r.hi, row);
         let rows = b.bin(BinOp::MinS, left, mr);
@@ -283,7 +283,7 @@ impl Gemm {
             for (i, &v) in acc.iter().enumerate() {
                 b.store(buf, Addr::reg(base).offset(i as i64 * i64::from(self.tile.lanes)), v, None);
             }
-            self.from_memory(b, at, (buf, base), (rows, cols), sink)
+            self.put_spilled(b, at, (buf, base), (rows, cols), sink)
         };
         if self.finish != Finish::Registers {
             return spilled(b, sink);
@@ -294,13 +294,13 @@ impl Gemm {
         let mut other = Ok(());
         b.if_(
             whole,
-            |b| done = self.from_registers(b, at, acc, &mut **sink.borrow_mut()),
+            |b| done = self.put_registers(b, at, acc, &mut **sink.borrow_mut()),
             |b| other = spilled(b, &mut **sink.borrow_mut()),
         );
         done.and(other)
     }
 
-    fn from_registers(&self, b: &mut KernelBuilder, at: Place, acc: &[Reg], sink: &mut Sink) -> Result<()> {
+    fn put_registers(&self, b: &mut KernelBuilder, at: Place, acc: &[Reg], sink: &mut Sink) -> Result<()> {
         for i in 0..self.tile.mr {
             let row = add_const(b, at.row, i as i64);
             for v in 0..self.tile.nv {
@@ -312,7 +312,7 @@ impl Gemm {
     }
 
     /// The rows and columns of a spilled tile: whole vectors, then single elements.
-    fn from_memory(
+    fn put_spilled(
         &self,
         b: &mut KernelBuilder,
         at: Place,

@@ -171,7 +171,7 @@ impl<'a> Puller<'a> {
                 let i = if self.flat && idx.len() == 1 { &idx[0] } else { &idx[o.axis] };
                 self.number(b, i, o.dtype)
             }
-            Op::FromDims(o) => self.from_dims(b, o, idx),
+            Op::FromDims(o) => self.dims_tensor(b, o, idx),
             Op::Random(o) => self.random(b, o, idx),
             other => Err(Diag::bug(format!("{} cannot be computed element by element", other.name()))),
         }

@@ -154,7 +154,7 @@ impl Puller<'_> {
     }
 
     /// Symbolic integers by position: a chain of choices.
-    pub(super) fn from_dims(&mut self, b: &mut KernelBuilder, op: &FromDims, idx: &[Idx]) -> Result<Reg> {
+    pub(super) fn dims_tensor(&mut self, b: &mut KernelBuilder, op: &FromDims, idx: &[Idx]) -> Result<Reg> {
         let values: Vec<Reg> = op.values.iter().map(|e| dim(b, e)).collect();
         let (Some((&last, rest)), Some(i)) = (values.split_last(), idx.first()) else {
             // A scalar, or nothing at all, which no element is ever asked of.

@@ -21,6 +21,9 @@ const STATE: usize = 0;
 const CELL: usize = 1;
 const RESET: usize = 2;
 
+/// Code for the units at an offset, with the activations of their direction.
+type PerUnit<'a, T> = dyn FnMut(&T, &mut KernelBuilder, &[Activation], Reg) + 'a;
+
 impl Cell<'_> {
     /// Emits the step.
     pub fn step(&self, b: &mut KernelBuilder) -> Result<()> {
@@ -58,7 +61,7 @@ impl Cell<'_> {
         b: &mut KernelBuilder,
         one: &[Activation],
         other: Option<&[Activation]>,
-        f: &mut dyn FnMut(&Self, &mut KernelBuilder, &[Activation], Reg),
+        f: &mut PerUnit<Self>,
     ) {
         let (hp, lanes) = (self.row.p.hp as i64, i64::from(self.row.p.thin.lanes));
         let f = std::cell::RefCell::new(f);

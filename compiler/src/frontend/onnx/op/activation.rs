@@ -13,65 +13,87 @@ type Out = Result<Vec<Item>>;
 pub const OPS: &[(&str, Build)] = &[
     ("Relu", |cx| map(cx, relu)),
     ("LeakyRelu", |cx| map(cx, |cx, x| leaky_relu(cx, x, cx.float("alpha", 0.01)))),
-    ("ThresholdedRelu", |cx| map(cx, |cx, x| {
-        let limit = cx.scalar_like(x, f64::from(cx.float("alpha", 1.0)))?;
-        let zero = cx.scalar_like(x, 0.0)?;
-        let above = cx.compare(C::Gt, x, limit)?;
-        cx.select(above, x, zero)
-    })),
+    ("ThresholdedRelu", |cx| {
+        map(cx, |cx, x| {
+            let limit = cx.scalar_like(x, f64::from(cx.float("alpha", 1.0)))?;
+            let zero = cx.scalar_like(x, 0.0)?;
+            let above = cx.compare(C::Gt, x, limit)?;
+            cx.select(above, x, zero)
+        })
+    }),
     ("PRelu", prelu),
-    ("Elu", |cx| map(cx, |cx, x| {
-        let alpha = cx.float("alpha", 1.0);
-        let low = exp_minus_one(cx, x, alpha)?;
-        below_zero(cx, x, low, x)
-    })),
-    ("Selu", |cx| map(cx, |cx, x| {
-        let (alpha, gamma) = (cx.float("alpha", 1.673_263_2), cx.float("gamma", 1.050_701));
-        let low = exp_minus_one(cx, x, alpha)?;
-        let y = below_zero(cx, x, low, x)?;
-        cx.mul_num(y, f64::from(gamma))
-    })),
-    ("Celu", |cx| map(cx, |cx, x| {
-        let alpha = cx.float("alpha", 1.0);
-        let scaled = cx.mul_num(x, 1.0 / f64::from(alpha))?;
-        let low = exp_minus_one(cx, scaled, alpha)?;
-        below_zero(cx, x, low, x)
-    })),
-    ("HardSigmoid", |cx| map(cx, |cx, x| {
-        let (a, b) = (cx.float("alpha", 0.2), cx.float("beta", 0.5));
-        hard_sigmoid(cx, x, a, b)
-    })),
-    ("HardSwish", |cx| map(cx, |cx, x| {
-        let h = hard_sigmoid(cx, x, 1.0 / 6.0, 0.5)?;
-        cx.mul(x, h)
-    })),
+    ("Elu", |cx| {
+        map(cx, |cx, x| {
+            let alpha = cx.float("alpha", 1.0);
+            let low = exp_minus_one(cx, x, alpha)?;
+            below_zero(cx, x, low, x)
+        })
+    }),
+    ("Selu", |cx| {
+        map(cx, |cx, x| {
+            let (alpha, gamma) = (cx.float("alpha", 1.673_263_2), cx.float("gamma", 1.050_701));
+            let low = exp_minus_one(cx, x, alpha)?;
+            let y = below_zero(cx, x, low, x)?;
+            cx.mul_num(y, f64::from(gamma))
+        })
+    }),
+    ("Celu", |cx| {
+        map(cx, |cx, x| {
+            let alpha = cx.float("alpha", 1.0);
+            let scaled = cx.mul_num(x, 1.0 / f64::from(alpha))?;
+            let low = exp_minus_one(cx, scaled, alpha)?;
+            below_zero(cx, x, low, x)
+        })
+    }),
+    ("HardSigmoid", |cx| {
+        map(cx, |cx, x| {
+            let (a, b) = (cx.float("alpha", 0.2), cx.float("beta", 0.5));
+            hard_sigmoid(cx, x, a, b)
+        })
+    }),
+    ("HardSwish", |cx| {
+        map(cx, |cx, x| {
+            let h = hard_sigmoid(cx, x, 1.0 / 6.0, 0.5)?;
+            cx.mul(x, h)
+        })
+    }),
     ("Softplus", |cx| map(cx, softplus)),
-    ("Softsign", |cx| map(cx, |cx, x| {
-        let a = cx.unary(U::Abs, x)?;
-        let d = cx.add_num(a, 1.0)?;
-        cx.div(x, d)
-    })),
-    ("Mish", |cx| map(cx, |cx, x| {
-        let s = softplus(cx, x)?;
-        let t = cx.unary(U::Tanh, s)?;
-        cx.mul(x, t)
-    })),
-    ("Swish", |cx| map(cx, |cx, x| {
-        let alpha = cx.float("alpha", 1.0);
-        let scaled = if alpha == 1.0 { x } else { cx.mul_num(x, f64::from(alpha))? };
-        let s = cx.unary(U::Sigmoid, scaled)?;
-        cx.mul(x, s)
-    })),
-    ("com.microsoft:QuickGelu", |cx| map(cx, |cx, x| {
-        let scaled = cx.mul_num(x, f64::from(cx.float("alpha", 1.702)))?;
-        let s = cx.unary(U::Sigmoid, scaled)?;
-        cx.mul(x, s)
-    })),
-    ("Gelu", |cx| map(cx, |cx, x| match cx.text("approximate", "none").as_str() {
-        "none" => gelu(cx, x),
-        "tanh" => gelu_tanh(cx, x),
-        other => Err(Diag::input(format!("Gelu approximation `{other}`"))),
-    })),
+    ("Softsign", |cx| {
+        map(cx, |cx, x| {
+            let a = cx.unary(U::Abs, x)?;
+            let d = cx.add_num(a, 1.0)?;
+            cx.div(x, d)
+        })
+    }),
+    ("Mish", |cx| {
+        map(cx, |cx, x| {
+            let s = softplus(cx, x)?;
+            let t = cx.unary(U::Tanh, s)?;
+            cx.mul(x, t)
+        })
+    }),
+    ("Swish", |cx| {
+        map(cx, |cx, x| {
+            let alpha = cx.float("alpha", 1.0);
+            let scaled = if alpha == 1.0 { x } else { cx.mul_num(x, f64::from(alpha))? };
+            let s = cx.unary(U::Sigmoid, scaled)?;
+            cx.mul(x, s)
+        })
+    }),
+    ("com.microsoft:QuickGelu", |cx| {
+        map(cx, |cx, x| {
+            let scaled = cx.mul_num(x, f64::from(cx.float("alpha", 1.702)))?;
+            let s = cx.unary(U::Sigmoid, scaled)?;
+            cx.mul(x, s)
+        })
+    }),
+    ("Gelu", |cx| {
+        map(cx, |cx, x| match cx.text("approximate", "none").as_str() {
+            "none" => gelu(cx, x),
+            "tanh" => gelu_tanh(cx, x),
+            other => Err(Diag::input(format!("Gelu approximation `{other}`"))),
+        })
+    }),
     ("com.microsoft:Gelu", |cx| map(cx, gelu)),
     ("com.microsoft:FastGelu", |cx| {
         let x = biased(cx)?;
@@ -83,15 +105,17 @@ pub const OPS: &[(&str, Build)] = &[
         let y = gelu(cx, x)?;
         cx.one(y)
     }),
-    ("Shrink", |cx| map(cx, |cx, x| {
-        let (bias, lambda) = (f64::from(cx.float("bias", 0.0)), f64::from(cx.float("lambd", 0.5)));
-        let (up, down) = (cx.add_num(x, bias)?, cx.add_num(x, -bias)?);
-        let (lo, hi) = (cx.scalar_like(x, -lambda)?, cx.scalar_like(x, lambda)?);
-        let zero = cx.scalar_like(x, 0.0)?;
-        let (below, above) = (cx.compare(C::Lt, x, lo)?, cx.compare(C::Gt, x, hi)?);
-        let high = cx.select(above, down, zero)?;
-        cx.select(below, up, high)
-    })),
+    ("Shrink", |cx| {
+        map(cx, |cx, x| {
+            let (bias, lambda) = (f64::from(cx.float("bias", 0.0)), f64::from(cx.float("lambd", 0.5)));
+            let (up, down) = (cx.add_num(x, bias)?, cx.add_num(x, -bias)?);
+            let (lo, hi) = (cx.scalar_like(x, -lambda)?, cx.scalar_like(x, lambda)?);
+            let zero = cx.scalar_like(x, 0.0)?;
+            let (below, above) = (cx.compare(C::Lt, x, lo)?, cx.compare(C::Gt, x, hi)?);
+            let high = cx.select(above, down, zero)?;
+            cx.select(below, up, high)
+        })
+    }),
 ];
 
 fn map(cx: &mut NodeCx, f: impl Fn(&mut NodeCx, ValueId) -> Result<ValueId>) -> Out {

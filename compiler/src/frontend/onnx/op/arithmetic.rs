@@ -65,7 +65,9 @@ fn unary(cx: &mut NodeCx, kind: U) -> Out {
 pub fn operands(cx: &mut NodeCx) -> Result<(ValueId, ValueId)> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
     let (ra, rb) = (cx.rank(a), cx.rank(b));
-    let Some(axis) = cx.opt_int("axis").filter(|_| cx.opset < 7 && rb > 0 && rb < ra) else { return Ok((a, b)) };
+    let Some(axis) = cx.opt_int("axis").filter(|_| cx.opset < 7 && rb > 0 && rb < ra) else {
+        return Ok((a, b));
+    };
     let axis = cx.axis(axis, ra)?;
     let tail: Vec<usize> = (rb..ra.saturating_sub(axis)).collect();
     Ok((a, cx.unsqueeze(b, &tail)?))

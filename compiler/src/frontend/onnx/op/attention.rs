@@ -146,7 +146,11 @@ fn masked(cx: &mut NodeCx, scores: ValueId, m: &Masks, s: &Expr, t: &Expr) -> Re
         let place = match m.offset {
             Some(o) => {
                 let n = cx.ty(o).numel();
-                let o = if n.is(1) { cx.reshape(o, vec![])? } else { cx.reshape(o, vec![n, 1.into(), 1.into(), 1.into()])? };
+                let o = if n.is(1) {
+                    cx.reshape(o, vec![])?
+                } else {
+                    cx.reshape(o, vec![n, 1.into(), 1.into(), 1.into()])?
+                };
                 cx.sum(i, o)?
             }
             None => i,
@@ -197,7 +201,12 @@ fn attention(cx: &mut NodeCx) -> Out {
     let (hq, hkv) = (cx.int("q_num_heads", 0), cx.int("kv_num_heads", 0));
     let q = split_heads(cx, q, hq)?;
     let (mut k, mut v) = (split_heads(cx, k, hkv)?, split_heads(cx, v, hkv)?);
-    let mut masks = Masks { bias: cx.opt(3)?, lengths: cx.opt(6)?, causal: cx.flag("is_causal", false), ..Masks::default() };
+    let mut masks = Masks {
+        bias: cx.opt(3)?,
+        lengths: cx.opt(6)?,
+        causal: cx.flag("is_causal", false),
+        ..Masks::default()
+    };
     if let Some(past) = cx.opt(4)? {
         let n = cx.dims_at_least(past, 3)?[2].clone();
         masks.offset = Some(cx.dim_scalar(n, DType::I64)?);
@@ -275,7 +284,10 @@ fn rotate(
                 let p = match cx.rank(p) {
                     // One offset for all: positions count up from it.
                     1 => {
-                        let i = cx.emit(op::Iota { dtype: DType::I64, dims: vec![1.into(), d[2].clone()], axis: 1 }, &[])?;
+                        let i = cx.emit(
+                            op::Iota { dtype: DType::I64, dims: vec![1.into(), d[2].clone()], axis: 1 },
+                            &[],
+                        )?;
                         cx.sum(i, p)?
                     }
                     _ => p,
@@ -293,7 +305,8 @@ fn rotate(
     }
     let part = cx.slice_axis(x, 3, 0.into(), rotated.clone())?;
     let (a, b) = if interleaved {
-        let pairs = cx.reshape(part, vec![d[0].clone(), d[1].clone(), d[2].clone(), half.clone(), 2.into()])?;
+        let pairs =
+            cx.reshape(part, vec![d[0].clone(), d[1].clone(), d[2].clone(), half.clone(), 2.into()])?;
         let a = cx.slice_axis(pairs, 4, 0.into(), 1.into())?;
         let b = cx.slice_axis(pairs, 4, 1.into(), 1.into())?;
         (cx.squeeze(a, &[4])?, cx.squeeze(b, &[4])?)

@@ -9,10 +9,8 @@ use sinter_ir::{DType, Diag, Expr, Result, Tensor, TensorType, ValueId};
 type Out = Result<Vec<Item>>;
 
 /// Operators.
-pub const OPS: &[(&str, Build)] = &[
-    ("com.microsoft:GatherBlockQuantized", gather),
-    ("com.microsoft:MatMulBnb4", bnb4),
-];
+pub const OPS: &[(&str, Build)] =
+    &[("com.microsoft:GatherBlockQuantized", gather), ("com.microsoft:MatMulBnb4", bnb4)];
 
 /// A constant's bytes as rows of codes of the given type along the last axis, of which `used` count; other values
 /// are codes already.

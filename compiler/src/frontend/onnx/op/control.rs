@@ -4,9 +4,9 @@ use super::shape::run_symbol;
 use crate::frontend::onnx::node::{Build, DEFAULT_RUN_MAX, NodeCx};
 use crate::frontend::onnx::proto::GraphProto;
 use crate::frontend::onnx::scope::{Item, Level};
+use sinter_ir::op;
 use sinter_ir::op::if_::BranchSym;
 use sinter_ir::op::loop_::CarriedSym;
-use sinter_ir::op;
 use sinter_ir::{DType, Diag, Expr, Graph, Result, Sym, Tensor, TensorType, ValueId};
 
 type Out = Result<Vec<Item>>;
@@ -29,18 +29,24 @@ fn branch(cx: &mut NodeCx) -> Out {
         cx.im.rewind(mark);
         cx.expect_value(cond, i64::from(taken))?;
         let label = cx.origin.first().map_or("If", |o| o.as_ref()).to_owned();
-        cx.im.warnings.push(format!("{label}: the branches differ in rank; taken as {taken}, checked at run time"));
+        cx.im
+            .warnings
+            .push(format!("{label}: the branches differ in rank; taken as {taken}, checked at run time"));
         return cx.im.inline(if taken { then_g } else { else_g });
     }
     let plain = |items: &[Item]| items.iter().all(|i| matches!(i, Item::Tensor(..)));
     if !plain(&a_out) || !plain(&b_out) {
-        return Err(Diag::unsupported("If with sequences or optionals as results and a condition known only at run time"));
+        return Err(Diag::unsupported(
+            "If with sequences or optionals as results and a condition known only at run time",
+        ));
     }
     let (mut types, mut defs) = (vec![], vec![]);
     for (i, (&x, &y)) in a.graph.outputs.iter().zip(&b.graph.outputs).enumerate() {
         let (tx, ty) = (a.graph.ty(x).clone(), b.graph.ty(y).clone());
         if tx.dtype != ty.dtype || tx.rank() != ty.rank() {
-            return Err(Diag::unsupported(format!("If result {i} is {tx} in one branch and {ty} in the other")));
+            return Err(Diag::unsupported(format!(
+                "If result {i} is {tx} in one branch and {ty} in the other"
+            )));
         }
         let mut dims = vec![];
         for (dx, dy) in tx.dims.iter().zip(&ty.dims) {
@@ -115,7 +121,8 @@ fn repeat(cx: &mut NodeCx) -> Out {
     };
     let carried = (2..cx.arity()).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
     // A declared length of a scanned result bounds the iterations.
-    let declared = (carried.len()..cx.node.output.len()).find_map(|i| cx.declared(i)?.first().copied().flatten());
+    let declared =
+        (carried.len()..cx.node.output.len()).find_map(|i| cx.declared(i)?.first().copied().flatten());
     let max = match (max.filter(|&m| m < i64::MAX >> 8), declared) {
         (Some(m), _) => m,
         (None, Some(d)) => d,
@@ -133,7 +140,11 @@ fn repeat(cx: &mut NodeCx) -> Out {
 fn emit_loop(cx: &mut NodeCx, parts: LoopParts) -> Out {
     let n = parts.carried.len();
     if parts.body.input.len() != 2 + n || parts.body.output.len() <= n {
-        return Err(Diag::input(format!("the body has {} inputs and {} outputs for {n} carried values", parts.body.input.len(), parts.body.output.len())));
+        return Err(Diag::input(format!(
+            "the body has {} inputs and {} outputs for {n} carried values",
+            parts.body.input.len(),
+            parts.body.output.len()
+        )));
     }
     let count = run_symbol(cx, "iterations", 0, parts.max);
     let entry: Vec<TensorType> = parts.carried.iter().map(|&v| cx.ty(v).clone()).collect();
@@ -157,7 +168,8 @@ fn emit_loop(cx: &mut NodeCx, parts: LoopParts) -> Out {
         if !outs.iter().all(|i| matches!(i, Item::Tensor(..))) {
             return Err(Diag::unsupported("Loop with sequences or optionals as carried values"));
         }
-        let next: Vec<TensorType> = level.graph.outputs[1..1 + n].iter().map(|&v| level.graph.ty(v).clone()).collect();
+        let next: Vec<TensorType> =
+            level.graph.outputs[1..1 + n].iter().map(|&v| level.graph.ty(v).clone()).collect();
         let changed: Vec<(usize, usize)> = (0..n)
             .flat_map(|i| (0..types[2 + i].rank().min(next[i].rank())).map(move |k| (i, k)))
             .filter(|&(i, k)| !open.contains(&(i, k)) && next[i].dims[k] != types[2 + i].dims[k])
@@ -169,12 +181,19 @@ fn emit_loop(cx: &mut NodeCx, parts: LoopParts) -> Out {
         }
         for i in 0..n {
             if next[i].dtype != entry[i].dtype || next[i].rank() != entry[i].rank() {
-                return Err(Diag::unsupported(format!("carried value {i} changes from {} to {}", entry[i], next[i])));
+                return Err(Diag::unsupported(format!(
+                    "carried value {i} changes from {} to {}",
+                    entry[i], next[i]
+                )));
             }
         }
         let shape_syms = syms
             .iter()
-            .map(|&(sym, i, k)| CarriedSym { sym, init: entry[i].dims[k].clone(), next: next[i].dims[k].clone() })
+            .map(|&(sym, i, k)| CarriedSym {
+                sym,
+                init: entry[i].dims[k].clone(),
+                next: next[i].dims[k].clone(),
+            })
             .collect();
         let captures: Vec<ValueId> = level.captures.iter().map(|c| c.0).collect();
         let mut body = with_captures(cx, level, &captures);
@@ -211,7 +230,10 @@ fn scan(cx: &mut NodeCx) -> Out {
     }
     let body = cx.graph("body")?;
     let m = usize::try_from(cx.int("num_scan_inputs", 0)).unwrap_or(0);
-    let n = cx.arity().checked_sub(m).ok_or_else(|| Diag::input("num_scan_inputs is larger than the operands"))?;
+    let n = cx
+        .arity()
+        .checked_sub(m)
+        .ok_or_else(|| Diag::input("num_scan_inputs is larger than the operands"))?;
     let ints = |name: &str, len: usize| cx.int_list(name).unwrap_or_else(|| vec![0; len]);
     let k = body.output.len().saturating_sub(n);
     let (in_axes, in_back) = (ints("scan_input_axes", m), ints("scan_input_directions", m));
@@ -247,7 +269,9 @@ fn scan(cx: &mut NodeCx) -> Out {
     let captures: Vec<ValueId> = level.captures.iter().map(|c| c.0).collect();
     let graph = with_captures(cx, level, &captures);
     let scanned_out = (graph.outputs.len() - 1).checked_sub(n);
-    let scanned_out = scanned_out.ok_or_else(|| Diag::input(format!("the body has {} outputs for {n} states", graph.outputs.len() - 1)))?;
+    let scanned_out = scanned_out.ok_or_else(|| {
+        Diag::input(format!("the body has {} outputs for {n} states", graph.outputs.len() - 1))
+    })?;
     let trip = cx.dim_scalar(length.clone(), DType::I64)?;
     let cond = cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?;
     let operands = [&[trip, cond], states.as_slice(), &captures].concat();

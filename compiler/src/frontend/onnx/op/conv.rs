@@ -132,7 +132,8 @@ fn conv_transpose(cx: &mut NodeCx) -> Out {
         let want = match &shape {
             // Only spatial dims, or all of them.
             Some(o) => {
-                let at = (o.len() + i).checked_sub(r).ok_or_else(|| Diag::input("output_shape is too short"))?;
+                let at =
+                    (o.len() + i).checked_sub(r).ok_or_else(|| Diag::input("output_shape is too short"))?;
                 Some(Expr::from(o[at]))
             }
             None if auto.starts_with("SAME") => Some(xd[2 + i].clone() * s),

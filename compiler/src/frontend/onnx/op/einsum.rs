@@ -69,7 +69,8 @@ fn einsum(cx: &mut NodeCx) -> Result<Vec<Item>> {
         None => {
             // Implicit: labels that occur once, sorted, behind the ellipsis.
             let count = |l: &String| texts.iter().map(|t| t.matches(l.as_str()).count()).sum::<usize>();
-            let mut once: Vec<String> = all.iter().filter(|l| !l.starts_with('.') && count(l) == 1).cloned().collect();
+            let mut once: Vec<String> =
+                all.iter().filter(|l| !l.starts_with('.') && count(l) == 1).cloned().collect();
             once.sort();
             [ellipsis, once].concat()
         }
@@ -94,7 +95,9 @@ fn einsum(cx: &mut NodeCx) -> Result<Vec<Item>> {
 /// Repeated labels in one term: only the diagonal counts.
 fn diagonal(cx: &mut NodeCx, t: Term) -> Result<Term> {
     let mut t = t;
-    while let Some((i, j)) = (0..t.labels.len()).find_map(|i| Some((i, (i + 1..t.labels.len()).find(|&j| t.labels[j] == t.labels[i])?))) {
+    while let Some((i, j)) = (0..t.labels.len())
+        .find_map(|i| Some((i, (i + 1..t.labels.len()).find(|&j| t.labels[j] == t.labels[i])?)))
+    {
         let dims = cx.dims(t.value);
         let on = |cx: &mut NodeCx, axis: usize| {
             cx.emit(op::Iota { dtype: DType::I64, dims: vec![dims[axis].clone()], axis: 0 }, &[])

@@ -18,8 +18,10 @@ pub const OPS: &[(&str, Build)] = &[
     ("com.microsoft:FusedConv", fused_conv),
     ("com.microsoft:FusedGemm", |cx| {
         let y = gemm(cx)?;
-        let params: Vec<f32> =
-            ["activation_alpha", "activation_beta", "activation_gamma"].iter().map(|n| cx.float(n, 0.0)).collect();
+        let params: Vec<f32> = ["activation_alpha", "activation_beta", "activation_gamma"]
+            .iter()
+            .map(|n| cx.float(n, 0.0))
+            .collect();
         let y = activate(cx, y, &params)?;
         cx.one(y)
     }),

@@ -194,7 +194,9 @@ fn multi_head(cx: &mut NodeCx) -> Out {
             (split_heads(cx, query, heads)?, slot(cx, kv, 0)?, slot(cx, kv, 1)?)
         }
         // Of rank 4 they come from a cache, in heads already.
-        (Some(k), Some(v)) => (split_heads(cx, query, heads)?, split_heads(cx, k, heads)?, split_heads(cx, v, heads)?),
+        (Some(k), Some(v)) => {
+            (split_heads(cx, query, heads)?, split_heads(cx, k, heads)?, split_heads(cx, v, heads)?)
+        }
         _ => return Err(Diag::input(format!("MultiHeadAttention with queries {}", cx.ty(query)))),
     };
     if let Some(b) = cx.opt(3)? {

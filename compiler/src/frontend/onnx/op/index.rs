@@ -24,7 +24,8 @@ pub const OPS: &[(&str, Build)] = &[
     }),
     ("GatherND", |cx| {
         let (x, i) = (cx.input(0)?, cx.input(1)?);
-        let batch_dims = usize::try_from(cx.int("batch_dims", 0)).map_err(|_| Diag::input("batch_dims is negative"))?;
+        let batch_dims =
+            usize::try_from(cx.int("batch_dims", 0)).map_err(|_| Diag::input("batch_dims is negative"))?;
         let y = cx.emit(op::GatherNd { batch_dims }, &[x, i])?;
         cx.one(y)
     }),

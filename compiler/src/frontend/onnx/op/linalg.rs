@@ -50,7 +50,9 @@ fn matrices(cx: &mut NodeCx, x: ValueId) -> Result<(ValueId, i64)> {
     let d = cx.dims(x);
     let rank = d.len();
     let n = d.last().and_then(Expr::as_const).filter(|_| rank >= 2 && d[rank - 1] == d[rank - 2]);
-    let n = n.ok_or_else(|| Diag::unsupported(format!("square matrices of known size are needed, got {}", cx.ty(x))))?;
+    let n = n.ok_or_else(|| {
+        Diag::unsupported(format!("square matrices of known size are needed, got {}", cx.ty(x)))
+    })?;
     if n > MAX_SIZE {
         return Err(Diag::limit(format!("matrices of {n} rows, at most {MAX_SIZE} are supported")));
     }
@@ -65,7 +67,8 @@ fn matrices(cx: &mut NodeCx, x: ValueId) -> Result<(ValueId, i64)> {
 fn eliminate(cx: &mut NodeCx, a: ValueId) -> Result<(ValueId, ValueId)> {
     let d = cx.dims(a);
     let n = d[1].as_const().unwrap_or(0);
-    let row = cx.emit(op::Iota { dtype: DType::I64, dims: vec![1.into(), n.into(), 1.into()], axis: 1 }, &[])?;
+    let row =
+        cx.emit(op::Iota { dtype: DType::I64, dims: vec![1.into(), n.into(), 1.into()], axis: 1 }, &[])?;
     let t = cx.dtype(a);
     let (zero, one) = (cx.scalar(t, 0.0)?, cx.scalar(t, 1.0)?);
     let mut a = a;

@@ -135,7 +135,12 @@ fn nbits(cx: &mut NodeCx) -> Out {
         8 => DType::U8,
         b => return Err(Diag::unsupported(format!("MatMulNBits with {b} bits"))),
     };
-    if n <= 0 || k <= 0 || block < 16 || block & (block - 1) != 0 || n.checked_mul(k).is_none_or(|v| v > 1 << 40) {
+    if n <= 0
+        || k <= 0
+        || block < 16
+        || block & (block - 1) != 0
+        || n.checked_mul(k).is_none_or(|v| v > 1 << 40)
+    {
         return Err(Diag::input(format!("MatMulNBits with N = {n}, K = {k}, block_size = {block}")));
     }
     let (n, k, block) = (n as usize, k as usize, block as usize);

@@ -95,7 +95,8 @@ fn crop_and_resize(cx: &mut NodeCx) -> Out {
             let half = cx.mul_num(span, 0.5)?;
             cx.sum(from, half)?
         } else {
-            let k = cx.emit(op::Iota { dtype: DType::I64, dims: vec![1.into(), count.into()], axis: 1 }, &[])?;
+            let k =
+                cx.emit(op::Iota { dtype: DType::I64, dims: vec![1.into(), count.into()], axis: 1 }, &[])?;
             let k = cx.cast(k, t)?;
             let k = cx.mul_num(k, 1.0 / (count - 1) as f64)?;
             let inner = cx.mul(span, k)?;

@@ -48,15 +48,17 @@ fn split(cx: &mut NodeCx) -> Out {
     let whole = cx.dims(x)[axis].clone();
     let parts = match cx.int("num_outputs", 0) {
         0 => cx.node.output.len(),
-        n => usize::try_from(n).ok().filter(|&n| n <= MAX_PARTS).ok_or_else(|| {
-            Diag::limit(format!("num_outputs is {n}, at most {MAX_PARTS} are supported"))
-        })?,
+        n => usize::try_from(n)
+            .ok()
+            .filter(|&n| n <= MAX_PARTS)
+            .ok_or_else(|| Diag::limit(format!("num_outputs is {n}, at most {MAX_PARTS} are supported")))?,
     };
     let max = cx.symbols().max(&whole);
     let sizes: Vec<Expr> = match (cx.int_list("split"), cx.opt(1)?) {
         (Some(s), _) => s.into_iter().map(Expr::from).collect(),
         (None, Some(v)) => {
-            let declared: Vec<_> = (0..parts).map(|i| cx.declared(i).and_then(|d| d.get(axis).copied().flatten())).collect();
+            let declared: Vec<_> =
+                (0..parts).map(|i| cx.declared(i).and_then(|d| d.get(axis).copied().flatten())).collect();
             cx.ints(v, &|i| match declared.get(i).copied().flatten() {
                 Some(d) => (d, d),
                 None => (0, max),
@@ -91,7 +93,9 @@ fn pad(cx: &mut NodeCx) -> Out {
     };
     let axes: Vec<usize> = match cx.opt(3)? {
         Some(a) => {
-            let list = cx.const_ints(a).ok_or_else(|| Diag::unsupported("Pad axes that are known only at run time"))?;
+            let list = cx
+                .const_ints(a)
+                .ok_or_else(|| Diag::unsupported("Pad axes that are known only at run time"))?;
             list.into_iter().map(|a| cx.axis(a, rank)).collect::<Result<_>>()?
         }
         None => (0..rank).collect(),
@@ -134,9 +138,15 @@ fn depth_to_space(cx: &mut NodeCx) -> Out {
     let c = d[1].div(&(b.clone() * b.clone()));
     let crd = cx.text("mode", "DCR") == "CRD";
     let (split, perm) = if crd {
-        (vec![d[0].clone(), c.clone(), b.clone(), b.clone(), d[2].clone(), d[3].clone()], vec![0, 1, 4, 2, 5, 3])
+        (
+            vec![d[0].clone(), c.clone(), b.clone(), b.clone(), d[2].clone(), d[3].clone()],
+            vec![0, 1, 4, 2, 5, 3],
+        )
     } else {
-        (vec![d[0].clone(), b.clone(), b.clone(), c.clone(), d[2].clone(), d[3].clone()], vec![0, 3, 4, 1, 5, 2])
+        (
+            vec![d[0].clone(), b.clone(), b.clone(), c.clone(), d[2].clone(), d[3].clone()],
+            vec![0, 3, 4, 1, 5, 2],
+        )
     };
     let y = cx.reshape(x, split)?;
     let y = cx.transpose(y, perm)?;
@@ -156,7 +166,9 @@ fn space_to_depth(cx: &mut NodeCx) -> Out {
 }
 
 fn nchw(cx: &NodeCx, x: sinter_ir::ValueId) -> Result<Vec<Expr>> {
-    Some(cx.dims(x)).filter(|d| d.len() == 4).ok_or_else(|| Diag::input(format!("rank 4 is needed, got {}", cx.ty(x))))
+    Some(cx.dims(x))
+        .filter(|d| d.len() == 4)
+        .ok_or_else(|| Diag::input(format!("rank 4 is needed, got {}", cx.ty(x))))
 }
 
 fn reverse_sequence(cx: &mut NodeCx) -> Out {

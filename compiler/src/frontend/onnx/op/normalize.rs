@@ -29,7 +29,12 @@ fn wide(t: DType) -> DType {
 }
 
 /// `(x - mean) / sqrt(var + eps)`; also gives mean and 1 / deviation.
-pub fn standardise(cx: &mut NodeCx, x: ValueId, axes: &[usize], eps: f64) -> Result<(ValueId, ValueId, ValueId)> {
+pub fn standardise(
+    cx: &mut NodeCx,
+    x: ValueId,
+    axes: &[usize],
+    eps: f64,
+) -> Result<(ValueId, ValueId, ValueId)> {
     let mean = cx.reduce(R::Mean, x, axes, true)?;
     let d = cx.sub(x, mean)?;
     let sq = cx.mul(d, d)?;
@@ -116,7 +121,8 @@ fn group_norm(cx: &mut NodeCx) -> Out {
     let t = cx.dtype(x);
     let groups = cx.sizes_one("num_groups")?;
     let per = own.get(1).ok_or_else(|| Diag::input("rank 2 at least"))?.div(&groups);
-    let split: Vec<Expr> = [own[0].clone(), groups, per].into_iter().chain(own[2..].iter().cloned()).collect();
+    let split: Vec<Expr> =
+        [own[0].clone(), groups, per].into_iter().chain(own[2..].iter().cloned()).collect();
     let xw = cx.cast(x, wide(t))?;
     let g = cx.reshape(xw, split.clone())?;
     let axes: Vec<usize> = (2..split.len()).collect();

@@ -4,10 +4,10 @@ use super::conv::{padding, windows};
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
 use sinter_ir::expr::product;
-use sinter_ir::op::{self, pool::PoolKind};
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
+use sinter_ir::op::{self, pool::PoolKind};
 use sinter_ir::{DType, Diag, Expr, Result, ValueId};
 
 type Out = Result<Vec<Item>>;
@@ -33,7 +33,11 @@ pub const OPS: &[(&str, Build)] = &[
 /// Pooling with the node's attributes.
 pub fn pool(cx: &mut NodeCx, x: ValueId, kind: PoolKind, indices: bool) -> Result<Vec<ValueId>> {
     let d = cx.dims(x);
-    let r = d.len().checked_sub(2).filter(|&r| r > 0).ok_or_else(|| Diag::input(format!("pooling of {}", cx.ty(x))))?;
+    let r = d
+        .len()
+        .checked_sub(2)
+        .filter(|&r| r > 0)
+        .ok_or_else(|| Diag::input(format!("pooling of {}", cx.ty(x))))?;
     let kernel = cx.sizes("kernel_shape", r, 0, 1)?;
     let (strides, dilations) = (cx.sizes("strides", r, 1, 1)?, cx.sizes("dilations", r, 1, 1)?);
     let kernel: Vec<Expr> = kernel.into_iter().map(Expr::from).collect();
@@ -77,7 +81,8 @@ fn lp_pool(cx: &mut NodeCx) -> Out {
         }
     }
     let ones = cx.full(cx.dtype(x), wd, 1.0)?;
-    let op = op::Conv { strides, dilations, pads_before: pads.before, pads_after: pads.after, group: channels };
+    let op =
+        op::Conv { strides, dilations, pads_before: pads.before, pads_after: pads.after, group: channels };
     let s = cx.emit(op, &[powered, ones])?;
     let y = root(cx, s, p)?;
     cx.one(y)

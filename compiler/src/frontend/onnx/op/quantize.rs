@@ -5,10 +5,10 @@ use super::matmul;
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
 use crate::frontend::onnx::tensor;
+use sinter_ir::op;
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
-use sinter_ir::op;
 use sinter_ir::{DType, Diag, Result, Tensor, ValueId};
 
 type Out = Result<Vec<Item>>;
@@ -25,19 +25,22 @@ pub const OPS: &[(&str, Build)] = &[
     ("com.microsoft:QLinearAdd", |cx| qlinear_binary(cx, B::Add)),
     ("com.microsoft:QLinearMul", |cx| qlinear_binary(cx, B::Mul)),
     ("com.microsoft:QLinearSigmoid", |cx| qlinear_unary(cx, |cx, x| cx.unary(U::Sigmoid, x))),
-    ("com.microsoft:QLinearLeakyRelu", |cx| qlinear_unary(cx, |cx, x| {
-        let low = cx.mul_num(x, f64::from(cx.float("alpha", 0.01)))?;
-        let zero = cx.scalar_like(x, 0.0)?;
-        let neg = cx.compare(op::compare::CompareKind::Lt, x, zero)?;
-        cx.select(neg, low, x)
-    })),
+    ("com.microsoft:QLinearLeakyRelu", |cx| {
+        qlinear_unary(cx, |cx, x| {
+            let low = cx.mul_num(x, f64::from(cx.float("alpha", 0.01)))?;
+            let zero = cx.scalar_like(x, 0.0)?;
+            let neg = cx.compare(op::compare::CompareKind::Lt, x, zero)?;
+            cx.select(neg, low, x)
+        })
+    }),
     ("com.microsoft:DynamicQuantizeMatMul", dynamic_matmul),
     ("com.microsoft:MatMulIntegerToFloat", integer_to_float),
 ];
 
 fn axis_and_block(cx: &NodeCx, x: ValueId) -> Result<(usize, usize)> {
     let rank = cx.rank(x).max(1);
-    let block = usize::try_from(cx.int("block_size", 0)).map_err(|_| Diag::input("block_size is negative"))?;
+    let block =
+        usize::try_from(cx.int("block_size", 0)).map_err(|_| Diag::input("block_size is negative"))?;
     let axis = cx.int("axis", 1);
     let axis = if axis < 0 { axis + rank as i64 } else { axis };
     Ok((usize::try_from(axis).unwrap_or(0).min(rank - 1), block))
@@ -91,7 +94,13 @@ fn dequantize(cx: &mut NodeCx) -> Out {
 }
 
 /// Floats of a quantised tensor.
-pub fn decode(cx: &mut NodeCx, x: ValueId, scale: ValueId, zero: Option<ValueId>, axis: usize) -> Result<ValueId> {
+pub fn decode(
+    cx: &mut NodeCx,
+    x: ValueId,
+    scale: ValueId,
+    zero: Option<ValueId>,
+    axis: usize,
+) -> Result<ValueId> {
     let zero = match zero {
         Some(z) => z,
         None => no_zero(cx, scale, cx.dtype(x))?,

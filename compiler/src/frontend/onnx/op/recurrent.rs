@@ -2,8 +2,8 @@
 
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
-use sinter_ir::op::recurrent::{Activation, ActivationKind as A, CellKind, Direction};
 use sinter_ir::op;
+use sinter_ir::op::recurrent::{Activation, ActivationKind as A, CellKind, Direction};
 use sinter_ir::{DType, Diag, Expr, Result, ValueId};
 
 /// Operators.
@@ -55,7 +55,8 @@ fn activations(cx: &NodeCx, kind: CellKind, directions: usize) -> Result<Vec<Act
         .iter()
         .map(|n| {
             let known = ACTIVATIONS.iter().find(|a| a.0 == n);
-            let &(_, kind, alpha, beta) = known.ok_or_else(|| Diag::unsupported(format!("activation `{n}`")))?;
+            let &(_, kind, alpha, beta) =
+                known.ok_or_else(|| Diag::unsupported(format!("activation `{n}`")))?;
             let (a, b) = takes(kind);
             let alpha = if a { alphas.next().unwrap_or(alpha) } else { alpha };
             let beta = if b { betas.next().unwrap_or(beta) } else { beta };

@@ -3,10 +3,10 @@
 use super::shape::axes_of;
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
+use sinter_ir::op;
 use sinter_ir::op::compare::CompareKind;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
-use sinter_ir::op;
 use sinter_ir::{DType, Diag, Expr, Result, ValueId};
 
 type Out = Result<Vec<Item>>;

@@ -111,10 +111,14 @@ fn resize(cx: &mut NodeCx) -> Out {
                 Some(s as f32 / d as f32)
             });
             let ratios = ratios.collect::<Option<Vec<_>>>();
-            let ratios = ratios.ok_or_else(|| Diag::unsupported("keep_aspect_ratio_policy with open dims"))?;
+            let ratios =
+                ratios.ok_or_else(|| Diag::unsupported("keep_aspect_ratio_policy with open dims"))?;
             let pick = if policy == "not_larger" { f32::min } else { f32::max };
             let scale = ratios.into_iter().reduce(pick).unwrap_or(1.0);
-            sizes = axes.iter().map(|&a| ((own[a].as_const().unwrap_or(0) as f32 * scale + 0.5).floor() as i64).into()).collect();
+            sizes = axes
+                .iter()
+                .map(|&a| ((own[a].as_const().unwrap_or(0) as f32 * scale + 0.5).floor() as i64).into())
+                .collect();
             for &a in &axes {
                 scales[a] = Some(scale);
             }
@@ -195,14 +199,16 @@ fn grid_sample(cx: &mut NodeCx) -> Out {
         m => return Err(Diag::input(format!("padding_mode `{m}`"))),
     };
     let mode = mode(&cx.text("mode", "linear"))?;
-    let y = cx.emit(op::GridSample { mode, padding, align_corners: cx.flag("align_corners", false) }, &[x, grid])?;
+    let y = cx
+        .emit(op::GridSample { mode, padding, align_corners: cx.flag("align_corners", false) }, &[x, grid])?;
     cx.one(y)
 }
 
 fn roi_align(cx: &mut NodeCx) -> Out {
     let (x, rois, at) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let size = |cx: &NodeCx, name: &str, default: i64| {
-        usize::try_from(cx.int(name, default)).map_err(|_| Diag::input(format!("attribute `{name}` is negative")))
+        usize::try_from(cx.int(name, default))
+            .map_err(|_| Diag::input(format!("attribute `{name}` is negative")))
     };
     let default = if cx.opset >= 16 { "half_pixel" } else { "output_half_pixel" };
     let op = op::RoiAlign {

@@ -30,7 +30,8 @@ pub const OPS: &[(&str, Build)] = &[
     }),
     ("SequenceErase", |cx| {
         let mut items = list(cx, 0)?;
-        let at = if cx.opt(1)?.is_some() { position(cx, 1, items.len())? } else { items.len().wrapping_sub(1) };
+        let at =
+            if cx.opt(1)?.is_some() { position(cx, 1, items.len())? } else { items.len().wrapping_sub(1) };
         if at >= items.len() {
             return Err(Diag::input("the index is outside the sequence"));
         }
@@ -80,7 +81,8 @@ fn split(cx: &mut NodeCx) -> Out {
     let whole = cx.dims(x)[axis].clone();
     let sizes: Vec<Expr> = match cx.opt(1)? {
         Some(s) if cx.rank(s) == 1 => {
-            let v = cx.const_ints(s).ok_or_else(|| Diag::unsupported("split lengths known only at run time"))?;
+            let v =
+                cx.const_ints(s).ok_or_else(|| Diag::unsupported("split lengths known only at run time"))?;
             v.into_iter().map(Expr::from).collect()
         }
         given => {
@@ -93,7 +95,10 @@ fn split(cx: &mut NodeCx) -> Out {
             };
             let n = whole.as_const().filter(|n| n / each <= 4096);
             let n = n.ok_or_else(|| Diag::unsupported("splitting an open dim into a sequence"))?;
-            (0..n).step_by(usize::try_from(each).unwrap_or(usize::MAX)).map(|at| each.min(n - at).into()).collect()
+            (0..n)
+                .step_by(usize::try_from(each).unwrap_or(usize::MAX))
+                .map(|at| each.min(n - at).into())
+                .collect()
         }
     };
     let keep = cx.opt(1)?.is_some() || cx.flag("keepdims", true);

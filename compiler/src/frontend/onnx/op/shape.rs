@@ -26,7 +26,10 @@ pub const OPS: &[(&str, Build)] = &[
         let rank = cx.rank(x) as i64;
         let a = cx.int("axis", 1);
         let a = if a < 0 { a + rank } else { a };
-        let a = usize::try_from(a).ok().filter(|&a| a as i64 <= rank).ok_or_else(|| Diag::input("axis is outside the rank"))?;
+        let a = usize::try_from(a)
+            .ok()
+            .filter(|&a| a as i64 <= rank)
+            .ok_or_else(|| Diag::input("axis is outside the rank"))?;
         let y = cx.flatten(x, a)?;
         cx.one(y)
     }),
@@ -80,13 +83,16 @@ fn reshape(cx: &mut NodeCx) -> Out {
         .iter()
         .enumerate()
         .map(|(i, t)| match t.as_const() {
-            Some(0) if !allow_zero => own.get(i).cloned().ok_or_else(|| Diag::input("Reshape copies a dim that x does not have")),
+            Some(0) if !allow_zero => {
+                own.get(i).cloned().ok_or_else(|| Diag::input("Reshape copies a dim that x does not have"))
+            }
             _ => Ok(t.clone()),
         })
         .collect::<Result<_>>()?;
     if let Some(hole) = dims.iter().position(|d| d.is(-1)) {
         // Dims on both sides cancel first, so that symbolic ones divide exactly.
-        let mut rest: Vec<Expr> = dims.iter().enumerate().filter(|(i, _)| *i != hole).map(|(_, d)| d.clone()).collect();
+        let mut rest: Vec<Expr> =
+            dims.iter().enumerate().filter(|(i, _)| *i != hole).map(|(_, d)| d.clone()).collect();
         let mut left = own.clone();
         left.retain(|d| match rest.iter().position(|r| r == d && !d.is(0)) {
             Some(i) => {
@@ -150,7 +156,8 @@ fn unsqueeze(cx: &mut NodeCx) -> Out {
         Ok(a) => a.ok_or_else(|| Diag::input("no axes"))?,
         Err(d) => {
             // Run-time axes: take the declared result.
-            let h: Option<Vec<Expr>> = cx.declared(0).and_then(|h| h.into_iter().map(|d| d.map(Expr::from)).collect());
+            let h: Option<Vec<Expr>> =
+                cx.declared(0).and_then(|h| h.into_iter().map(|d| d.map(Expr::from)).collect());
             let y = cx.reshape(x, h.ok_or(d)?)?;
             return cx.one(y);
         }
@@ -162,7 +169,8 @@ fn unsqueeze(cx: &mut NodeCx) -> Out {
 
 /// A target shape: known, declared, or read at run time.
 fn target(cx: &mut NodeCx, v: ValueId) -> Result<Vec<Expr>> {
-    match (cx.known_ints(v), cx.declared(0).and_then(|d| d.into_iter().map(|d| d.map(Expr::from)).collect())) {
+    match (cx.known_ints(v), cx.declared(0).and_then(|d| d.into_iter().map(|d| d.map(Expr::from)).collect()))
+    {
         (Some(t), _) => Ok(t),
         (None, Some(declared)) => Ok(declared),
         (None, None) => cx.ints(v, &|_| (0, DEFAULT_RUN_MAX)),

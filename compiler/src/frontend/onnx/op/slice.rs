@@ -27,11 +27,17 @@ fn slice(cx: &mut NodeCx) -> Result<Vec<Item>> {
         let (s, e) = (cx.ints(s, &range)?, cx.ints(e, &range)?);
         let axes = match cx.opt(3)? {
             None => None,
-            Some(a) => Some(cx.const_ints(a).ok_or_else(|| Diag::unsupported("Slice axes that are known only at run time"))?),
+            Some(a) => Some(
+                cx.const_ints(a)
+                    .ok_or_else(|| Diag::unsupported("Slice axes that are known only at run time"))?,
+            ),
         };
         let steps = match cx.opt(4)? {
             None => None,
-            Some(v) => Some(cx.const_ints(v).ok_or_else(|| Diag::unsupported("Slice steps that are known only at run time"))?),
+            Some(v) => Some(
+                cx.const_ints(v)
+                    .ok_or_else(|| Diag::unsupported("Slice steps that are known only at run time"))?,
+            ),
         };
         (s, e, axes, steps)
     };
@@ -62,7 +68,11 @@ fn slice(cx: &mut NodeCx) -> Result<Vec<Item>> {
 fn window(symbols: &Symbols, start: &Expr, end: &Expr, step: i64, dim: &Expr) -> (Expr, Expr) {
     let zero = Expr::from(0);
     let last = dim.clone() - 1.into();
-    let (lo, hi, far_lo) = if step > 0 { (zero.clone(), dim.clone(), zero.clone()) } else { (zero.clone(), last.clone(), Expr::from(-1)) };
+    let (lo, hi, far_lo) = if step > 0 {
+        (zero.clone(), dim.clone(), zero.clone())
+    } else {
+        (zero.clone(), last.clone(), Expr::from(-1))
+    };
     let place = |e: &Expr, lo: &Expr, hi: &Expr| match e.as_const() {
         Some(v) if v >= FAR => hi.clone(),
         Some(v) if v <= -FAR => lo.clone(),

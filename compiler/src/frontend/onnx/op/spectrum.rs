@@ -110,9 +110,10 @@ fn dft(cx: &mut NodeCx) -> Out {
         cx.int("axis", 1)
     } else {
         match cx.opt(2)? {
-            Some(a) => cx.const_ints(a).and_then(|a| a.first().copied()).ok_or_else(|| {
-                Diag::unsupported("the axis of DFT must be known at compile time")
-            })?,
+            Some(a) => cx
+                .const_ints(a)
+                .and_then(|a| a.first().copied())
+                .ok_or_else(|| Diag::unsupported("the axis of DFT must be known at compile time"))?,
             None => -2,
         }
     };
@@ -158,7 +159,8 @@ fn stft(cx: &mut NodeCx) -> Out {
     }
     let step = cx.input(1)?;
     let step = cx.const_ints(step).and_then(|s| s.first().copied()).filter(|s| *s > 0);
-    let step = step.ok_or_else(|| Diag::unsupported("the frame step of STFT must be known at compile time"))?;
+    let step =
+        step.ok_or_else(|| Diag::unsupported("the frame step of STFT must be known at compile time"))?;
     let window = cx.opt(2)?;
     let samples = cx.dims(x)[1].clone();
     let size = match (cx.opt(3)?, window) {
