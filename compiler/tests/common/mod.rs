@@ -180,19 +180,35 @@ fn mismatch(got: &Tensor, want: &Tensor) -> String {
 
 /// Unpacks the ONNX backend suite once per build folder and returns where it lies.
 pub fn suite() -> Option<PathBuf> {
+    // Tests of one process wait for the first; other processes see the folder only when it is complete.
+    static UNPACKED: std::sync::OnceLock<Option<PathBuf>> = std::sync::OnceLock::new();
+    UNPACKED.get_or_init(unpack).clone()
+}
+
+fn unpack() -> Option<PathBuf> {
     let archive = shared()?.join("onnx-backend-tests.tar.xz");
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx-suite");
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let out = place.join("onnx-suite");
     if out.join("done").is_file() {
         return Some(out);
     }
-    let _ = std::fs::remove_dir_all(&out);
-    std::fs::create_dir_all(&out).unwrap();
+    let own = place.join(format!("onnx-suite-{}", std::process::id()));
+    std::fs::create_dir_all(&own).unwrap();
     let status =
-        std::process::Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(&out).status().ok()?;
+        std::process::Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(&own).status().ok()?;
     if !status.success() {
         return None;
     }
-    std::fs::write(out.join("done"), "").unwrap();
+    std::fs::write(own.join("done"), "").unwrap();
+    if std::fs::rename(&own, &out).is_err() {
+        // Another process was faster, or an older one stopped half-way.
+        if !out.join("done").is_file() {
+            std::fs::remove_dir_all(&out).unwrap();
+            std::fs::rename(&own, &out).unwrap();
+        } else {
+            std::fs::remove_dir_all(&own).unwrap();
+        }
+    }
     Some(out)
 }
 

@@ -32,12 +32,17 @@ fn table() -> &'static BTreeMap<&'static str, Build> {
 
 pub use gradient::named_tensors;
 
+/// Name of an operator in the tables: `Conv`, `com.microsoft:BiasGelu`.
+pub fn full_name(domain: &str, name: &str) -> String {
+    match domain {
+        "" | "ai.onnx" => name.to_owned(),
+        _ => format!("{domain}:{name}"),
+    }
+}
+
 /// The builder of an operator.
 pub fn find(domain: &str, name: &str) -> Option<Build> {
-    match domain {
-        "" => table().get(name).copied(),
-        _ => table().get(format!("{domain}:{name}").as_str()).copied(),
-    }
+    table().get(full_name(domain, name).as_str()).copied()
 }
 
 /// All operators that can be imported, sorted.
