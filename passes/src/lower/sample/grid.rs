@@ -1,18 +1,25 @@
-//! GridSample: every point of the grid has a few pixels with weights.
+//! GridSample: every point of the grid has a few pixels with weights, found for a block of points at a time.
 
 use super::{clamped, coordinate, float, num, refuse_empty, weight};
 use crate::lower::body::Body;
+use crate::lower::contract::gemm::scaled;
 use crate::lower::contract::kernel::{Kernel, Source, name};
 use crate::lower::contract::slots;
-use crate::lower::index::{Idx, dim, linear, unravel};
+use crate::lower::index::{Idx, dim, int, linear, unravel};
+use crate::lower::out::Index;
 use crate::lower::{LowerCx, Lowered, access};
 use sinter_ir::expr::product;
 use sinter_ir::op::GridSample;
 use sinter_ir::op::grid_sample::GridPadding;
 use sinter_ir::op::resize::ResizeMode;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Buf, CmpOp, Elem, Reg, UnOp};
+use sinter_ir::tile::{BinOp, Bound, Buf, CmpOp, Elem, Inst, LoopKind, Reg, Ty, UnOp};
 use sinter_ir::{DType, Expr, Result};
+
+/// Points whose pixels are found before any channel is read: channels lie far apart.
+const BLOCK: i64 = 64;
+/// Pixels per point that are summed without a loop over them.
+const FEW: usize = 8;
 
 /// Lowers a GridSample with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &GridSample) -> Result<Lowered> {
@@ -23,46 +30,69 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &GridSample) -> Result<Lowered> {
     let mut k =
         Kernel::new(cx, body, &name("grid", xt.dtype, &[xt.dims.as_slice(), &gt.dims].concat()), true)?;
     let (x, grid) = (k.source(Source::Value(root.inputs[0]))?, k.source(Source::Value(root.inputs[1]))?);
-    let lines = [xt.dims[0].clone(), product(out_dims)];
-    let trips = product(&lines);
+    let (elem, points) = (access::compute(xt.dtype)?, product(out_dims));
+    let blocks = [xt.dims[0].clone(), points.ceil_div(&BLOCK.into())];
+    let trips = product(&blocks);
     let slots = k.slots(&trips);
+    let per_axis: usize = match op.mode {
+        ResizeMode::Nearest => 1,
+        ResizeMode::Linear => 2,
+        ResizeMode::Cubic => 4,
+    };
+    let count = per_axis.pow(rank as u32);
+    let size = Expr::from(BLOCK * count as i64 * slots);
+    let places = k.scratch(&size, Elem::I64);
+    let weights = if op.mode == ResizeMode::Nearest { None } else { Some(k.scratch(&size, elem)) };
     let Kernel { b, out, .. } = &mut k;
-    refuse_empty(cx, b, image, &(trips.clone() * xt.dims[1].clone()));
-    let s = Sampler { op, dtype: xt.dtype, elem: access::compute(xt.dtype)?, x };
+    refuse_empty(cx, b, image, &(xt.dims[0].clone() * xt.dims[1].clone() * points.clone()));
+    let s = Sampler { op, dtype: xt.dtype, elem, x, places, weights, count };
+    let start = |b: &mut KernelBuilder, slot: Reg| scaled(b, slot, BLOCK * count as i64);
     let mut done = Ok(());
-    slots::for_each(
-        b,
-        slots,
-        &trips,
-        |_, _| (),
-        |b, (), t| {
-            done = (|| {
-                let mut pixels = vec![Pixel { at: Idx::default(), weight: None, valid: None }];
-                for (i, n) in image.iter().enumerate() {
-                    // The grid names the innermost axis first.
-                    let at = Idx::reg(t).times(rank as i64).plus(&Idx::at((rank - 1 - i) as i64));
-                    let g = coordinate(b, gt.dtype, grid, &at)?;
-                    let own = s.axis(b, g, n);
-                    pixels = combine(b, &pixels, &own, n)?;
-                }
-                for w in pixels.iter_mut().filter_map(|p| p.weight.as_mut()) {
-                    *w = weight(b, s.elem, *w);
-                }
-                let at = unravel(b, &Idx::reg(t), &lines)?;
-                let point = unravel(b, &at[1], out_dims)?;
-                let mut inner = Ok(());
-                b.range(&xt.dims[1], |b, c| {
-                    inner = (|| {
-                        let lead = [at[0].clone(), Idx::reg(c)];
-                        let plane = linear(b, &lead, &xt.dims[..2])?.times_expr(b, &product(image))?;
-                        let v = s.sum(b, &pixels, &plane)?;
-                        out.end.emit(b, &[&lead[..], &point].concat(), v, None)
-                    })();
+    slots::for_each(b, slots, &trips, start, |b, &home, t| {
+        done = (|| {
+            let at = unravel(b, &Idx::reg(t), &blocks)?;
+            let n = at[0].materialise(b);
+            let first = at[1].times(BLOCK).materialise(b);
+            let (all, room) = (b.dim(&points), b.i64(BLOCK));
+            let left = b.sub(all, first);
+            let here = b.bin(BinOp::MinS, left, room);
+            let mut inner = Ok(());
+            b.for_(Bound::Const(0), Bound::Reg(here), 1, LoopKind::Serial, |b, p| {
+                inner = (|| {
+                    let row = b.mul(n, all);
+                    let row = Idx::reg(row).plus(&Idx::reg(first)).plus(&Idx::reg(p)).materialise(b);
+                    let mut pixels = vec![Pixel { at: Idx::default(), weight: None, valid: None }];
+                    for (i, n) in image.iter().enumerate() {
+                        // The grid names the innermost axis first.
+                        let at = Idx::reg(row).times(rank as i64).plus(&Idx::at((rank - 1 - i) as i64));
+                        let g = coordinate(b, gt.dtype, grid, &at)?;
+                        let own = s.axis(b, g, n);
+                        pixels = combine(b, &pixels, &own, n)?;
+                    }
+                    s.keep(b, &pixels, &Idx::reg(p).times(count as i64).plus(&Idx::reg(home)));
+                    Ok(())
+                })();
+            });
+            std::mem::replace(&mut inner, Ok(()))?;
+            b.range(&xt.dims[1], |b, c| {
+                let lead = [at[0].clone(), Idx::reg(c)];
+                let plane = linear(b, &lead, &xt.dims[..2]).and_then(|i| i.times_expr(b, &product(image)));
+                inner = plane.and_then(|plane| {
+                    let mut points_done = Ok(());
+                    b.for_(Bound::Const(0), Bound::Reg(here), 1, LoopKind::Serial, |b, p| {
+                        let from = Idx::reg(p).times(count as i64).plus(&Idx::reg(home));
+                        points_done = s.sum(b, &from, &plane).and_then(|v| {
+                            let point = b.add(first, p);
+                            let index = [(n, 1), (c, 1), (point, rank)];
+                            out.put(b, &index.map(|(at, axes)| Index { at, axes }), v)
+                        });
+                    });
+                    points_done
                 });
-                inner
-            })();
-        },
-    );
+            });
+            inner
+        })();
+    });
     done?;
     Ok(k.finish())
 }
@@ -99,24 +129,67 @@ struct Sampler<'a> {
     dtype: DType,
     elem: Elem,
     x: Buf,
+    /// Offset of each pixel of a block's points; negative: zero stands for it.
+    places: Buf,
+    /// Their weights; none: 1.
+    weights: Option<Buf>,
+    /// Pixels per point.
+    count: usize,
 }
 
 impl Sampler<'_> {
-    fn sum(&self, b: &mut KernelBuilder, pixels: &[Pixel], plane: &Idx) -> Result<Reg> {
-        let mut sum = None;
-        for p in pixels {
-            let mut v = access::load(b, self.dtype, self.x, &plane.plus(&p.at), 1, None)?;
-            if let Some(w) = p.weight {
-                v = b.mul(v, w);
-            }
-            // Neither the pixel nor the weight may matter where the image ends.
+    /// Writes the pixels of a point down.
+    fn keep(&self, b: &mut KernelBuilder, pixels: &[Pixel], to: &Idx) {
+        for (i, p) in pixels.iter().enumerate() {
+            let to = to.plus(&Idx::at(i as i64)).addr();
+            let mut at = p.at.materialise(b);
             if let Some(ok) = p.valid {
-                let zero = access::constant(b, self.elem, 1, 0.0);
-                v = b.select(ok, v, zero);
+                let none = int(b, -1);
+                at = b.select(ok, at, none);
             }
-            sum = Some(sum.map_or(v, |s| b.add(s, v)));
+            b.store(self.places, to.clone(), at, None);
+            if let (Some(buf), Some(w)) = (self.weights, p.weight) {
+                let w = weight(b, self.elem, w);
+                b.store(buf, to, w, None);
+            }
         }
-        Ok(sum.unwrap_or_else(|| access::constant(b, self.elem, 1, 0.0)))
+    }
+    /// The value at the point whose pixels were written down from `from` on.
+    fn sum(&self, b: &mut KernelBuilder, from: &Idx, plane: &Idx) -> Result<Reg> {
+        if self.count <= FEW {
+            let mut sum = None;
+            for i in 0..self.count {
+                let v = self.pixel(b, &from.plus(&Idx::at(i as i64)), plane)?;
+                sum = Some(sum.map_or(v, |s| b.add(s, v)));
+            }
+            return Ok(sum.unwrap_or_else(|| access::constant(b, self.elem, 1, 0.0)));
+        }
+        let sum = b.zero(Ty { elem: self.elem, lanes: 1 });
+        let mut done = Ok(());
+        b.range(&self.count.into(), |b, i| {
+            done = self.pixel(b, &from.plus(&Idx::reg(i)), plane).map(|v| {
+                b.set(sum, Inst::Bin(BinOp::Add, sum, v));
+            });
+        });
+        done.map(|()| sum)
+    }
+    /// A pixel times its weight.
+    fn pixel(&self, b: &mut KernelBuilder, from: &Idx, plane: &Idx) -> Result<Reg> {
+        let place = b.load(Elem::I64, 1, self.places, from.addr(), None);
+        let zero = int(b, 0);
+        let outside = self.op.padding == GridPadding::Zeros;
+        let at = if outside { b.bin(BinOp::MaxS, place, zero) } else { place };
+        let mut v = access::load(b, self.dtype, self.x, &plane.plus(&Idx::reg(at)), 1, None)?;
+        if let Some(w) = self.weights {
+            let w = b.load(self.elem, 1, w, from.addr(), None);
+            v = b.mul(v, w);
+        }
+        // Neither the pixel nor the weight may matter where the image ends.
+        if outside {
+            let (inside, nothing) = (b.cmp(CmpOp::Ge, place, zero), access::constant(b, self.elem, 1, 0.0));
+            v = b.select(inside, v, nothing);
+        }
+        Ok(v)
     }
     /// The places along an axis of `n` pixels that make up normalised coordinate `g`.
     fn axis(&self, b: &mut KernelBuilder, g: Reg, n: &Expr) -> Vec<Pixel> {
