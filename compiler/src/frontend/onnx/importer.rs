@@ -339,8 +339,15 @@ impl<'m> Importer<'m> {
     }
     /// Imports a graph inline, in the current level (an If whose condition is known).
     pub fn inline(&mut self, graph: &GraphProto) -> Result<Vec<Item>> {
+        self.inline_with(graph, &[])
+    }
+    /// Imports a graph inline with its inputs given.
+    pub fn inline_with(&mut self, graph: &GraphProto, inputs: &[Item]) -> Result<Vec<Item>> {
         self.enter()?;
         self.scope.push_frame(false);
+        for (i, item) in graph.input.iter().zip(inputs) {
+            self.bind_new(&i.name, item.clone());
+        }
         self.note_hints(graph);
         let done = self.body(graph);
         let outs = graph.output.iter().map(|o| self.lookup(&o.name)).collect::<Result<Vec<_>>>();

@@ -80,6 +80,14 @@ pub const OPS: &[(&str, Build)] = &[
             cx.mul(x, s)
         })
     }),
+    ("SwiGLU", |cx| {
+        let (a, b) = (cx.input(0)?, cx.input(1)?);
+        let gate = cx.mul_num(a, f64::from(cx.float("alpha", 1.0)))?;
+        let gate = cx.unary(U::Sigmoid, gate)?;
+        let gate = cx.mul(a, gate)?;
+        let y = cx.mul(gate, b)?;
+        cx.one(y)
+    }),
     ("com.microsoft:QuickGelu", |cx| {
         map(cx, |cx, x| {
             let scaled = cx.mul_num(x, f64::from(cx.float("alpha", 1.702)))?;

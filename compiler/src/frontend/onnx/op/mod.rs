@@ -20,9 +20,10 @@ macro_rules! families {
 mod fourier;
 
 families![
-    activation, arithmetic, attention, control, blocks, embed, experts, fused, group, heads, linalg, misc,
-    qlinear, spectrum, einsum, gradient, index, logic, loss, movement, normalize, matmul, conv, pool,
-    quantize, recurrent, reduce, resize, select, shape, slice, sequence, text, window
+    activation, arithmetic, attention, blocks, control, conv, einsum, embed, experts, fused, gradient, group,
+    heads, image, index, linalg, logic, loss, matmul, misc, movement, normalize, optimizer, pool, qlinear,
+    quantize, random, recurrent, reduce, resize, select, sequence, shape, slice, spectrum, state, text,
+    window
 ];
 
 fn table() -> &'static BTreeMap<&'static str, Build> {

@@ -100,11 +100,18 @@ fn resize(cx: &mut NodeCx) -> Out {
             let d = axes.get(i).and_then(|&a| declared.as_ref()?.get(a).copied().flatten());
             d.map_or((1, 1 << 12), |d| (d, d))
         };
-        let mut sizes = cx.ints(s, &range)?;
+        let policy = cx.text("keep_aspect_ratio_policy", "stretch");
+        // The result is declared, not what it was asked to be: with another policy than stretching they differ.
+        let mut sizes = if policy == "stretch" {
+            cx.ints(s, &range)?
+        } else {
+            cx.known_ints(s).ok_or_else(|| {
+                Diag::unsupported("keep_aspect_ratio_policy with sizes that are known only at run time")
+            })?
+        };
         if sizes.len() != axes.len() {
             return Err(Diag::input(format!("{} sizes for {} axes", sizes.len(), axes.len())));
         }
-        let policy = cx.text("keep_aspect_ratio_policy", "stretch");
         if policy != "stretch" {
             let ratios = axes.iter().zip(&sizes).map(|(&a, s)| {
                 let (s, d) = (s.as_const()?, own[a].as_const()?);

@@ -43,6 +43,7 @@ pub const OPS: &[(&str, Build)] = &[
         let v = cx.constant(Tensor::i64(n as i64))?;
         cx.one(v)
     }),
+    ("SequenceMap", map),
     ("SplitToSequence", split),
     ("ConcatFromSequence", concat),
     ("Optional", |cx| Ok(vec![cx.item(0)?.unwrap_or(Item::None)])),
@@ -56,6 +57,32 @@ pub const OPS: &[(&str, Build)] = &[
         cx.one(v)
     }),
 ];
+
+/// The body once per element; operands that are no sequences are the same every time.
+fn map(cx: &mut NodeCx) -> Out {
+    let body = cx.graph("body")?;
+    let n = list(cx, 0)?.len();
+    let mut results = vec![vec![]; body.output.len()];
+    for k in 0..n {
+        let mut args = vec![];
+        for i in 0..cx.arity() {
+            args.push(match cx.item(i)? {
+                Some(Item::Seq(items)) => items
+                    .get(k)
+                    .cloned()
+                    .ok_or_else(|| Diag::input("the sequences have different lengths"))?,
+                Some(other) => other,
+                None => return Err(Diag::input(format!("operand {i} is missing"))),
+            });
+        }
+        if args.len() != body.input.len() {
+            return Err(Diag::input(format!("{} operands for a body of {}", args.len(), body.input.len())));
+        }
+        let out = cx.im.inline_with(body, &args)?;
+        results.iter_mut().zip(out).for_each(|(r, item)| r.push(item));
+    }
+    Ok(results.into_iter().map(Item::Seq).collect())
+}
 
 fn list(cx: &mut NodeCx, i: usize) -> Result<Vec<Item>> {
     match cx.item(i)? {

@@ -215,7 +215,7 @@ fn tile(cx: &mut NodeCx) -> Out {
     cx.one(y)
 }
 
-/// Inference only: the identity and a mask of true.
+/// The identity and a mask of true; in training mode elements are dropped at random.
 fn dropout(cx: &mut NodeCx) -> Out {
     if cx.opset >= 12
         && let Some(mode) = cx.opt(2)?
@@ -223,7 +223,7 @@ fn dropout(cx: &mut NodeCx) -> Out {
         && let Some(ratio) = cx.opt(1)?
         && cx.const_of(ratio).is_none_or(|r| r.scalar_f64().is_ok_and(|v| v != 0.0))
     {
-        return Err(Diag::unsupported("Dropout in training mode"));
+        return training_dropout(cx, ratio);
     }
     let x = cx.input(0)?;
     if !cx.wants(1) {
@@ -232,6 +232,22 @@ fn dropout(cx: &mut NodeCx) -> Out {
     let dims = cx.dims(x);
     let mask = cx.full(DType::Bool, dims, 1.0)?;
     cx.many(&[x, mask])
+}
+
+/// Elements survive with probability `1 - ratio` and are scaled up by its inverse, when operand 2 says so.
+fn training_dropout(cx: &mut NodeCx, ratio: ValueId) -> Out {
+    let (x, mode) = (cx.input(0)?, cx.input(2)?);
+    let t = cx.dtype(x);
+    let (ratio, mode) = (cx.cast(ratio, t)?, cx.cast(mode, DType::Bool)?);
+    let zero = cx.scalar(t, 0.0)?;
+    let ratio = cx.select(mode, ratio, zero)?;
+    let draw = super::random::uniform(cx, x)?;
+    let mask = cx.compare(C::Ge, draw, ratio)?;
+    let keep = cx.unary(op::unary::UnaryKind::Neg, ratio)?;
+    let keep = cx.add_num(keep, 1.0)?;
+    let scaled = cx.div(x, keep)?;
+    let y = cx.select(mask, scaled, zero)?;
+    cx.many(&[y, mask])
 }
 
 fn constant(cx: &mut NodeCx) -> Out {
