@@ -148,6 +148,10 @@ fn inputs(a: &RunArgs, m: &Manifest) -> Result<Vec<Tensor>> {
         }
         next = i + 1;
     }
+    let known = |s: &String| m.inputs.iter().any(|p| s.split_once('=').is_some_and(|(n, _)| n == p.name));
+    if let Some(s) = a.shapes.iter().find(|s| !known(s)) {
+        return Err(Diag::input(format!("--shape {s}: the model has no input of this name")));
+    }
     let mut out = Vec::new();
     for (i, port) in m.inputs.iter().enumerate() {
         let mut spec = port.spec();
