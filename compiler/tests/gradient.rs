@@ -347,6 +347,20 @@ fn pooling() {
     );
 }
 
+#[test]
+fn resizing() {
+    let sizes = [int_tensor("k", &[4], &[1, 2, 6, 3])];
+    for mode in ["nearest", "linear", "cubic"] {
+        for coordinate in ["half_pixel", "align_corners", "asymmetric"] {
+            let n = text(node("Resize", &["x", "", "", "k"], "y"), "mode", mode);
+            let n = text(n, "coordinate_transformation_mode", coordinate);
+            check(mode, &net(&[("x", &[1, 2, 4, 5])], &sizes, vec![n]), 81);
+        }
+    }
+    let n = text(node("Resize", &["x", "", "", "k"], "y"), "mode", "linear");
+    check("antialias", &net(&[("x", &[1, 2, 9, 7])], &sizes, vec![int(n, "antialias", 1)]), 82);
+}
+
 /// Chains and diamonds of random ops over values of a few shapes.
 #[test]
 fn random_graphs() {

@@ -16,12 +16,7 @@ const MOST: u64 = 1 << 32;
 
 impl Assembler<'_> {
     /// Provides the space when an op of the graph writes texts.
-    pub(super) fn open_texts(
-        &mut self,
-        g: &Graph,
-        asked: Option<u64>,
-        steps: &mut Vec<VStep>,
-    ) -> Result<()> {
+    pub(super) fn open_texts(&mut self, g: &Graph, asked: Option<u64>, steps: &mut Vec<VStep>) -> Result<()> {
         let strings = made(g, &self.symbols);
         if strings == 0 {
             return Ok(());

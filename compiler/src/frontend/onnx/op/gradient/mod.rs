@@ -10,6 +10,7 @@ mod index;
 mod movement;
 mod pool;
 mod reduce;
+mod resize;
 
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::proto::NodeProto;
@@ -233,6 +234,7 @@ fn pull_back(cx: &mut NodeCx, s: &Step, adjoints: &BTreeMap<ValueId, ValueId>) -
         Op::Conv(o) => contract::conv(cx, s, o, dy),
         Op::ConvTranspose(o) => contract::conv_transpose(cx, s, o, dy),
         Op::Pool(o) => pool::pool(cx, s, o, dy),
+        Op::Resize(o) => resize::resize(cx, s, o, dy),
         op => Err(Diag::unsupported(op.name())),
     }
 }
