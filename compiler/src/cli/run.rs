@@ -185,7 +185,13 @@ fn json(t: &Tensor) -> serde_json::Value {
     } else if t.dtype().is_int() || t.dtype() == DType::Bool {
         serde_json::json!(t.to_i64().unwrap_or_default())
     } else {
-        serde_json::json!(t.to_f64().unwrap_or_default())
+        // JSON has no infinities; these are the words that inputs are read from.
+        let number = |v: f64| match v {
+            _ if v.is_finite() => serde_json::json!(v),
+            _ if v.is_nan() => "nan".into(),
+            _ => if v > 0.0 { "inf" } else { "-inf" }.into(),
+        };
+        t.to_f64().unwrap_or_default().into_iter().map(number).collect()
     };
     serde_json::json!({ "dtype": t.dtype(), "shape": t.shape(), "data": data })
 }

@@ -30,6 +30,19 @@ fn every_kind_of_file_gives_the_same() {
     assert!(ok(&dir, &["run", model, "x.npy"]).starts_with("y: f32[2, 3] 1.5 2 0.25 0.125"));
 }
 
+/// What JSON has no numbers for is printed as the words that are read.
+#[test]
+fn infinities_and_nan_in_json() {
+    let dir = scratch("infinities");
+    let (x, y) = (value("x", F32, &[3]), value("y", F32, &[3]));
+    let g = graph(vec![x], vec![y], vec![], vec![node("Neg", &["x"], &["y"], vec![])]);
+    std::fs::write(dir.join("neg.onnx"), encode(&model(g))).unwrap();
+    std::fs::write(dir.join("x.json"), r#"["inf", "-inf", "nan"]"#).unwrap();
+    let text = ok(&dir, &["run", "neg.onnx", "x.json", "--json"]);
+    let v: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(v["y"]["data"], serde_json::json!(["-inf", "inf", "nan"]));
+}
+
 #[test]
 fn inputs_by_place_and_by_name() {
     let dir = scratch("names");
