@@ -5,7 +5,7 @@ use prost::Message;
 use sinter::frontend::onnx::op;
 use sinter::frontend::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
 use sinter_ir::{Module, Tensor};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 /// Folders of the suite.
@@ -46,6 +46,8 @@ pub struct Outcome {
     pub case: String,
     /// Operators in the model, regions and functions included, as the importer names them.
     pub operators: BTreeSet<String>,
+    /// Opsets of the domains that the model imports.
+    pub opsets: BTreeMap<String, i64>,
     /// Why it does not pass.
     pub error: Option<String>,
 }
@@ -74,7 +76,9 @@ fn outcome(case: &Case, runner: Runner) -> Outcome {
         Ok(m) if !tensors_only(m) => Some("sequences or optionals as inputs or outputs of the model".into()),
         _ => no_panic(|| check(case, runner)).err(),
     };
-    Outcome { case: case.name.clone(), operators, error }
+    let imports = model.as_ref().map_or(&[][..], |m| &m.opset_import);
+    let opsets = imports.iter().map(|o| (o.domain.clone(), o.version)).collect();
+    Outcome { case: case.name.clone(), operators, opsets, error }
 }
 
 fn check(case: &Case, runner: Runner) -> Result<(), String> {
@@ -85,7 +89,7 @@ fn check(case: &Case, runner: Runner) -> Result<(), String> {
             return Err(format!("{} outputs, expected {}", got.len(), outputs.len()));
         }
         for (i, (g, w)) in got.iter().zip(&outputs).enumerate() {
-            compare(g, w, case.rtol, case.atol).map_err(|e| format!("output {i}: {e}"))?;
+            compare(g, w, case.rtol, case.atol).map_err(|e| format!("output {i} ({}): {e}", w.dtype()))?;
         }
     }
     Ok(())
