@@ -1,9 +1,11 @@
-//! RoiAlign: bins of regions, each the mean or maximum of bilinear samples. A sample's place and weights serve all
-//! channels; their running sums are in scratch memory.
+//! RoiAlign: bins of regions, each the mean or maximum of bilinear samples. The pixels of some samples are written
+//! down with their weights, then every channel reads them; the channels' running sums are in scratch memory.
 
 use super::{clamped, coordinate, float, num, refuse_empty, weight};
 use crate::lower::body::Body;
+use crate::lower::contract::gemm::{add_const, scaled};
 use crate::lower::contract::kernel::{Kernel, Source, name};
+use crate::lower::contract::micro::copy;
 use crate::lower::contract::slots;
 use crate::lower::index::{Idx, dim, unravel};
 use crate::lower::pull::checked;
@@ -16,6 +18,9 @@ use sinter_ir::{Expr, Result, TensorType};
 
 /// Most samples per bin and axis where the size of the bin decides.
 const MOST_SAMPLES: f64 = 4096.0;
+
+/// Samples whose pixels are found before any channel is read.
+const BLOCK: i64 = 16;
 
 /// Lowers a RoiAlign with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &RoiAlign) -> Result<Lowered> {
@@ -31,14 +36,16 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &RoiAlign) -> Result<Lowered> {
     let slots = k.slots(&trips);
     let elem = access::compute(xt.dtype)?;
     let sums = k.scratch(&(channels.clone() * slots.into()), elem);
+    let size = Expr::from(4 * BLOCK * slots);
+    let (places, weights) = (k.scratch(&size, Elem::I64), k.scratch(&size, elem));
     let Kernel { b, out, .. } = &mut k;
     refuse_empty(cx, b, &xt.dims[2..], &(trips.clone() * channels.clone()));
     let start = |b: &mut KernelBuilder, slot: Reg| {
         let n = b.dim(channels);
-        b.mul(slot, n)
+        (b.mul(slot, n), scaled(b, slot, 4 * BLOCK))
     };
     let mut done = Ok(());
-    slots::for_each(b, slots, &trips, start, |b, &home, t| {
+    slots::for_each(b, slots, &trips, start, |b, &(home, list), t| {
         done = (|| {
             let at = unravel(b, &Idx::reg(t), &bins)?;
             let image = b.load(Elem::I64, 1, images, at[0].addr(), None);
@@ -53,17 +60,22 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &RoiAlign) -> Result<Lowered> {
             let first = access::constant(b, elem, 1, if op.max { f64::NEG_INFINITY } else { 0.0 });
             let place = |c: Reg| Idx::reg(home).plus(&Idx::reg(c)).addr();
             b.range(channels, |b, c| b.store(sums, place(c), first, None));
-            let bin = Bin { op, xt, x, image, sums, home, elem };
+            let bin = Bin { op, xt, x, sums, home, elem, places, weights, list };
+            let (count, zero) = (b.mul(rows.samples, columns.samples), b.i64(0));
             let mut inner = Ok(());
-            b.for_(Bound::Const(0), Bound::Reg(rows.samples), 1, LoopKind::Serial, |b, iy| {
-                let y = rows.sample(b, iy);
-                b.for_(Bound::Const(0), Bound::Reg(columns.samples), 1, LoopKind::Serial, |b, ix| {
-                    let x = columns.sample(b, ix);
-                    inner = bin.add(b, y, x);
+            b.for_(Bound::Const(0), Bound::Reg(count), BLOCK, LoopKind::Serial, |b, first| {
+                let used = copy(b, zero);
+                let end = add_const(b, first, BLOCK);
+                let end = b.bin(BinOp::MinS, end, count);
+                b.for_(Bound::Reg(first), Bound::Reg(end), 1, LoopKind::Serial, |b, q| {
+                    let iy = b.bin(BinOp::DivU, q, columns.samples);
+                    let ix = b.bin(BinOp::RemU, q, columns.samples);
+                    let (y, x) = (rows.sample(b, iy), columns.sample(b, ix));
+                    bin.keep(b, y, x, used);
                 });
+                inner = bin.collect(b, image, used);
             });
             inner?;
-            let (count, zero) = (b.mul(rows.samples, columns.samples), b.i64(0));
             let some = b.cmp(CmpOp::Gt, count, zero);
             let count = float(b, count);
             let count = weight(b, elem, count);
@@ -138,70 +150,94 @@ struct Bin<'a> {
     op: &'a RoiAlign,
     xt: &'a TensorType,
     x: Buf,
-    image: Reg,
+    /// Per channel, from `home` on.
     sums: Buf,
     home: Reg,
     elem: Elem,
+    /// From `list` on: offsets in a channel's plane; negative: zero stands for the pixel.
+    places: Buf,
+    weights: Buf,
+    list: Reg,
 }
 
 impl Bin<'_> {
-    /// Adds the sample at a point to all channels.
-    fn add(&self, b: &mut KernelBuilder, y: Reg, x: Reg) -> Result<()> {
+    /// Writes the pixels of the sample at a point down; `used` counts them.
+    fn keep(&self, b: &mut KernelBuilder, y: Reg, x: Reg, used: Reg) {
         let (h, w) = (&self.xt.dims[2], &self.xt.dims[3]);
         let (below, right) = (beyond(b, y, h), beyond(b, x, w));
         let outside = b.bin(BinOp::Or, below, right);
-        let mut done = Ok(());
+        let put = |b: &mut KernelBuilder, place: Reg, weight: Reg| {
+            let to = Idx::reg(self.list).plus(&Idx::reg(used)).addr();
+            b.store(self.places, to.clone(), place, None);
+            b.store(self.weights, to, weight, None);
+            let next = add_const(b, used, 1);
+            b.copy_to(used, next);
+        };
         b.if_(
             outside,
             |b| {
                 // Zero adds nothing to a sum, but may be the maximum.
                 if self.op.max {
-                    let zero = access::constant(b, self.elem, 1, 0.0);
-                    b.range(&self.xt.dims[1], |b, c| self.keep(b, c, &[zero]));
+                    let (none, zero) = (b.i64(-1), access::constant(b, self.elem, 1, 0.0));
+                    put(b, none, zero);
                 }
             },
             |b| {
                 let (rows, columns) = (neighbours(b, y, h), neighbours(b, x, w));
                 let width = dim(b, w);
-                let mut pixels = vec![];
                 for (row, wy) in rows {
                     let row = b.mul(row, width);
                     for &(column, wx) in &columns {
                         let (at, own) = (b.add(row, column), b.mul(wy, wx));
-                        pixels.push((at, weight(b, self.elem, own)));
+                        let own = weight(b, self.elem, own);
+                        put(b, at, own);
                     }
                 }
-                let (channels, plane) = (dim(b, &self.xt.dims[1]), dim(b, &product(&self.xt.dims[2..])));
-                let first = b.mul(self.image, channels);
-                b.range(&self.xt.dims[1], |b, c| {
-                    let c_all = b.add(first, c);
-                    let origin = Idx::reg(b.mul(c_all, plane));
-                    let parts: Result<Vec<Reg>> = pixels
-                        .iter()
-                        .map(|&(at, w)| {
-                            let v =
-                                access::load(b, self.xt.dtype, self.x, &origin.plus(&Idx::reg(at)), 1, None)?;
-                            Ok(b.mul(v, w))
-                        })
-                        .collect();
-                    done = parts.map(|parts| self.keep(b, c, &parts));
-                });
             },
         );
+    }
+    /// Takes the first `used` pixels of an image that were written down into all channels.
+    fn collect(&self, b: &mut KernelBuilder, image: Reg, used: Reg) -> Result<()> {
+        let (channels, plane) = (dim(b, &self.xt.dims[1]), dim(b, &product(&self.xt.dims[2..])));
+        let first = b.mul(image, channels);
+        let mut done = Ok(());
+        b.range(&self.xt.dims[1], |b, c| {
+            let all = b.add(first, c);
+            let origin = Idx::reg(b.mul(all, plane));
+            let at = Idx::reg(self.home).plus(&Idx::reg(c)).addr();
+            let sum = b.load(self.elem, 1, self.sums, at.clone(), None);
+            let sum = copy(b, sum);
+            b.for_(Bound::Const(0), Bound::Reg(used), 1, LoopKind::Serial, |b, i| {
+                done = self.pixel(b, i, &origin).map(|p| {
+                    let v = if self.op.max {
+                        let more = b.cmp(CmpOp::Gt, p, sum);
+                        b.select(more, p, sum)
+                    } else {
+                        b.add(sum, p)
+                    };
+                    b.copy_to(sum, v);
+                });
+            });
+            b.store(self.sums, at, sum, None);
+        });
         done
     }
-    /// Takes the weighted neighbours of a sample into a channel: their sum, or the largest.
-    fn keep(&self, b: &mut KernelBuilder, c: Reg, parts: &[Reg]) {
-        let at = Idx::reg(self.home).plus(&Idx::reg(c)).addr();
-        let so_far = b.load(self.elem, 1, self.sums, at.clone(), None);
-        let v = parts.iter().fold(so_far, |v, &p| match self.op.max {
-            true => {
-                let more = b.cmp(CmpOp::Gt, p, v);
-                b.select(more, p, v)
-            }
-            false => b.add(v, p),
-        });
-        b.store(self.sums, at, v, None);
+    /// A pixel of the list times its weight.
+    fn pixel(&self, b: &mut KernelBuilder, i: Reg, origin: &Idx) -> Result<Reg> {
+        let from = Idx::reg(self.list).plus(&Idx::reg(i)).addr();
+        let place = b.load(Elem::I64, 1, self.places, from.clone(), None);
+        let w = b.load(self.elem, 1, self.weights, from, None);
+        let load = |b: &mut KernelBuilder, at: Reg| {
+            let v = access::load(b, self.xt.dtype, self.x, &origin.plus(&Idx::reg(at)), 1, None)?;
+            Ok(b.mul(v, w))
+        };
+        if !self.op.max {
+            return load(b, place);
+        }
+        let (zero, nothing) = (b.i64(0), access::constant(b, self.elem, 1, 0.0));
+        let at = b.bin(BinOp::MaxS, place, zero);
+        let (v, inside) = (load(b, at)?, b.cmp(CmpOp::Ge, place, zero));
+        Ok(b.select(inside, v, nothing))
     }
 }
 
