@@ -20,6 +20,9 @@ fn code(dtype: DType) -> i32 {
         DType::F32 => 1,
         DType::I64 => 7,
         DType::Bool => 9,
+        DType::I8 => 3,
+        DType::U32 => 12,
+        DType::U64 => 13,
         d => panic!("{d}"),
     }
 }
@@ -179,6 +182,24 @@ fn splits_follow_python() {
     for (delimiter, max) in [("  ", None), ("é", Some(0)), ("o", Some(2)), (" t", None)] {
         parts(Some(delimiter), max);
     }
+}
+
+#[test]
+fn integers_as_strings() {
+    let cast = |t: Tensor| {
+        let n = int(node("Cast", &["x0"], "y"), "to", i64::from(STR));
+        check(vec![n], &[], &[t], &["y"]).remove(0)
+    };
+    let numbers = [0, 7, -1, 10, -1000, 99, i64::MAX, i64::MIN, 1_000_000_000_000_000_000];
+    let y = cast(Tensor::i64s(&numbers));
+    let want: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    assert_eq!(y.strings(), want);
+    let y = cast(Tensor::from_i64(DType::U64, vec![3], &[-1, 0, i64::MIN]).unwrap());
+    assert_eq!(y.strings(), ["18446744073709551615", "0", "9223372036854775808"]);
+    let y = cast(Tensor::from_i64(DType::I8, vec![2, 1], &[-128, 127]).unwrap());
+    assert_eq!(y.strings(), ["-128", "127"]);
+    let y = cast(Tensor::from_i64(DType::U32, vec![1], &[4_294_967_295]).unwrap());
+    assert_eq!(y.strings(), ["4294967295"]);
 }
 
 #[test]

@@ -50,7 +50,9 @@ impl OpSpec for Cast {
             let v = if from.is_float() {
                 x.to_f32()?.into_iter().map(show).collect()
             } else {
-                x.to_i64()?.into_iter().map(|v| v.to_string()).collect()
+                let unsigned = from == DType::U64;
+                let text = |v: i64| if unsigned { (v as u64).to_string() } else { v.to_string() };
+                x.to_i64()?.into_iter().map(text).collect()
             };
             Tensor::from_strings(shape, v)?
         } else if from.is_float() {

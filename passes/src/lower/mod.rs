@@ -96,6 +96,10 @@ pub struct NodeView<'a> {
 
 /// Whether an op can be computed element by element from its operands.
 pub fn can_pull(op: &Op) -> bool {
+    !text::looks_inside(op) && is_per_element(op)
+}
+
+fn is_per_element(op: &Op) -> bool {
     matches!(
         op,
         Op::Unary(_)
@@ -169,6 +173,7 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::ScatterElements(op) => scatter::elements(cx, body, op),
         Op::ScatterNd(op) => scatter::nd(cx, body, op),
         Op::Texts(op) => text::views(body, op),
+        Op::Cast(_) => text::digits(cx, body),
         Op::StringCase(op) => text::case(cx, body, op),
         Op::StringConcat(_) => text::concat(cx, body),
         Op::StringEqual(_) => text::equal(body),

@@ -4,6 +4,7 @@
 
 mod case;
 mod concat;
+mod digits;
 mod equal;
 mod find;
 mod matches;
@@ -13,6 +14,7 @@ pub mod words;
 
 pub use case::lower as case;
 pub use concat::lower as concat;
+pub use digits::lower as digits;
 pub use equal::lower as equal;
 pub use find::lower as find;
 pub use matches::lower as matches;
@@ -42,7 +44,12 @@ pub struct TextSpace {
 
 /// Whether an op writes texts.
 pub fn makes_texts(op: &Op) -> bool {
-    matches!(op, Op::StringCase(_) | Op::StringConcat(_))
+    matches!(op, Op::StringCase(_) | Op::StringConcat(_)) || is_cast(op)
+}
+
+/// Whether an op turns numbers into strings.
+pub fn is_cast(op: &Op) -> bool {
+    matches!(op, Op::Cast(c) if c.to == DType::Str)
 }
 
 /// Whether an op reads or makes strings, rather than move them.
@@ -56,7 +63,7 @@ pub fn looks_inside(op: &Op) -> bool {
             | Op::StringFind(_)
             | Op::StringMatch(_)
             | Op::StringSplit(_)
-    )
+    ) || is_cast(op)
 }
 
 /// A string in registers.
