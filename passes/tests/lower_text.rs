@@ -1,5 +1,6 @@
 //! Kernels on strings in the interpreter, which knows where memory ends: texts that are cut or no UTF-8, and the bounds
 //! of the space for new ones.
+#![allow(clippy::unwrap_used)]
 
 #![allow(clippy::unwrap_used)]
 

@@ -10,6 +10,7 @@ pub mod access;
 pub mod body;
 mod contract;
 mod conv;
+mod coords;
 mod elementwise;
 pub mod epilogue;
 pub mod index;

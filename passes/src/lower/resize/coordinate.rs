@@ -1,6 +1,6 @@
 //! Where a result element of a resize lies in the operand.
 
-use super::num;
+use crate::lower::coords::num;
 use sinter_ir::op::Resize;
 use sinter_ir::op::resize::{Coordinate, NearestMode};
 use sinter_ir::tile::build::KernelBuilder;

@@ -9,6 +9,7 @@ mod table;
 use super::body::Body;
 use super::contract::kernel::{Kernel, Source, build, name};
 use super::contract::slots;
+use super::coords::refuse_empty;
 use super::index::{Idx, unravel};
 use super::{LowerCx, Lowered, access};
 use columns::Columns;
@@ -16,20 +17,10 @@ use row::Row;
 use sinter_ir::expr::product;
 use sinter_ir::op::Resize;
 use sinter_ir::op::resize::{Coordinate, ResizeMode};
-use sinter_ir::tile::build::{KernelBuilder, code};
-use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg};
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Elem, Reg};
 use sinter_ir::{DType, Expr, Result};
 use table::{Axis, Plan, Table};
-
-/// A constant among coordinates.
-fn num(b: &mut KernelBuilder, v: f64) -> Reg {
-    access::constant(b, Elem::F64, 1, v)
-}
-
-/// An integer as a coordinate.
-fn float(b: &mut KernelBuilder, r: Reg) -> Reg {
-    b.cvt(CvtOp::SToF, Elem::F64, r)
-}
 
 /// Lowers a resize with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &Resize) -> Result<Lowered> {
@@ -99,15 +90,4 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Resize) -> Result<Lowered> {
 fn stays(cx: &LowerCx, op: &Resize, axis: usize, n: &Expr, m: &Expr) -> bool {
     let unit = op.scales[axis].is_none_or(|s| s == 1.0);
     cx.symbols.known_eq(n, m) && unit && op.coordinate != Coordinate::TfCropAndResize
-}
-
-/// Ends the kernel where results would come from nothing.
-fn refuse_empty(cx: &LowerCx, b: &mut KernelBuilder, dims: &[Expr], results: &Expr) {
-    if dims.iter().all(|d| cx.symbols.range(d).0 > 0) {
-        return;
-    }
-    let (all, results, zero) = (b.dim(&product(dims)), b.dim(results), b.i64(0));
-    let (none, some) = (b.cmp(CmpOp::Eq, all, zero), b.cmp(CmpOp::Gt, results, zero));
-    let bad = b.bin(BinOp::And, none, some);
-    b.fail_if(bad, code::INDEX);
 }

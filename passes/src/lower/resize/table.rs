@@ -5,9 +5,9 @@
 //! An axis that only repeats its elements needs none.
 
 use super::coordinate;
-use super::{float, num};
 use crate::lower::body::Params;
 use crate::lower::contract::kernel::{Kernel, Source};
+use crate::lower::coords::{cubic, float, num};
 use crate::lower::index::{Idx, int};
 use crate::lower::{Arg, KernelCall, access};
 use bytes::Bytes;
@@ -315,16 +315,7 @@ impl Axis<'_> {
             return b.bin(BinOp::Max, w, zero);
         }
         let a = f64::from(self.op.cubic_a);
-        let mut polynomial = |terms: [f64; 4]| {
-            let first = num(b, terms[0]);
-            terms[1..].iter().fold(first, |p, &t| {
-                let t = num(b, t);
-                let p = b.mul(p, d);
-                b.add(p, t)
-            })
-        };
-        let near = polynomial([a + 2.0, -(a + 3.0), 0.0, 1.0]);
-        let far = polynomial([a, -5.0 * a, 8.0 * a, -4.0 * a]);
+        let (near, far) = (cubic(b, d, a, true), cubic(b, d, a, false));
         let (close, inside) = (b.cmp(CmpOp::Le, d, one), b.cmp(CmpOp::Lt, d, two));
         let w = b.select(inside, far, zero);
         b.select(close, near, w)

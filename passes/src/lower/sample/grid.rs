@@ -1,10 +1,11 @@
 //! GridSample: every point of the grid has a few pixels with weights, found for a block of points at a time.
 
-use super::{clamped, coordinate, float, num, refuse_empty, weight};
+use super::{clamped, coordinate, weight};
 use crate::lower::body::Body;
 use crate::lower::contract::gemm::scaled;
 use crate::lower::contract::kernel::{Kernel, Source, name};
 use crate::lower::contract::slots;
+use crate::lower::coords::{cubic, float, num, refuse_empty};
 use crate::lower::index::{Idx, dim, int, linear, unravel};
 use crate::lower::out::Index;
 use crate::lower::{LowerCx, Lowered, access};
@@ -18,6 +19,8 @@ use sinter_ir::{DType, Expr, Result};
 
 /// Points whose pixels are found before any channel is read: channels lie far apart.
 const BLOCK: i64 = 64;
+/// Coefficient of the cubic kernel.
+const A: f64 = -0.75;
 /// Pixels per point that are summed without a loop over them.
 const FEW: usize = 8;
 
@@ -225,10 +228,10 @@ impl Sampler<'_> {
         } else {
             let (before, behind) = (b.add(f, one), b.sub(two, f));
             vec![
-                (-1.0, cubic(b, before, false)),
-                (0.0, cubic(b, f, true)),
-                (1.0, cubic(b, back, true)),
-                (2.0, cubic(b, behind, false)),
+                (-1.0, cubic(b, before, A, false)),
+                (0.0, cubic(b, f, A, true)),
+                (1.0, cubic(b, back, A, true)),
+                (2.0, cubic(b, behind, A, false)),
             ]
         };
         let mut places = vec![];
@@ -287,16 +290,4 @@ fn within(b: &mut KernelBuilder, c: Reg, size: Reg) -> Reg {
     let last = b.sub(size, one);
     let c = b.bin(BinOp::Max, c, zero);
     b.bin(BinOp::Min, c, last)
-}
-
-/// Keys' kernel with a = -0.75 at distance `d`, within 1 or between 1 and 2.
-fn cubic(b: &mut KernelBuilder, d: Reg, near: bool) -> Reg {
-    const A: f64 = -0.75;
-    let terms = if near { [A + 2.0, -(A + 3.0), 0.0, 1.0] } else { [A, -5.0 * A, 8.0 * A, -4.0 * A] };
-    let first = num(b, terms[0]);
-    terms[1..].iter().fold(first, |p, &t| {
-        let t = num(b, t);
-        let p = b.mul(p, d);
-        b.add(p, t)
-    })
 }

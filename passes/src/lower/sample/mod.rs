@@ -7,22 +7,11 @@ mod roi;
 pub use grid::lower as grid_sample;
 pub use roi::lower as roi_align;
 
+use super::access;
 use super::index::{Idx, dim};
-use super::{LowerCx, access};
-use sinter_ir::expr::product;
-use sinter_ir::tile::build::{KernelBuilder, code};
-use sinter_ir::tile::{BinOp, Buf, CmpOp, CvtOp, Elem, Reg};
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{BinOp, Buf, CvtOp, Elem, Reg};
 use sinter_ir::{DType, Expr, Result};
-
-/// A constant among coordinates.
-fn num(b: &mut KernelBuilder, v: f64) -> Reg {
-    access::constant(b, Elem::F64, 1, v)
-}
-
-/// An integer as a coordinate.
-fn float(b: &mut KernelBuilder, r: Reg) -> Reg {
-    b.cvt(CvtOp::SToF, Elem::F64, r)
-}
 
 /// An element of a buffer as a coordinate.
 fn coordinate(b: &mut KernelBuilder, dtype: DType, buf: Buf, at: &Idx) -> Result<Reg> {
@@ -41,15 +30,4 @@ fn clamped(b: &mut KernelBuilder, c: Reg, n: &Expr) -> Reg {
     let (last, zero) = (dim(b, &(n.clone() - 1.into())), super::index::int(b, 0));
     let i = b.bin(BinOp::MinS, i, last);
     b.bin(BinOp::MaxS, i, zero)
-}
-
-/// Ends the kernel where results would come from an image without pixels.
-fn refuse_empty(cx: &LowerCx, b: &mut KernelBuilder, image: &[Expr], results: &Expr) {
-    if image.iter().all(|d| cx.symbols.range(d).0 > 0) {
-        return;
-    }
-    let (pixels, results, zero) = (b.dim(&product(image)), b.dim(results), b.i64(0));
-    let (none, some) = (b.cmp(CmpOp::Eq, pixels, zero), b.cmp(CmpOp::Gt, results, zero));
-    let bad = b.bin(BinOp::And, none, some);
-    b.fail_if(bad, code::INDEX);
 }

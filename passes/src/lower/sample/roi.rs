@@ -1,12 +1,13 @@
 //! RoiAlign: bins of regions, each the mean or maximum of bilinear samples. The pixels of some samples are written
 //! down with their weights, then every channel reads them; the channels' running sums are in scratch memory.
 
-use super::{clamped, coordinate, float, num, refuse_empty, weight};
+use super::{clamped, coordinate, weight};
 use crate::lower::body::Body;
 use crate::lower::contract::gemm::{add_const, scaled};
 use crate::lower::contract::kernel::{Kernel, Source, name};
 use crate::lower::contract::micro::copy;
 use crate::lower::contract::slots;
+use crate::lower::coords::{float, num, refuse_empty};
 use crate::lower::index::{Idx, dim, unravel};
 use crate::lower::pull::checked;
 use crate::lower::{LowerCx, Lowered, access};
