@@ -72,10 +72,12 @@ fn transforms_of_open_lengths() {
 }
 
 #[test]
-fn a_large_prime_length_is_a_stated_limit() {
+fn large_lengths_are_a_stated_limit() {
     let m = dft_model(10_007, &[], 1);
     let e = crate::import(&m).unwrap_err();
     assert!(e[0].message.contains("10007"), "{e:?}");
+    let e = crate::import(&dft_model(1 << 21, &[], 1)).unwrap_err();
+    assert!(e[0].message.contains("at most 1048576"), "{e:?}");
 }
 
 fn random(op: &str, attrs: Vec<sinter::frontend::onnx::proto::AttributeProto>, n: i64) -> Vec<f64> {

@@ -9,8 +9,12 @@ use std::f64::consts::TAU;
 
 /// Lengths up to this are one matrix product.
 const DIRECT: i64 = 64;
-/// Largest matrix that a length without factors may need.
+/// Largest length without factors: one matrix of its square.
 const MAX_DIRECT: i64 = 4096;
+/// Largest length at all.
+const MAX_LENGTH: i64 = 1 << 20;
+/// Largest table of angles that is made at import; larger ones are left to the graph.
+const MAX_TABLE: i64 = 1 << 20;
 
 /// Real and imaginary parts, separately; no imaginary part means zeros.
 #[derive(Clone, Copy)]
@@ -83,6 +87,11 @@ impl Complex {
 pub fn transform(cx: &mut NodeCx, x: Complex, sign: f64, bins: &Expr) -> Result<Complex> {
     let axis = cx.last_axis(x.re)?;
     let len = cx.dims(x.re)[axis].clone();
+    if let Some(n) = len.as_const().filter(|n| *n > MAX_LENGTH) {
+        return Err(Diag::limit(format!(
+            "a Fourier transform of length {n}: at most {MAX_LENGTH} is supported"
+        )));
+    }
     match (len.as_const(), factor(len.as_const())) {
         (Some(n), Some(f)) => {
             let y = split(cx, x, sign, n, f)?;
@@ -144,7 +153,10 @@ fn roots(
     sign: f64,
     t: DType,
 ) -> Result<(ValueId, ValueId)> {
-    if let (Some(r), Some(c), Some(n)) = (rows.as_const(), cols.as_const(), n.as_const()) {
+    let sizes = (rows.as_const(), cols.as_const(), n.as_const());
+    if let (Some(r), Some(c), Some(n)) = sizes
+        && r.checked_mul(c).is_some_and(|t| t <= MAX_TABLE)
+    {
         // Exact angles: j k mod n first.
         let angle = |i: i64| TAU * ((i / c) * (i % c) % n.max(1)) as f64 / n as f64;
         let shape = vec![usize::try_from(r).unwrap_or(0), usize::try_from(c).unwrap_or(0)];

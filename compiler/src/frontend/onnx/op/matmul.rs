@@ -192,7 +192,7 @@ pub fn packed(cx: &mut NodeCx, v: ValueId, dtype: DType, dims: [usize; 3], what:
     let [n, row, used] = dims;
     let bits = cx.ty(v).numel() * Expr::from(cx.dtype(v).bits());
     let want = n.checked_mul(row).and_then(|c| c.checked_mul(dtype.bits())).map(Expr::from);
-    if want.is_none_or(|w| w != bits) {
+    if used > row || want.is_none_or(|w| w != bits) {
         let ty = cx.ty(v).to_string();
         return Err(Diag::input(format!("{what} are {ty}: {n} rows of {row} {dtype} are needed")));
     }

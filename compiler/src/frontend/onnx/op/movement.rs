@@ -160,7 +160,12 @@ fn space_to_depth(cx: &mut NodeCx) -> Out {
     let b = cx.sizes_one("blocksize")?;
     let (h, w) = (d[2].div(&b), d[3].div(&b));
     let y = cx.reshape(x, vec![d[0].clone(), d[1].clone(), h.clone(), b.clone(), w.clone(), b.clone()])?;
-    let y = cx.transpose(y, vec![0, 3, 5, 1, 2, 4])?;
+    let perm = match cx.text("mode", "DCR").as_str() {
+        "DCR" => vec![0, 3, 5, 1, 2, 4],
+        "CRD" => vec![0, 1, 3, 5, 2, 4],
+        m => return Err(Diag::input(format!("SpaceToDepth mode `{m}`"))),
+    };
+    let y = cx.transpose(y, perm)?;
     let y = cx.reshape(y, vec![d[0].clone(), d[1].clone() * b.clone() * b, h, w])?;
     cx.one(y)
 }

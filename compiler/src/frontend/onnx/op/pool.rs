@@ -142,21 +142,26 @@ fn max_unpool(cx: &mut NodeCx) -> Out {
             cx.ints(s, &range)?
         }
     };
-    // Indices count in the tensor of natural size.
+    // Indices count in the tensor of natural size, which is then cut or filled up behind.
     let (n, m) = (product(&natural), product(&d));
     let zero = cx.scalar_like(x, 0.0)?;
     let flat = cx.broadcast(zero, vec![n])?;
     let (x, i) = (cx.reshape(x, vec![m.clone()])?, cx.reshape(i, vec![m])?);
     let i = cx.cast(i, DType::I64)?;
     let reduction = op::scatter_elements::ScatterKind::Set;
-    if out == natural {
-        let y = cx.emit(op::ScatterElements { axis: 0, reduction }, &[flat, i, x])?;
-        let y = cx.reshape(y, out)?;
-        return cx.one(y);
-    }
-    let zero = cx.scalar_like(x, 0.0)?;
-    let flat = cx.broadcast(zero, vec![product(&out)])?;
     let y = cx.emit(op::ScatterElements { axis: 0, reduction }, &[flat, i, x])?;
-    let y = cx.reshape(y, out)?;
+    let mut y = cx.reshape(y, natural.clone())?;
+    if out.len() != natural.len() {
+        return Err(Diag::input(format!("output_shape of {} dims, {} are needed", out.len(), natural.len())));
+    }
+    if out != natural {
+        let none = vec![Expr::from(0); out.len()];
+        let missing = |(o, n): (&Expr, &Expr)| (o.clone() - n.clone()).max_of(&0.into());
+        let after = out.iter().zip(&natural).map(missing).collect();
+        let mode = op::pad::PadMode::Constant;
+        y = cx.emit(op::Pad { mode, before: none.clone(), after }, &[y, zero])?;
+        let steps = vec![1.into(); out.len()];
+        y = cx.emit(op::Slice { starts: none, sizes: out, steps }, &[y])?;
+    }
     cx.one(y)
 }

@@ -27,7 +27,7 @@ pub const OPS: &[(&str, Build)] = &[
     ("com.microsoft:QLinearGlobalAveragePool", |cx| {
         let last = cx.flag("channels_last", false);
         qlinear_unary(cx, |cx, x| {
-            let rank = cx.rank(x);
+            let rank = conv_shape(cx, x)?;
             let axes: Vec<usize> = if last { (1..rank - 1).collect() } else { (2..rank).collect() };
             cx.reduce(R::Mean, x, &axes, true)
         })
