@@ -119,25 +119,14 @@ impl<'a> Rebuild<'a> {
 
 /// The regions of an op, in order.
 pub fn regions(op: &Op) -> Vec<&Graph> {
-    match op {
-        Op::If(o) => vec![&o.then_body, &o.else_body],
-        Op::Loop(o) => vec![&o.body],
-        Op::Group(o) => vec![&o.body],
-        _ => vec![],
-    }
+    op.regions().into_iter().map(|(_, g)| g).collect()
 }
 
 /// The op with every region replaced.
 pub fn map_regions(op: &Op, f: &mut dyn FnMut(&Graph) -> Result<Graph>) -> Result<Op> {
     let mut op = op.clone();
-    match &mut op {
-        Op::If(o) => {
-            o.then_body = f(&o.then_body)?;
-            o.else_body = f(&o.else_body)?;
-        }
-        Op::Loop(o) => o.body = f(&o.body)?,
-        Op::Group(o) => o.body = f(&o.body)?,
-        _ => {}
+    for g in op.regions_mut() {
+        *g = f(g)?;
     }
     Ok(op)
 }

@@ -155,6 +155,13 @@ ops! {
 }
 
 impl Op {
+    /// Computes every result element from the operands' elements at the same (broadcast) index, and from them alone.
+    pub fn is_pointwise(&self) -> bool {
+        matches!(
+            self,
+            Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) | Op::Cast(_)
+        )
+    }
     /// Nested graphs with their names.
     pub fn regions(&self) -> Vec<(&'static str, &crate::Graph)> {
         match self {

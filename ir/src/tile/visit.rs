@@ -42,7 +42,11 @@ impl Stmt {
 }
 
 impl Inst {
-    /// Every register that the instruction reads.
+    /// Calls `f` with every register that the instruction reads.
+    pub fn reads(&self, f: &mut dyn FnMut(Reg)) {
+        self.clone().reads_mut(&mut |r| f(*r));
+    }
+    /// Every register that the instruction reads, for changes.
     pub fn reads_mut(&mut self, f: &mut dyn FnMut(&mut Reg)) {
         match self {
             Inst::Const(_) | Inst::Dim(_) | Inst::LaneIndex | Inst::Address(_) => {}

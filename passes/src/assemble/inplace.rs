@@ -31,17 +31,7 @@ fn same_dims(symbols: &Symbols, a: &TensorType, b: &TensorType) -> bool {
 }
 
 fn elementwise(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Select(_)
-            | Op::MulAdd(_)
-            | Op::Cast(_)
-            | Op::Quantize(_)
-            | Op::Dequantize(_)
-    )
+    op.is_pointwise() || matches!(op, Op::Quantize(_) | Op::Dequantize(_))
 }
 
 /// Whether every use of `v` leads to results of the same dims through element-wise ops alone.

@@ -78,14 +78,9 @@ impl Trace<'_> {
         let grows = |e: &Expr| self.symbols.range(e).1 > 0;
         match &node.op {
             Op::Binary(b) if b.kind == BinaryKind::Pow && !self.cl.g.ty(v).dtype.is_float() => false,
-            Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Select(_)
-            | Op::MulAdd(_)
-            | Op::Cast(_)
-            | Op::Identity(_)
-            | Op::Broadcast(_) => (0..node.inputs.len()).all(|i| self.value(node.inputs[i], aligned(i))),
+            op if op.is_pointwise() || matches!(op, Op::Identity(_) | Op::Broadcast(_)) => {
+                (0..node.inputs.len()).all(|i| self.value(node.inputs[i], aligned(i)))
+            }
             Op::Quantize(_) | Op::Dequantize(_) => self.scaled(&node.op, &node.inputs, axis),
             Op::Transpose(t) => self.value(node.inputs[0], Some(t.perm[axis])),
             Op::Reshape(_) => match before_reshape(dims(0), &self.cl.g.ty(v).dims, axis) {

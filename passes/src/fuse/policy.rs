@@ -40,14 +40,8 @@ pub(crate) fn kind(op: &Op) -> Kind {
             true => Kind::Root,
             false => Kind::Opaque,
         },
-        Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Compare(_)
-        | Op::Select(_)
-        | Op::MulAdd(_)
-        | Op::Cast(_)
-        | Op::Quantize(_)
-        | Op::Dequantize(_) => Kind::Elementwise,
+        Op::Quantize(_) | Op::Dequantize(_) => Kind::Elementwise,
+        op if op.is_pointwise() => Kind::Elementwise,
         _ => Kind::Movement,
     }
 }

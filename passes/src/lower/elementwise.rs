@@ -59,19 +59,8 @@ pub fn name(body: &Body, family: &str) -> String {
 /// Whether every value has the output's dims or one element, so that one linear index serves all.
 fn is_flat(cx: &LowerCx, body: &Body, dims: &[Expr]) -> bool {
     let simple = |op: &Op| {
-        matches!(
-            op,
-            Op::Unary(_)
-                | Op::Binary(_)
-                | Op::Compare(_)
-                | Op::Select(_)
-                | Op::MulAdd(_)
-                | Op::Cast(_)
-                | Op::Identity(_)
-                | Op::Constant(_)
-                | Op::Quantize(_)
-                | Op::Dequantize(_)
-        )
+        op.is_pointwise()
+            || matches!(op, Op::Identity(_) | Op::Constant(_) | Op::Quantize(_) | Op::Dequantize(_))
     };
     let n = product(dims);
     let fits = |v: &ValueId| {

@@ -101,32 +101,27 @@ pub fn can_pull(op: &Op) -> bool {
 }
 
 fn is_per_element(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Select(_)
-            | Op::MulAdd(_)
-            | Op::Cast(_)
-            | Op::Quantize(_)
-            | Op::Dequantize(_)
-            | Op::Transpose(_)
-            | Op::Broadcast(_)
-            | Op::Reshape(_)
-            | Op::Slice(_)
-            | Op::Pad(_)
-            | Op::Concat(_)
-            | Op::Gather(_)
-            | Op::GatherElements(_)
-            | Op::GatherNd(_)
-            | Op::Iota(_)
-            | Op::FromDims(_)
-            | Op::Identity(_)
-            | Op::Bitcast(_)
-            | Op::ReverseSequence(_)
-            | Op::Constant(_)
-    )
+    op.is_pointwise()
+        || matches!(
+            op,
+            Op::Quantize(_)
+                | Op::Dequantize(_)
+                | Op::Transpose(_)
+                | Op::Broadcast(_)
+                | Op::Reshape(_)
+                | Op::Slice(_)
+                | Op::Pad(_)
+                | Op::Concat(_)
+                | Op::Gather(_)
+                | Op::GatherElements(_)
+                | Op::GatherNd(_)
+                | Op::Iota(_)
+                | Op::FromDims(_)
+                | Op::Identity(_)
+                | Op::Bitcast(_)
+                | Op::ReverseSequence(_)
+                | Op::Constant(_)
+        )
 }
 
 /// Whether an op anchors a kernel and takes an epilogue on its first result.

@@ -118,14 +118,9 @@ fn merges(body: &Body, root: ValueId, v: ValueId, axes: &std::ops::Range<usize>)
     };
     match &node.op {
         Op::Constant(_) => true,
-        Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Compare(_)
-        | Op::Select(_)
-        | Op::MulAdd(_)
-        | Op::Cast(_)
-        | Op::Identity(_)
-        | Op::Broadcast(_) => node.inputs.iter().all(|&x| merges(body, root, x, axes)),
+        op if op.is_pointwise() || matches!(op, Op::Identity(_) | Op::Broadcast(_)) => {
+            node.inputs.iter().all(|&x| merges(body, root, x, axes))
+        }
         Op::Quantize(sinter_ir::op::Quantize { axis, block, .. })
         | Op::Dequantize(sinter_ir::op::Dequantize { axis, block, .. }) => {
             // Scales along one of the axes need its coordinate.

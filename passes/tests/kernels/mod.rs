@@ -1,5 +1,5 @@
 //! Lowers single nodes, runs their kernels in the interpreter and compares with the evaluator.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use sinter_ir::eval::EvalCx;
 use sinter_ir::graph::SymKind;

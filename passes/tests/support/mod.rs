@@ -1,5 +1,5 @@
 //! Random small modules and comparison of tensors, shared by the tests.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use sinter_ir::graph::{Origin, SymKind};
 use sinter_ir::op::binary::BinaryKind as B;

@@ -1,35 +1,13 @@
 //! Definite assignment and ownership of loop variables.
 
 use super::Verifier;
-use crate::tile::{Bound, Inst, LoopKind, Reg, Stmt};
+use crate::tile::{Bound, LoopKind, Reg, Stmt};
 
 /// Runs the dataflow over a kernel whose registers all exist.
 pub(super) fn check(v: &mut Verifier) {
     let mut f = Flow { set: vec![false; v.k.regs.len()], owned: vec![false; v.k.regs.len()] };
     let body = &v.k.body;
     f.block(v, body);
-}
-
-/// Calls `f` with every register an instruction reads.
-pub(super) fn reads(inst: &Inst, f: &mut dyn FnMut(Reg)) {
-    match inst {
-        Inst::Const(_) | Inst::Dim(_) | Inst::LaneIndex | Inst::Address(_) => {}
-        Inst::Copy(a)
-        | Inst::Un(_, a)
-        | Inst::Cvt(_, a)
-        | Inst::LoadAt(a)
-        | Inst::Splat(a)
-        | Inst::Lane(a, _)
-        | Inst::Fold(_, a) => f(*a),
-        Inst::Bin(_, a, b) | Inst::Cmp(_, a, b) => [a, b].into_iter().for_each(|r| f(*r)),
-        Inst::Select(a, b, c) | Inst::MulAdd(a, b, c) | Inst::Dot4 { acc: a, a: b, b: c, .. } => {
-            [a, b, c].into_iter().for_each(|r| f(*r));
-        }
-        Inst::Load { at, tail, .. } => at.terms.iter().map(|(r, _)| *r).chain(*tail).for_each(f),
-        Inst::LoadGather { at, index, tail, .. } => {
-            at.terms.iter().map(|(r, _)| *r).chain([*index]).chain(*tail).for_each(f);
-        }
-    }
 }
 
 struct Flow {
@@ -61,7 +39,7 @@ impl Flow {
     fn stmt(&mut self, v: &mut Verifier, s: &Stmt) {
         match s {
             Stmt::Let { dst, inst } => {
-                reads(inst, &mut |r| self.read(v, r));
+                inst.reads(&mut |r| self.read(v, r));
                 self.assign(v, *dst);
             }
             Stmt::Store { at, value, tail, .. } => {

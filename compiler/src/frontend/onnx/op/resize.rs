@@ -118,8 +118,9 @@ fn resize(cx: &mut NodeCx) -> Out {
                 Some(s as f32 / d as f32)
             });
             let ratios = ratios.collect::<Option<Vec<_>>>();
-            let ratios =
-                ratios.ok_or_else(|| Diag::unsupported("keep_aspect_ratio_policy with sizes that are known only at run time"))?;
+            let ratios = ratios.ok_or_else(|| {
+                Diag::unsupported("keep_aspect_ratio_policy with sizes that are known only at run time")
+            })?;
             let pick = if policy == "not_larger" { f32::min } else { f32::max };
             let scale = ratios.into_iter().reduce(pick).unwrap_or(1.0);
             sizes = axes
