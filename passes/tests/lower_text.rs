@@ -2,8 +2,6 @@
 //! of the space for new ones.
 #![allow(clippy::unwrap_used)]
 
-#![allow(clippy::unwrap_used)]
-
 mod kernels;
 
 use sinter_ir::eval::EvalCx;
