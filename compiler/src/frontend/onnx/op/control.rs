@@ -266,6 +266,12 @@ fn scan(cx: &mut NodeCx) -> Out {
     let level = cx.im.scope.pop_level()?;
     cx.im.leave();
     result?;
+    for (i, (&s, &v)) in states.iter().zip(level.graph.outputs.iter().skip(1)).enumerate() {
+        let (before, after) = (cx.ty(s), level.graph.ty(v));
+        if before != after {
+            return Err(Diag::input(format!("Scan: state {i} changes from {before} to {after}")));
+        }
+    }
     let captures: Vec<ValueId> = level.captures.iter().map(|c| c.0).collect();
     let graph = with_captures(cx, level, &captures);
     let scanned_out = (graph.outputs.len() - 1).checked_sub(n);
