@@ -97,6 +97,10 @@ impl<'g> Clusters<'g> {
         };
         set.iter().flat_map(|n| &self.g.node(*n).outputs).copied().filter(outside).collect()
     }
+    /// Whether other nodes mention symbols that a node defines.
+    pub fn defines(&self, node: NodeId) -> bool {
+        !self.defines_for[node.0 as usize].is_empty()
+    }
     /// Whether a set of nodes can be one cluster: no path leaves it and comes back.
     pub fn is_convex(&self, set: &BTreeSet<NodeId>) -> bool {
         let mut seen = vec![false; self.g.node_count()];

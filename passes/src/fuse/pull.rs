@@ -58,9 +58,9 @@ fn absorb(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
     if cl.is_output[v.0 as usize] || cl.has_loose_user(v) || !allowed(cl, symbols, c, n, v) {
         return false;
     }
-    let mut set = cl.get(c).members.clone();
-    set.insert(n);
-    if !cl.is_convex(&set) {
+    // Everything that the node leads to is in the cluster, and nothing behind the cluster leads to the node, or
+    // there would be a cycle already: no need to look for a path around.
+    if cl.defines(n) {
         return false;
     }
     cl.join(c, n);

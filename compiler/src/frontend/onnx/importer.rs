@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Largest number of nodes in a model, functions expanded.
-pub const MAX_NODES: usize = 1 << 20;
+pub const MAX_NODES: usize = 1 << 18;
 /// Deepest nesting of regions and functions.
 pub const MAX_DEPTH: usize = 64;
 const POISON: &str = "\0poison";

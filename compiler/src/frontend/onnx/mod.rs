@@ -13,6 +13,7 @@ mod function;
 mod importer;
 mod inputs;
 mod literal;
+mod measure;
 mod node;
 pub mod op;
 mod order;
@@ -159,6 +160,7 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Diag::input("the file is empty"));
     }
+    measure::check(&bytes)?;
     let model = ModelProto::decode(bytes)
         .map_err(|e| Diag { fault: Fault::Input, ..Diag::input(format!("not an ONNX model: {e}")) })?;
     if model.graph.is_none() && model.opset_import.is_empty() {

@@ -53,9 +53,18 @@ pub fn tensors(model: &ModelProto, f: &mut dyn FnMut(&TensorProto)) {
     }
 }
 
+/// A file with one to three breaks; none where it is no model any more.
+pub fn broken_file(file: &[u8], number: u64) -> Option<Bytes> {
+    let model = ModelProto::decode(file).ok()?;
+    Some(break_model(model, &mut Rng::new(number)))
+}
+
 /// One to three breaks.
 pub fn broken(seed: &Seed, rng: &mut Rng) -> Bytes {
-    let mut model = seed.model.clone();
+    break_model(seed.model.clone(), rng)
+}
+
+fn break_model(mut model: ModelProto, rng: &mut Rng) -> Bytes {
     for _ in 0..1 + rng.below(3) {
         // Some breaks find nothing to break; another one may.
         for _ in 0..8 {

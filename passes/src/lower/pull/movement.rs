@@ -110,7 +110,7 @@ impl Puller<'_> {
         )
     }
 
-    /// The part that holds the index along the axis, by a chain of comparisons.
+    /// The part that holds the index along the axis, by halving: as deep as the logarithm of their number.
     pub(super) fn concat(
         &mut self,
         b: &mut KernelBuilder,
@@ -119,37 +119,45 @@ impl Puller<'_> {
         idx: &[Idx],
         lanes: u16,
     ) -> Result<Reg> {
-        let i = &idx[axis];
-        if i.step != 0 {
+        if idx[axis].step != 0 {
             return Err(not_vector());
         }
-        self.part(b, axis, x, idx, lanes, Expr::from(0))
+        let mut end = Expr::from(0);
+        let mut parts = Vec::with_capacity(x.len());
+        for &v in x {
+            let start = end.clone();
+            end = end + self.dims(v)[axis].clone();
+            parts.push((v, start));
+        }
+        self.part(b, axis, &parts, idx, lanes)
     }
+    /// `parts`: values and where they start.
     fn part(
         &mut self,
         b: &mut KernelBuilder,
         axis: usize,
-        x: &[ValueId],
+        parts: &[(ValueId, Expr)],
         idx: &[Idx],
         lanes: u16,
-        start: Expr,
     ) -> Result<Reg> {
-        let mut own = idx.to_vec();
-        own[axis] = idx[axis].plus_expr(b, &-start.clone());
-        let [first, rest @ ..] = x else { return Err(sinter_ir::Diag::bug("Concat of nothing")) };
-        if rest.is_empty() {
+        let Some((first, start)) = parts.first() else {
+            return Err(sinter_ir::Diag::bug("Concat of nothing"));
+        };
+        let (low, high) = parts.split_at(parts.len().div_ceil(2));
+        let Some((_, limit)) = high.first() else {
+            let mut own = idx.to_vec();
+            own[axis] = idx[axis].plus_expr(b, &-start.clone());
             return self.at(b, *first, &own, lanes);
-        }
-        let end = start + self.dims(*first)[axis].clone();
-        let (p, limit) = (idx[axis].materialise(b), dim(b, &end));
-        let mine = b.cmp(CmpOp::Lt, p, limit);
+        };
+        let (p, limit) = (idx[axis].materialise(b), dim(b, limit));
+        let below = b.cmp(CmpOp::Lt, p, limit);
         let elem = access::compute(self.ty(*first).dtype)?;
         self.either(
             b,
-            mine,
+            below,
             (elem, lanes),
-            |s, b| s.at(b, *first, &own, lanes),
-            |s, b| s.part(b, axis, rest, idx, lanes, end),
+            |s, b| s.part(b, axis, low, idx, lanes),
+            |s, b| s.part(b, axis, high, idx, lanes),
         )
     }
 

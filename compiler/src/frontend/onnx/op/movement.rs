@@ -48,10 +48,11 @@ fn split(cx: &mut NodeCx) -> Out {
     let whole = cx.dims(x)[axis].clone();
     let parts = match cx.int("num_outputs", 0) {
         0 => cx.node.output.len(),
-        n => usize::try_from(n)
-            .ok()
-            .filter(|&n| n <= MAX_PARTS)
-            .ok_or_else(|| Diag::limit(format!("num_outputs is {n}, at most {MAX_PARTS} are supported")))?,
+        n => match usize::try_from(n) {
+            Ok(n) if n <= MAX_PARTS => n,
+            Ok(n) => return Err(Diag::limit(format!("num_outputs is {n}, at most {MAX_PARTS} are supported"))),
+            Err(_) => return Err(Diag::input(format!("num_outputs is {n}"))),
+        },
     };
     let max = cx.symbols().max(&whole);
     let sizes: Vec<Expr> = match (cx.int_list("split"), cx.opt(1)?) {
