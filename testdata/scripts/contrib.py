@@ -358,6 +358,14 @@ def experts():
          activation_type="swiglu", swiglu_fusion=1)
 
 
+def more_attention():
+    b, s, h, hq, d = 2, 3, 2, 4, 16
+    none = [np.zeros((b, h, 0, d), f32)] * 2
+    case("gqa_bias", "GroupQueryAttention",
+         [rnd(b, s, hq * d), rnd(b, s, h * d), rnd(b, s, h * d), *none, np.full(b, s - 1, i32), np.array(s, i32),
+          None, None, None, rnd(1, 1, s, s)], 3, num_heads=hq, kv_num_heads=h)
+
+
 os.makedirs(OUT, exist_ok=True)
-for family in (activations, normalisations, without_cpu_kernels, attention, matrices, quantised, moving, experts):
+for family in (activations, normalisations, without_cpu_kernels, attention, matrices, quantised, moving, experts, more_attention):
     family()

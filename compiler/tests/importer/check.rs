@@ -44,6 +44,7 @@ fn everything_is_reported_at_once() {
     };
     let twist = row("my.domain.Twist");
     assert_eq!((twist.count, twist.fault), (2, Fault::Unsupported));
+    assert!(twist.help.as_deref().is_some_and(|h| h.contains("`my.domain`")));
     assert_eq!(twist.nodes[0].name, "make_b");
     assert_eq!(twist.nodes[0].op.as_deref(), Some("Twist"));
     assert_eq!(twist.nodes[0].operands, ["f32[2, 4]", "f32[4]"]);

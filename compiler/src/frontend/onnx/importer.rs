@@ -275,7 +275,13 @@ impl<'m> Importer<'m> {
         let opset = self.opsets.get(&domain).copied().unwrap_or(1);
         let build = op::find(&domain, &n.op_type).ok_or_else(|| {
             let full = if domain.is_empty() { n.op_type.clone() } else { format!("{domain}.{}", n.op_type) };
-            Diag::unsupported(format!("operator {full} (opset {opset})"))
+            let d = Diag::unsupported(format!("operator {full} (opset {opset})"));
+            if op::knows(&domain) {
+                return d;
+            }
+            d.help(format!(
+                "operators of `{domain}` can be read when the model defines them as local functions"
+            ))
         })?;
         for name in n.input.iter().filter(|i| !i.is_empty()) {
             if let Some(Item::Poison) = self.scope.find(name) {

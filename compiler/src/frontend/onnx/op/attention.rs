@@ -245,6 +245,9 @@ fn attention(cx: &mut NodeCx) -> Out {
 
 /// `at`: operand numbers of cos cache, sin cache and positions.
 fn rotary(cx: &mut NodeCx, at: [usize; 3]) -> Out {
+    if cx.flag("is_packed_batching", false) || cx.float("scale", 1.0) != 1.0 {
+        return Err(Diag::unsupported("RotaryEmbedding of packed batches or with a scale"));
+    }
     let x = cx.input(0)?;
     let (cos, sin, positions) = (cx.input(at[0])?, cx.input(at[1])?, cx.opt(at[2])?);
     let d = cx.dims(x);
@@ -333,6 +336,12 @@ fn rotate(
 /// com.microsoft GroupQueryAttention: q, k, v (or packed q), past, lengths, rotary caches; the cache grows by
 /// concatenation.
 fn group_query(cx: &mut NodeCx) -> Out {
+    if cx.opt(11)?.is_some() || cx.flag("smooth_softmax", false) {
+        return Err(Diag::unsupported("GroupQueryAttention with an attention sink"));
+    }
+    if cx.opt(12)?.is_some() || cx.opt(13)?.is_some() {
+        return Err(Diag::unsupported("GroupQueryAttention with a quantised cache"));
+    }
     let (hq, hkv) = (cx.int("num_heads", 0), cx.int("kv_num_heads", 0));
     let q = cx.input(0)?;
     let (q, k, v) = match (cx.opt(1)?, cx.opt(2)?) {
@@ -374,6 +383,7 @@ fn group_query(cx: &mut NodeCx) -> Out {
     }
     let window = cx.int("local_window_size", -1);
     let masks = Masks {
+        bias: cx.opt(10)?,
         causal: true,
         window: ((window > 0).then_some(window - 1), None),
         offset: Some(offset),

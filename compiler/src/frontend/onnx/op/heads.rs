@@ -116,8 +116,8 @@ fn widths(cx: &NodeCx, row: &Expr) -> Result<[Expr; 3]> {
 
 /// Splits a projected row, attends, and stacks the keys and values as `present`.
 fn attend_row(cx: &mut NodeCx, row: ValueId, mask: usize, past: usize, bias: Option<usize>) -> Out {
-    if cx.flag("do_rotary", false) {
-        return Err(Diag::unsupported("Attention with do_rotary"));
+    if cx.flag("do_rotary", false) || cx.flag("past_present_share_buffer", false) {
+        return Err(Diag::unsupported("Attention with do_rotary or past_present_share_buffer"));
     }
     let heads = cx.int("num_heads", 0);
     let sizes = widths(cx, &cx.dims_at_least(row, 3)?[2].clone())?;

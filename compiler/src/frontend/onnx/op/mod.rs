@@ -46,6 +46,12 @@ pub fn find(domain: &str, name: &str) -> Option<Build> {
     table().get(full_name(domain, name).as_str()).copied()
 }
 
+/// Whether any operator of a domain can be imported.
+pub fn knows(domain: &str) -> bool {
+    let prefix = format!("{domain}:");
+    domain.is_empty() || table().keys().any(|k| k.starts_with(&prefix))
+}
+
 /// All operators that can be imported, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     table().keys().copied()
