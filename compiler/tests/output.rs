@@ -192,6 +192,8 @@ fn exit_codes_tell_whose_fault_it_is() {
         assert!(!text(&o).contains("panicked"), "{}", text(&o));
         o.status.code().unwrap()
     };
+    let help = sinter(&dir, &["--help"]).output().unwrap();
+    assert!(text(&help).contains("5 results could not be written"), "{}", text(&help));
     assert_eq!(code(COMPILE), 0);
     assert_eq!(code(&["compile", "none.onnx", "-o", "out"]), 1);
     assert_eq!(code(&["compile", "text.onnx", "-o", "out"]), 1);

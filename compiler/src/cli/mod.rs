@@ -25,9 +25,14 @@ use clap::{Args, Parser, Subcommand};
 use sinter_ir::{Diag, Fault, Result};
 use std::collections::BTreeMap;
 
+/// Shown below the help; see [`exit_code`].
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a model, file or value is wrong, 2 the command line is wrong, \
+                          3 not supported yet, 4 a limit is exceeded, 5 results could not be written, \
+                          70 a defect of sinter";
+
 /// Ahead-of-time compiler for neural networks: a model in, a device bundle out.
 #[derive(Debug, Parser)]
-#[command(name = "sinter", version, max_term_width = 100)]
+#[command(name = "sinter", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
