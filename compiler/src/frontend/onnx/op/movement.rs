@@ -50,7 +50,9 @@ fn split(cx: &mut NodeCx) -> Out {
         0 => cx.node.output.len(),
         n => match usize::try_from(n) {
             Ok(n) if n <= MAX_PARTS => n,
-            Ok(n) => return Err(Diag::limit(format!("num_outputs is {n}, at most {MAX_PARTS} are supported"))),
+            Ok(n) => {
+                return Err(Diag::limit(format!("num_outputs is {n}, at most {MAX_PARTS} are supported")));
+            }
             Err(_) => return Err(Diag::input(format!("num_outputs is {n}"))),
         },
     };
