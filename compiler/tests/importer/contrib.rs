@@ -4,7 +4,7 @@ use crate::common;
 use prost::Message;
 use sinter::frontend::onnx::proto::{ModelProto, TensorProto};
 use sinter::frontend::onnx::{self, ImportOptions, op, tensor_from_pb};
-use sinter_ir::Tensor;
+use sinter_ir::{DType, Tensor};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -79,4 +79,19 @@ fn every_operator_has_a_case() {
     let untested: Vec<&str> =
         op::names().filter(|n| n.starts_with("com.microsoft:") && !seen.contains(*n)).collect();
     assert!(untested.is_empty(), "{untested:?}");
+}
+
+/// A shorter sequence beside longer ones in a cache would need other positions: an error, not a wrong answer.
+#[test]
+fn caches_of_unequal_lengths_are_refused_at_run_time() {
+    let model = common::root().join("testdata/contrib/gqa_decode.onnx");
+    let mut run = read(&model);
+    let lengths =
+        run.inputs.iter_mut().find(|t| t.dtype() == DType::I32 && t.rank() == 1 && t.len() > 1).unwrap();
+    let mut values = lengths.to_i64().unwrap();
+    values[0] -= 1;
+    *lengths = Tensor::from_i64(DType::I32, lengths.shape().to_vec(), &values).unwrap();
+    let imported = onnx::import(&model, &ImportOptions::default()).unwrap();
+    let e = common::native(imported.module, &run.inputs).unwrap_err();
+    assert!(e.contains(sinter_abi::error_text(sinter_ir::tile::build::code::RANGE)), "{e}");
 }

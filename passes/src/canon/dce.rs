@@ -1,7 +1,8 @@
 //! `dce`: removes nodes, region results, captures and constraints that nothing needs.
 //!
-//! A node is live when a result is used or when it defines a symbol that something live mentions. Symbols are
-//! always defined before their uses, so one backward sweep per graph finds everything.
+//! A node is live when a result is used, when it defines a symbol that something live mentions, or when it demands that a
+//! value is what the importer took it for. Symbols are always defined before their uses, so one backward sweep per graph
+//! finds everything.
 
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
@@ -50,6 +51,11 @@ struct Cx<'a> {
 }
 
 impl Cx<'_> {
+    /// Reads a symbol that may have one value only: a check that the importer put here.
+    fn demands(&self, op: &Op) -> bool {
+        let fixed = |s: &Sym| self.symbols.info(*s).is_some_and(|i| i.min == i.max);
+        matches!(op, Op::ReadSyms(r) if r.syms.iter().any(fixed))
+    }
     fn graph(&mut self, g: &Graph, main: bool) -> Result<Graph> {
         let mut used = vec![false; g.value_count()];
         for v in &g.outputs {
@@ -59,7 +65,8 @@ impl Cx<'_> {
         let mut live: Vec<Option<Live>> = (0..g.node_count()).map(|_| None).collect();
         for (id, node) in g.iter().rev() {
             let outputs: Vec<bool> = node.outputs.iter().map(|v| used[v.0 as usize]).collect();
-            if !outputs.contains(&true) && !node.op.defines().iter().any(|s| self.needed.contains(s)) {
+            let defines = node.op.defines().iter().any(|s| self.needed.contains(s));
+            if !outputs.contains(&true) && !defines && !self.demands(&node.op) {
                 self.report.fired("dce/node");
                 continue;
             }

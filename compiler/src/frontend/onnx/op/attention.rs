@@ -333,6 +333,20 @@ fn rotate(
     cx.concat(&[y, rest], 3)
 }
 
+/// Demands at run time that no sequence of a batch with a cache is shorter than the others: new keys go behind the whole
+/// cache. Without a cache, shorter sequences are padded behind, where causal attention does not look.
+fn equal_lengths(cx: &mut NodeCx, lengths: ValueId, past: &Expr, new: Expr) -> Result<()> {
+    let lengths = cx.cast(lengths, DType::I64)?;
+    let last = cx.dim_scalar(past.clone() + new - 1.into(), DType::I64)?;
+    let off = cx.sub(lengths, last)?;
+    let off = cx.unary(op::unary::UnaryKind::Abs, off)?;
+    let axes: Vec<usize> = (0..cx.rank(off)).collect();
+    let worst = cx.reduce(op::reduce::ReduceKind::Max, off, &axes, false)?;
+    let cached = cx.dim_scalar(past.min_of(&1.into()), DType::I64)?;
+    let wrong = cx.mul(worst, cached)?;
+    cx.expect_value(wrong, 0)
+}
+
 /// com.microsoft GroupQueryAttention: q, k, v (or packed q), past, lengths, rotary caches; the cache grows by
 /// concatenation.
 fn group_query(cx: &mut NodeCx) -> Out {
@@ -365,6 +379,10 @@ fn group_query(cx: &mut NodeCx) -> Out {
         Some(p) => cx.dims_at_least(p, 3)?[2].clone(),
         None => 0.into(),
     };
+    if let (Some(_), Some(lengths)) = (past, cx.opt(5)?) {
+        let new = cx.dims_at_least(q, 3)?[2].clone();
+        equal_lengths(cx, lengths, &past_len, new)?;
+    }
     let offset = cx.dim_scalar(past_len, DType::I64)?;
     if cx.flag("do_rotary", false) {
         let (cos, sin) = (cx.input(7)?, cx.input(8)?);
