@@ -33,7 +33,7 @@ fn automaton(pattern: &str) -> Result<StringMatch> {
     let bad = |e: &dyn std::fmt::Display| Diag::input(format!("regular expression `{pattern}`: {e}"));
     let dfa = dfa.map_err(|e| match e.is_size_limit_exceeded() {
         true => Diag::limit(format!("the automaton of `{pattern}` needs more than {MAX_BYTES} bytes")),
-        false => bad(&std::error::Error::source(&e).map_or(e.to_string(), |s| s.to_string())),
+        false => bad(&innermost(&e)),
     })?;
     let start = dfa.start_state(&start::Config::new().anchored(Anchored::Yes)).map_err(|e| bad(&e))?;
     let mut numbers = BTreeMap::from([(start, 0usize)]);
@@ -57,6 +57,14 @@ fn automaton(pattern: &str) -> Result<StringMatch> {
     let (classes, first) = classes(&rows);
     let next = rows.iter().flat_map(|row| first.iter().map(|&b| row[b])).collect();
     Ok(StringMatch { classes, next, accepts })
+}
+
+/// The cause at the end of the chain: the one that names the place in the expression.
+fn innermost<'e>(mut e: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    while let Some(source) = e.source() {
+        e = source;
+    }
+    e
 }
 
 /// Bytes that no state tells apart get one class: the class of every byte, and the first byte of every class.
