@@ -20,6 +20,6 @@ done
 # Files, not crates: rustfmt does not see modules that macros declare.
 git ls-files '*.rs' | xargs rustfmt --check --edition 2024
 cargo clippy --workspace --all-targets --locked -- -D warnings
-cargo test --workspace --locked
+cargo test --workspace --locked --no-fail-fast
 cargo build --locked -p sinter-runtime-core --target thumbv7em-none-eabihf
 cargo build --locked -p sinter-runtime-core --target wasm32-unknown-unknown
