@@ -18,7 +18,7 @@ for target in thumbv7em-none-eabihf wasm32-unknown-unknown; do
     rustup target add "$target" >/dev/null 2>&1 || echo "SKIP: no rust target $target"
 done
 # Files, not crates: rustfmt does not see modules that macros declare.
-git ls-files '*.rs' | xargs rustfmt --check --edition 2024
+find . -name '*.rs' -not -path '*/target/*' -exec rustfmt --check --edition 2024 {} +
 cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked --no-fail-fast
 cargo build --locked -p sinter-runtime-core --target thumbv7em-none-eabihf
