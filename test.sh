@@ -17,8 +17,8 @@ fi
 for target in thumbv7em-none-eabihf wasm32-unknown-unknown; do
     rustup target add "$target" >/dev/null 2>&1 || echo "SKIP: no rust target $target"
 done
-# Files, not crates: rustfmt does not see modules that macros declare.
-find . -name '*.rs' -not -path '*/target/*' -exec rustfmt --check --edition 2024 {} +
+# Files, not crates: `cargo fmt` does not see modules that macros declare.
+find compiler ir passes backends runtime fuzz -name '*.rs' -not -path '*/target/*' -exec rustfmt --check --edition 2024 {} +
 cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked --no-fail-fast
 cargo build --locked -p sinter-runtime-core --target thumbv7em-none-eabihf
