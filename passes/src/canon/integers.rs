@@ -92,14 +92,10 @@ impl Integers<'_> {
         match &node.op {
             Op::Pad(p) if p.mode == PadMode::Constant && self.is_zero(node.inputs[1]) => {
                 let Some(inner) = self.data(node.inputs[0], to, origin)? else { return Ok(None) };
-                let zero = self.int(to, 0, origin)?;
+                let zero = self.number(to, 0.0, origin)?;
                 self.rb.add1(node.op.clone(), &[inner, zero], &node.origin).map(Some)
             }
-            Op::Transpose(_) => {
-                let Some(inner) = self.data(node.inputs[0], to, origin)? else { return Ok(None) };
-                self.rb.add1(node.op.clone(), &[inner], &node.origin).map(Some)
-            }
-            Op::Reshape(_) => {
+            Op::Transpose(_) | Op::Reshape(_) => {
                 let Some(inner) = self.data(node.inputs[0], to, origin)? else { return Ok(None) };
                 self.rb.add1(node.op.clone(), &[inner], &node.origin).map(Some)
             }
@@ -112,7 +108,7 @@ impl Integers<'_> {
                 if zero == 0.0 {
                     return Ok(Some(x));
                 }
-                let zero = self.int(to, zero as i64, origin)?;
+                let zero = self.number(to, zero, origin)?;
                 self.rb.add1(Binary { kind: BinaryKind::Sub }, &[x, zero], origin).map(Some)
             }
         }
@@ -136,8 +132,9 @@ impl Integers<'_> {
     fn is_zero(&self, v: ValueId) -> bool {
         self.constant(v).and_then(|t| t.to_f64().ok()).is_some_and(|v| v.iter().all(|x| *x == 0.0))
     }
-    fn int(&mut self, dtype: DType, v: i64, origin: &Origin) -> Result<ValueId> {
-        let tensor = Tensor::from_f64(dtype, vec![], &[v as f64])?;
+    /// A scalar constant.
+    fn number(&mut self, dtype: DType, v: f64, origin: &Origin) -> Result<ValueId> {
+        let tensor = Tensor::from_f64(dtype, vec![], &[v])?;
         self.rb.add1(Constant { tensor }, &[], origin)
     }
 
@@ -152,7 +149,7 @@ impl Integers<'_> {
             _ => (self.source(w), None),
         };
         let (Some(weights), Some((scale, most))) = (weights, self.data_scale(x)) else { return Ok(None) };
-        let Some(values) = self.constant(weights.value).cloned().filter(|t| self.is_bytes(t)) else {
+        let Some(values) = self.constant(weights.value).cloned().filter(|_| self.bytes(weights.value)) else {
             return Ok(None);
         };
         let zero = weights.zero.to_f64()?;
@@ -178,8 +175,8 @@ impl Integers<'_> {
         };
         let sum = self.rb.add1(node.op.clone(), &[data, kernel], origin)?;
         // sx * sw, along the channel axis of the result.
-        let sx = f64::from(first(&scale)? as f32);
-        let product: Vec<f32> = weights.scale.to_f32()?.iter().map(|s| sx as f32 * s).collect();
+        let sx = first(&scale)? as f32;
+        let product: Vec<f32> = weights.scale.to_f32()?.iter().map(|s| sx * s).collect();
         let mut shape = vec![];
         if product.len() > 1 {
             shape = vec![1; if conv { rank } else { 1 }];
@@ -189,9 +186,6 @@ impl Integers<'_> {
         let scale = self.rb.add1(Constant { tensor: Tensor::f32s(shape, &product)? }, &[], origin)?;
         self.rb.report.fired(if to == DType::F32 { "integers/exact-f32" } else { "integers/i32" });
         self.scale(Scaled { sum, scale, bound }, origin).map(Some)
-    }
-    fn is_bytes(&self, t: &Tensor) -> bool {
-        matches!(t.dtype(), DType::I8 | DType::U8)
     }
     /// The float value of a scaled sum.
     fn scale(&mut self, s: Scaled, origin: &Origin) -> Result<ValueId> {
@@ -249,9 +243,8 @@ impl Integers<'_> {
         let by = first(by)? as f32;
         let ratio: Vec<f32> = have.to_f32()?.iter().map(|s| s / by).collect();
         let tensor = Tensor::f32s(have.shape().to_vec(), &ratio)?;
-        let one = Tensor::f32s(vec![], &[1.0])?;
         let ratio = self.rb.add1(Constant { tensor }, &[], &node.origin)?;
-        let one = self.rb.add1(Constant { tensor: one }, &[], &node.origin)?;
+        let one = self.number(DType::F32, 1.0, &node.origin)?;
         let y = self.scale(Scaled { scale: ratio, ..s }, &node.origin)?;
         self.rb.report.fired("integers/requantise");
         self.rb.add1(Quantize { axis: 0, block: 0 }, &[y, one, zero], &node.origin).map(Some)
@@ -279,19 +272,16 @@ impl Integers<'_> {
         let (ra, rb) = (first(&a.scale)? as f32 / by, first(&b.scale)? as f32 / by);
         let (za, zb) = (first(&a.zero)? as f32, first(&b.zero)? as f32);
         let rest = first(&to)? as f32 - ra.mul_add(za, rb * zb);
-        let (origin, mut y) = (&node.origin, self.float(rest, &node.origin)?);
+        let (origin, mut y) = (&node.origin, self.number(DType::F32, rest.into(), &node.origin)?);
         for (from, ratio) in [(b, rb), (a, ra)] {
             let v = self.rb.add1(Cast { to: DType::F32, saturate: true }, &[from.value], origin)?;
-            let ratio = self.float(ratio, origin)?;
+            let ratio = self.number(DType::F32, ratio.into(), origin)?;
             y = self.rb.add1(MulAdd {}, &[v, ratio, y], origin)?;
         }
-        let one = self.float(1.0, origin)?;
-        let none = self.rb.add1(Constant { tensor: Tensor::zeros(to.dtype(), vec![])? }, &[], origin)?;
+        let one = self.number(DType::F32, 1.0, origin)?;
+        let none = self.number(to.dtype(), 0.0, origin)?;
         self.rb.report.fired("integers/sum");
         self.rb.add1(Quantize { axis: 0, block: 0 }, &[y, one, none], origin).map(Some)
-    }
-    fn float(&mut self, v: f32, origin: &Origin) -> Result<ValueId> {
-        self.rb.add1(Constant { tensor: Tensor::f32s(vec![], &[v])? }, &[], origin)
     }
 }
 

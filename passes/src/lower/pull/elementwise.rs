@@ -81,19 +81,32 @@ impl Puller<'_> {
         b.select(up, one, low)
     }
 
+    /// The operands' elements at a result's index.
+    fn operands<const N: usize>(
+        &mut self,
+        b: &mut KernelBuilder,
+        x: [ValueId; N],
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<[Reg; N]> {
+        let mut out = [Reg(0); N];
+        for (r, v) in out.iter_mut().zip(x) {
+            let at = self.aligned(v, idx);
+            *r = self.at(b, v, &at, lanes)?;
+        }
+        Ok(out)
+    }
+
     pub(super) fn binary(
         &mut self,
         b: &mut KernelBuilder,
         kind: B,
         x: [ValueId; 2],
-        _: ValueId,
         idx: &[Idx],
         lanes: u16,
     ) -> Result<Reg> {
         let dtype = self.ty(x[0]).dtype;
-        let (i, j) = (self.aligned(x[0], idx), self.aligned(x[1], idx));
-        let p = self.at(b, x[0], &i, lanes)?;
-        let q = self.at(b, x[1], &j, lanes)?;
+        let [p, q] = self.operands(b, x, idx, lanes)?;
         let r = arithmetic(b, kind, dtype, p, q, lanes)?;
         Ok(access::result(b, dtype, r))
     }
@@ -103,14 +116,11 @@ impl Puller<'_> {
         b: &mut KernelBuilder,
         kind: C,
         x: [ValueId; 2],
-        _: ValueId,
         idx: &[Idx],
         lanes: u16,
     ) -> Result<Reg> {
         let dtype = self.ty(x[0]).dtype;
-        let (i, j) = (self.aligned(x[0], idx), self.aligned(x[1], idx));
-        let p = self.at(b, x[0], &i, lanes)?;
-        let q = self.at(b, x[1], &j, lanes)?;
+        let [p, q] = self.operands(b, x, idx, lanes)?;
         if dtype == DType::Bool {
             let differ = b.bin(BinOp::Xor, p, q);
             return Ok(if kind == C::Ne { differ } else { b.un(UnOp::Not, differ) });
@@ -135,14 +145,10 @@ impl Puller<'_> {
         &mut self,
         b: &mut KernelBuilder,
         x: [ValueId; 3],
-        _: ValueId,
         idx: &[Idx],
         lanes: u16,
     ) -> Result<Reg> {
-        let at = x.map(|v| self.aligned(v, idx));
-        let c = self.at(b, x[0], &at[0], lanes)?;
-        let p = self.at(b, x[1], &at[1], lanes)?;
-        let q = self.at(b, x[2], &at[2], lanes)?;
+        let [c, p, q] = self.operands(b, x, idx, lanes)?;
         Ok(b.select(c, p, q))
     }
 
@@ -153,10 +159,7 @@ impl Puller<'_> {
         idx: &[Idx],
         lanes: u16,
     ) -> Result<Reg> {
-        let at = x.map(|v| self.aligned(v, idx));
-        let p = self.at(b, x[0], &at[0], lanes)?;
-        let q = self.at(b, x[1], &at[1], lanes)?;
-        let r = self.at(b, x[2], &at[2], lanes)?;
+        let [p, q, r] = self.operands(b, x, idx, lanes)?;
         let sum = b.mul_add(p, q, r);
         Ok(access::result(b, self.ty(x[0]).dtype, sum))
     }

@@ -135,9 +135,9 @@ impl<'a> Puller<'a> {
         match &node.op {
             Op::Constant(_) => self.leaf(b, v, idx, lanes),
             Op::Unary(o) => self.unary(b, o.kind, x[0], idx, lanes),
-            Op::Binary(o) => self.binary(b, o.kind, [x[0], x[1]], v, idx, lanes),
-            Op::Compare(o) => self.compare(b, o.kind, [x[0], x[1]], v, idx, lanes),
-            Op::Select(_) => self.select(b, [x[0], x[1], x[2]], v, idx, lanes),
+            Op::Binary(o) => self.binary(b, o.kind, [x[0], x[1]], idx, lanes),
+            Op::Compare(o) => self.compare(b, o.kind, [x[0], x[1]], idx, lanes),
+            Op::Select(_) => self.select(b, [x[0], x[1], x[2]], idx, lanes),
             Op::MulAdd(_) => self.mul_add(b, [x[0], x[1], x[2]], idx, lanes),
             Op::Cast(o) => self.cast(b, o, x[0], idx, lanes),
             Op::Quantize(o) => self.quantize(b, o, x, v, idx, lanes),

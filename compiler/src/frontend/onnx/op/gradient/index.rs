@@ -5,7 +5,7 @@ use crate::frontend::onnx::node::NodeCx;
 use sinter_ir::expr::product;
 use sinter_ir::op::scatter_elements::ScatterKind;
 use sinter_ir::op::{self, ScatterElements, ScatterNd};
-use sinter_ir::{DType, Diag, Expr, Result, ValueId};
+use sinter_ir::{DType, Diag, Expr, Op, Result, ValueId};
 
 /// Gather along an axis.
 pub fn gather(cx: &mut NodeCx, s: &Step, axis: usize, dy: ValueId) -> Adjoints {
@@ -75,17 +75,27 @@ pub fn gather_nd(cx: &mut NodeCx, s: &Step, batch_dims: usize, dy: ValueId) -> A
     Ok(vec![Some(cx.emit(ScatterNd { reduction: ScatterKind::Add }, &[zeros, indices, dy])?), None])
 }
 
+/// What reaches x through a scatter: everything where it adds, zeros at the indices where it replaces.
+fn unreplaced(
+    cx: &mut NodeCx,
+    scatter: Op,
+    reduction: ScatterKind,
+    [dy, indices, updates]: [ValueId; 3],
+) -> Result<ValueId> {
+    match reduction {
+        ScatterKind::Add => Ok(dy),
+        ScatterKind::Set => {
+            let zeros = full_like(cx, updates, 0.0)?;
+            cx.emit(scatter, &[dy, indices, zeros])
+        }
+        kind => Err(Diag::unsupported(format!("{} {kind:?}", scatter.name()))),
+    }
+}
+
 /// Replaced elements pass nothing to x; the updates take their elements. Indices must not repeat, as ONNX demands.
 pub fn scatter_elements(cx: &mut NodeCx, s: &Step, op: &ScatterElements, dy: ValueId) -> Adjoints {
     let (indices, updates) = (s.x(1)?, s.x(2)?);
-    let dx = match op.reduction {
-        ScatterKind::Add => dy,
-        ScatterKind::Set => {
-            let zeros = full_like(cx, updates, 0.0)?;
-            cx.emit(op.clone(), &[dy, indices, zeros])?
-        }
-        kind => return Err(Diag::unsupported(format!("ScatterElements {kind:?}"))),
-    };
+    let dx = unreplaced(cx, op.clone().into(), op.reduction, [dy, indices, updates])?;
     let taken = cx.emit(op::GatherElements { axis: op.axis }, &[dy, indices])?;
     Ok(vec![Some(dx), None, Some(taken)])
 }
@@ -93,14 +103,7 @@ pub fn scatter_elements(cx: &mut NodeCx, s: &Step, op: &ScatterElements, dy: Val
 /// As [`scatter_elements`], with index tuples.
 pub fn scatter_nd(cx: &mut NodeCx, s: &Step, op: &ScatterNd, dy: ValueId) -> Adjoints {
     let (indices, updates) = (s.x(1)?, s.x(2)?);
-    let dx = match op.reduction {
-        ScatterKind::Add => dy,
-        ScatterKind::Set => {
-            let zeros = full_like(cx, updates, 0.0)?;
-            cx.emit(op.clone(), &[dy, indices, zeros])?
-        }
-        kind => return Err(Diag::unsupported(format!("ScatterNd {kind:?}"))),
-    };
+    let dx = unreplaced(cx, op.clone().into(), op.reduction, [dy, indices, updates])?;
     let taken = cx.emit(op::GatherNd { batch_dims: 0 }, &[dy, indices])?;
     Ok(vec![Some(dx), None, Some(taken)])
 }
