@@ -9,28 +9,16 @@ use sinter_ir::{DType, Expr, Op, Sym, Symbols, Tensor, TensorType};
 use sinter_passes::lower::{Arg, LowerCx, Lowered, NodeView, lower};
 use std::collections::BTreeMap;
 
-/// A small deterministic generator.
-pub struct Rng(u64);
+#[path = "../support/rng.rs"]
+mod rng;
+pub use rng::Rng;
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
     pub fn dim(&mut self, lo: usize, hi: usize) -> usize {
         lo + self.below(hi - lo + 1)
     }
     pub fn flip(&mut self) -> bool {
         self.below(2) == 0
-    }
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
     }
     /// Floats in [-1, 1), integers small enough not to overflow by accident.
     pub fn tensor(&mut self, dtype: DType, shape: Vec<usize>) -> Tensor {
