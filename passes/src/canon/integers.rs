@@ -166,6 +166,10 @@ impl Integers<'_> {
             return Ok(None);
         }
         let bound = channel_sums(&values, channel)?.into_iter().fold(0.0, f64::max) * most;
+        // Sums that may wrap stay in floats.
+        if bound > f64::from(i32::MAX) {
+            return Ok(None);
+        }
         let to = if bound < EXACT { DType::F32 } else { DType::I32 };
         let origin = &node.origin;
         let Some(data) = self.data(x, to, origin)? else { return Ok(None) };
