@@ -36,6 +36,7 @@ fn conv(axes: &[Axis], group: usize) -> Conv {
         pads_before: axes.iter().map(|a| a.before.into()).collect(),
         pads_after: axes.iter().map(|a| a.after.into()).collect(),
         group,
+        channels_last: false,
     }
 }
 
@@ -157,6 +158,7 @@ fn transposed() {
             pads_before: vec![],
             pads_after: vec![],
             group,
+            channels_last: false,
         };
         let (mut xs, mut ws) = (vec![rng.dim(1, 2), c * group], vec![c * group, o]);
         for _ in 0..rank {
@@ -201,6 +203,7 @@ fn pools() {
             count_include_pad: rng.flip(),
             indices: kind == PoolKind::Max && rng.flip(),
             column_major: rng.flip(),
+            channels_last: false,
         };
         let dtype = match kind {
             PoolKind::Max => {

@@ -134,6 +134,7 @@ fn convolutions() {
             pads_before: vec![(k / 2).into(); 2],
             pads_after: vec![(k / 2).into(); 2],
             group,
+            channels_last: false,
         };
         let (x, w) =
             (rng.tensor(DType::F32, vec![n, c, h, w]), rng.tensor(DType::F32, vec![o, c / group, k, k]));
@@ -155,6 +156,7 @@ fn transposed_convolutions_and_pools() {
                 pads_before: vec![0.into(); 2],
                 pads_after: vec![0.into(); 2],
                 group: 1,
+                channels_last: false,
             };
             let w = rng.tensor(DType::F32, vec![3, 5, 2, 3]);
             case(&mut rng, op, vec![x, w], 1).check();
@@ -171,6 +173,7 @@ fn transposed_convolutions_and_pools() {
             count_include_pad: false,
             indices: false,
             column_major: false,
+            channels_last: false,
         };
         case(&mut rng, op, vec![x], 0).check();
     }

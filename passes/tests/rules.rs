@@ -79,6 +79,7 @@ impl G {
             pads_before: one.clone(),
             pads_after: one,
             group,
+            channels_last: false,
         };
         self.add(op, &[a, w])
     }
@@ -94,6 +95,7 @@ impl G {
             count_include_pad: false,
             indices: false,
             column_major: false,
+            channels_last: false,
         };
         self.add(op, &[a])
     }

@@ -1,12 +1,13 @@
-//! `Conv`: N-D convolution (cross-correlation), channels first.
+//! `Conv`: N-D convolution (cross-correlation).
 
 use super::OpSpec;
 use super::args;
+use super::channels;
 use crate::eval::EvalCx;
 use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
-/// N-D convolution (cross-correlation), channels first.
+/// N-D convolution (cross-correlation), channels first or last.
 ///
 /// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]` of one dtype, or `w` of one that [weighs](DType::weighs) `x`.
 /// Integers accumulate in i32.
@@ -23,11 +24,18 @@ pub struct Conv {
     pub pads_after: Vec<Expr>,
     /// Groups.
     pub group: usize,
+    /// The data is `[n, spatial.., c]`, and so is the result; the weights stay as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub channels_last: bool,
 }
 
 impl OpSpec for Conv {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d, w] = args(x)?;
+        if self.channels_last {
+            let first = Self { channels_last: false, ..self.clone() };
+            return channels::infer(s, d, &mut |s, d| first.infer(s, &[d, w]));
+        }
         let why = format!("Conv of {} with {}", s.show_type(d), s.show_type(w));
         let r = d.rank().saturating_sub(2);
         let fits = r >= 1
@@ -59,6 +67,10 @@ impl OpSpec for Conv {
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [d, w] = args(x)?;
+        if self.channels_last {
+            let first = Self { channels_last: false, ..self.clone() };
+            return channels::eval(d, &mut |d| first.eval(cx, &[d, w.clone()]));
+        }
         let r = d.rank() - 2;
         let before = self.pads_before.iter().map(|e| cx.expr(e)).collect::<Result<Vec<_>>>()?;
         let after = self.pads_after.iter().map(|e| cx.expr(e)).collect::<Result<Vec<_>>>()?;

@@ -1,12 +1,13 @@
-//! `ConvTranspose`: N-D transposed convolution, channels first.
+//! `ConvTranspose`: N-D transposed convolution.
 
 use super::OpSpec;
 use super::args;
+use super::channels;
 use crate::eval::EvalCx;
 use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
-/// N-D transposed convolution, channels first.
+/// N-D transposed convolution, channels first or last.
 ///
 /// Inputs: `[x: [n, c, spatial..], w: [c, o/group, kernel..]]`. `y[o] = (x-1)*stride + dilation*(kernel-1) + 1 - before - after`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,11 +23,18 @@ pub struct ConvTranspose {
     pub pads_after: Vec<Expr>,
     /// Groups.
     pub group: usize,
+    /// The data is `[n, spatial.., c]`, and so is the result; the weights stay as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub channels_last: bool,
 }
 
 impl OpSpec for ConvTranspose {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d, w] = args(x)?;
+        if self.channels_last {
+            let first = Self { channels_last: false, ..self.clone() };
+            return channels::infer(s, d, &mut |s, d| first.infer(s, &[d, w]));
+        }
         let why = format!("ConvTranspose of {} with {}", s.show_type(d), s.show_type(w));
         let r = d.rank().saturating_sub(2);
         let fits = r >= 1
@@ -53,6 +61,10 @@ impl OpSpec for ConvTranspose {
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [d, w] = args(x)?;
+        if self.channels_last {
+            let first = Self { channels_last: false, ..self.clone() };
+            return channels::eval(d, &mut |d| first.eval(cx, &[d, w.clone()]));
+        }
         let r = d.rank() - 2;
         let (xs, ws) = (d.shape(), w.shape());
         let mut out = Vec::with_capacity(r);

@@ -10,6 +10,7 @@ pub(crate) fn args<T, const N: usize>(x: &[T]) -> Result<&[T; N]> {
     <&[T; N]>::try_from(x).map_err(|_| crate::Diag::bug(format!("{} operands given, {N} needed", x.len())))
 }
 
+pub mod channels;
 pub(crate) mod json_float;
 
 /// What every op provides.

@@ -1,7 +1,8 @@
-//! `Pool`: pooling over spatial axes, channels first.
+//! `Pool`: pooling over spatial axes.
 
 use super::OpSpec;
 use super::args;
+use super::channels;
 use crate::eval::EvalCx;
 use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ pub enum PoolKind {
     Average,
 }
 
-/// pooling over spatial axes, channels first.
+/// Pooling over spatial axes, channels first or last.
 ///
 /// Inputs: `[x: [n, c, spatial..]]`. Results: `[y]`, and for Max with `indices` also i64 flat indices into x.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,11 +42,21 @@ pub struct Pool {
     pub indices: bool,
     /// Indices count spatial dims column-major (storage_order 1).
     pub column_major: bool,
+    /// The data is `[n, spatial.., c]`, and so is the result; there are no indices then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub channels_last: bool,
 }
 
 impl OpSpec for Pool {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [d] = args(x)?;
+        if self.channels_last && self.indices {
+            return Err(Diag::input("Pool with channels last gives no indices"));
+        }
+        if self.channels_last {
+            let first = Self { channels_last: false, ..self.clone() };
+            return channels::infer(s, d, &mut |s, d| first.infer(s, &[d]));
+        }
         let r = d.rank().saturating_sub(2);
         let lens = [
             self.kernel.len(),
@@ -77,6 +88,10 @@ impl OpSpec for Pool {
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [d] = args(x)?;
+        if self.channels_last {
+            let first = Self { channels_last: false, ..self.clone() };
+            return channels::eval(d, &mut |d| first.eval(cx, &[d]));
+        }
         let r = d.rank() - 2;
         let xs = d.shape();
         let kernel = cx.dims(&self.kernel)?;

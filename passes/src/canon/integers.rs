@@ -184,7 +184,11 @@ impl Integers<'_> {
         let mut shape = vec![];
         if product.len() > 1 {
             shape = vec![1; if conv { rank } else { 1 }];
-            let axis = if conv { 1 } else { 0 };
+            let axis = match &node.op {
+                Op::Conv(c) if c.channels_last => rank - 1,
+                Op::Conv(_) => 1,
+                _ => 0,
+            };
             shape[axis] = product.len();
         }
         let scale = self.rb.add1(Constant { tensor: Tensor::f32s(shape, &product)? }, &[], origin)?;

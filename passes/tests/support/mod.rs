@@ -229,6 +229,7 @@ impl Gen {
             pads_before: pads.clone(),
             pads_after: pads,
             group: 1,
+            channels_last: false,
         };
         let y = self.try_add(op, &[x, w], origin)?;
         let scale = self.constant(vec![2, 1]);
@@ -246,6 +247,7 @@ impl Gen {
             count_include_pad: false,
             indices: false,
             column_major: false,
+            channels_last: false,
         };
         self.try_add(pool, &[y], origin)
     }

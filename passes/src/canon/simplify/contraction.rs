@@ -87,8 +87,8 @@ fn weight_scale(s: &Site, y: ValueId, scale: &Tensor) -> Result<Option<Tensor>> 
     let Some(w) = s.tensor(node.inputs[1]) else { return Ok(None) };
     let rank = s.type_of(y).rank();
     let (channel_axis, weight_axis, channels) = match &node.op {
-        Op::Conv(_) => (1, 0, w.shape()[0]),
-        Op::ConvTranspose(c) if c.group == 1 => (1, 1, w.shape()[1]),
+        Op::Conv(c) => (if c.channels_last { rank - 1 } else { 1 }, 0, w.shape()[0]),
+        Op::ConvTranspose(c) if c.group == 1 => (if c.channels_last { rank - 1 } else { 1 }, 1, w.shape()[1]),
         Op::MatMul(_) => (rank - 1, w.rank() - 1, w.shape()[w.rank() - 1]),
         _ => return Ok(None),
     };
@@ -129,6 +129,7 @@ fn input_scale(s: &mut Site) -> Result<Option<ValueId>> {
     }
     let rank = s.type_of(x).rank();
     let scaled = match s.op {
+        Op::Conv(c) if c.channels_last => None,
         Op::Conv(c) if c.group == 1 => per_channel(&scale, rank, 1, weights.shape()[1], weights.rank(), 1),
         Op::Conv(c) if weights.shape()[1] == 1 && c.group == weights.shape()[0] => {
             per_channel(&scale, rank, 1, c.group, weights.rank(), 0)

@@ -34,7 +34,7 @@ fn sum(a: &[Expr], b: &[Expr]) -> Vec<Expr> {
 
 fn into_conv(s: &mut Site) -> Result<Option<ValueId>> {
     let (Op::Conv(c), Some((x, value, before, after))) = (s.op, spatial_pad(s)) else { return Ok(None) };
-    if value != 0.0 {
+    if value != 0.0 || c.channels_last {
         return Ok(None);
     }
     let mut c = c.clone();
@@ -51,7 +51,7 @@ fn into_pool(s: &mut Site) -> Result<Option<ValueId>> {
         PoolKind::Average => value == 0.0 && (unpadded || p.count_include_pad),
         PoolKind::Max => value == f64::NEG_INFINITY,
     };
-    if !fits || p.indices || p.ceil_mode {
+    if !fits || p.indices || p.ceil_mode || p.channels_last {
         return Ok(None);
     }
     let mut p = p.clone();

@@ -111,7 +111,17 @@ pub fn conv(cx: &mut NodeCx, x: ValueId, w: ValueId) -> Result<ValueId> {
     let p = padding(cx, &xd[2..], &windows(&wd[2..], &dilations), &strides)?;
     let group = usize::try_from(cx.int("group", 1)).map_err(|_| Diag::input("group is negative"))?;
     // Negative pads crop: a slice in front of the convolution.
-    cx.emit(op::Conv { strides, dilations, pads_before: p.before, pads_after: p.after, group }, &[x, w])
+    cx.emit(
+        op::Conv {
+            strides,
+            dilations,
+            pads_before: p.before,
+            pads_after: p.after,
+            group,
+            channels_last: false,
+        },
+        &[x, w],
+    )
 }
 
 fn conv_transpose(cx: &mut NodeCx) -> Out {
@@ -154,7 +164,14 @@ fn conv_transpose(cx: &mut NodeCx) -> Out {
         before.push(b);
         after.push(a - extra[i].into());
     }
-    let op = op::ConvTranspose { strides, dilations, pads_before: before, pads_after: after, group };
+    let op = op::ConvTranspose {
+        strides,
+        dilations,
+        pads_before: before,
+        pads_after: after,
+        group,
+        channels_last: false,
+    };
     let mut y = cx.emit(op, &[x, w])?;
     if let Some(b) = cx.opt(2)? {
         y = channel_bias(cx, y, b)?;

@@ -139,7 +139,14 @@ fn col2im(cx: &mut NodeCx) -> Out {
     let unit = cx.compare(C::Eq, i, j)?;
     let unit = cx.cast(unit, cx.dtype(x))?;
     let unit = cx.reshape(unit, [vec![taps, 1.into()], block].concat())?;
-    let op = op::ConvTranspose { strides, dilations, pads_before: pads.before, pads_after: after, group: 1 };
+    let op = op::ConvTranspose {
+        strides,
+        dilations,
+        pads_before: pads.before,
+        pads_after: after,
+        group: 1,
+        channels_last: false,
+    };
     let y = cx.emit(op, &[x, unit])?;
     let y = cx.reshape(y, [vec![d[0].clone(), channels], image].concat())?;
     cx.one(y)

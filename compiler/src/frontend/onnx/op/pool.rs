@@ -53,6 +53,7 @@ pub fn pool(cx: &mut NodeCx, x: ValueId, kind: PoolKind, indices: bool) -> Resul
         count_include_pad: cx.flag("count_include_pad", false),
         indices,
         column_major: cx.flag("storage_order", false),
+        channels_last: false,
     };
     cx.add(op.into(), &[x])
 }
@@ -81,8 +82,14 @@ fn lp_pool(cx: &mut NodeCx) -> Out {
         }
     }
     let ones = cx.full(cx.dtype(x), wd, 1.0)?;
-    let op =
-        op::Conv { strides, dilations, pads_before: pads.before, pads_after: pads.after, group: channels };
+    let op = op::Conv {
+        strides,
+        dilations,
+        pads_before: pads.before,
+        pads_after: pads.after,
+        group: channels,
+        channels_last: false,
+    };
     let s = cx.emit(op, &[powered, ones])?;
     let y = root(cx, s, p)?;
     cx.one(y)

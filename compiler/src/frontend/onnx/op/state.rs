@@ -184,8 +184,14 @@ fn causal_conv(cx: &mut NodeCx) -> Out {
     let all = cx.concat(&[past, x], 2)?;
     let next = cx.slice_axis(all, 2, d[2].clone(), kept)?;
     let none = vec![Expr::from(0)];
-    let conv =
-        op::Conv { strides: vec![1], dilations: vec![1], pads_before: none.clone(), pads_after: none, group };
+    let conv = op::Conv {
+        strides: vec![1],
+        dilations: vec![1],
+        pads_before: none.clone(),
+        pads_after: none,
+        group,
+        channels_last: false,
+    };
     let mut y = cx.emit(conv, &[all, w])?;
     if let Some(b) = cx.opt(2)? {
         y = channel_bias(cx, y, b)?;

@@ -52,6 +52,7 @@ pub fn conv(cx: &mut NodeCx, s: &Step, op: &Conv, dy: ValueId) -> Adjoints {
             pads_before: op.pads_before.clone(),
             pads_after: behind.collect(),
             group: op.group,
+            channels_last: false,
         };
         let g = cx.emit(back, &[dy, w])?;
         out[0] = Some(cx.reshape(g, xd)?);
@@ -76,6 +77,7 @@ pub fn conv_transpose(cx: &mut NodeCx, s: &Step, op: &ConvTranspose, dy: ValueId
         pads_before: none.clone(),
         pads_after: none,
         group: op.group,
+        channels_last: false,
     };
     let mut out = vec![None, None];
     if s.wants(0) {
@@ -120,6 +122,7 @@ fn weights(cx: &mut NodeCx, x: ValueId, dy: ValueId, wd: &[Expr], op: &Conv) -> 
         pads_before: none.clone(),
         pads_after: none,
         group: op.group,
+        channels_last: false,
     };
     let g = cx.emit(exchanged, &[x, dy])?;
     let mut g = cx.transpose(g, swap)?;

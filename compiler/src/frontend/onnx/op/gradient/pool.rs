@@ -35,6 +35,7 @@ pub fn pool(cx: &mut NodeCx, s: &Step, op: &Pool, dy: ValueId) -> Adjoints {
         pads_before: op.pads_before.clone(),
         pads_after: cut,
         group: 1,
+        channels_last: false,
     };
     let g = cx.emit(spread, &[share, ones])?;
     Ok(vec![Some(cx.reshape(g, xd)?)])
@@ -68,6 +69,7 @@ fn counts(cx: &mut NodeCx, op: &Pool, xd: &[Expr], cut: &[Expr], x: ValueId) -> 
         pads_before: none.clone(),
         pads_after: none,
         group: 1,
+        channels_last: false,
     };
     cx.emit(sum, &[ones, kernel])
 }
