@@ -7,6 +7,7 @@
 
 pub mod clif;
 pub mod object;
+pub mod x86;
 mod targets;
 
 use sinter_ir::program::Program;
