@@ -5,8 +5,8 @@ mod kernels;
 
 use kernels::{Case, Rng, size};
 use sinter_ir::op::pool::PoolKind;
-use sinter_ir::op::{Conv, ConvTranspose, Pool};
-use sinter_ir::{DType, Expr};
+use sinter_ir::op::{Conv, ConvTranspose, Pool, Transpose, channels};
+use sinter_ir::{DType, Expr, Op, Tensor};
 
 fn ints(v: &[usize]) -> Vec<Expr> {
     v.iter().map(|&x| x.into()).collect()
@@ -185,38 +185,95 @@ fn transposed() {
     }
 }
 
+/// A random pooling and data with up to 3 channels.
+fn pool(rng: &mut Rng, rank: usize) -> (Pool, Tensor) {
+    let axes: Vec<Axis> = (0..rank).map(|_| axis(rng, if rank == 3 { 6 } else { 31 })).collect();
+    let kind = rng.pick(&[PoolKind::Max, PoolKind::Average]);
+    let op = Pool {
+        kind,
+        kernel: axes.iter().map(|a| a.k.into()).collect(),
+        strides: axes.iter().map(|a| a.s).collect(),
+        dilations: axes.iter().map(|a| a.d).collect(),
+        pads_before: ints(&axes.iter().map(|a| a.before.min(a.k - 1)).collect::<Vec<_>>()),
+        pads_after: ints(&axes.iter().map(|a| a.after).collect::<Vec<_>>()),
+        ceil_mode: rng.flip(),
+        count_include_pad: rng.flip(),
+        indices: kind == PoolKind::Max && rng.flip(),
+        column_major: rng.flip(),
+        channels_last: false,
+    };
+    let dtype = match kind {
+        PoolKind::Max => rng.pick(&[DType::F32, DType::F32, DType::I8, DType::U8, DType::F64, DType::F16]),
+        PoolKind::Average => rng.pick(&[DType::F32, DType::F32, DType::F64, DType::F16]),
+    };
+    let n = |a: &Axis| a.n.max((a.k - 1) * a.d + 1);
+    let lead = vec![rng.dim(1, 2), rng.dim(1, 3)];
+    let x = rng.tensor(dtype, [lead, axes.iter().map(n).collect()].concat());
+    (op, x)
+}
+
 #[test]
 fn pools() {
     let mut rng = Rng::new(8);
     for round in 0..240 {
         let rank = [2, 1, 2, 3][round % 4];
-        let axes: Vec<Axis> = (0..rank).map(|_| axis(&mut rng, if rank == 3 { 6 } else { 31 })).collect();
-        let kind = rng.pick(&[PoolKind::Max, PoolKind::Average]);
-        let op = Pool {
-            kind,
-            kernel: axes.iter().map(|a| a.k.into()).collect(),
-            strides: axes.iter().map(|a| a.s).collect(),
-            dilations: axes.iter().map(|a| a.d).collect(),
-            pads_before: ints(&axes.iter().map(|a| a.before.min(a.k - 1)).collect::<Vec<_>>()),
-            pads_after: ints(&axes.iter().map(|a| a.after).collect::<Vec<_>>()),
-            ceil_mode: rng.flip(),
-            count_include_pad: rng.flip(),
-            indices: kind == PoolKind::Max && rng.flip(),
-            column_major: rng.flip(),
-            channels_last: false,
-        };
-        let dtype = match kind {
-            PoolKind::Max => {
-                rng.pick(&[DType::F32, DType::F32, DType::I8, DType::U8, DType::F64, DType::F16])
-            }
-            PoolKind::Average => rng.pick(&[DType::F32, DType::F32, DType::F64, DType::F16]),
-        };
-        let n = |a: &Axis| a.n.max((a.k - 1) * a.d + 1);
-        let lead = vec![rng.dim(1, 2), rng.dim(1, 3)];
-        let x = rng.tensor(dtype, [lead, axes.iter().map(n).collect()].concat());
+        let (op, x) = pool(&mut rng, rank);
         let mut c = Case::new(op, vec![x]);
         if rng.below(3) == 0 {
             c.free(&[(0, 1 + rank)]);
+        }
+        c.check();
+    }
+}
+
+/// The same data with the channels behind the spatial axes.
+fn last(t: &Tensor) -> Tensor {
+    let perm = channels::to_last(t.rank());
+    let y = Op::from(Transpose { perm }).eval(&mut Default::default(), std::slice::from_ref(t));
+    y.unwrap().remove(0)
+}
+
+#[test]
+fn channels_last_convolutions() {
+    let mut rng = Rng::new(9);
+    for round in 0..160 {
+        let rank = [2, 2, 1, 3][round % 4];
+        let mut c = random(&mut rng, DType::F32, rank, if rank == 3 { 7 } else { 21 });
+        if round % 3 == 0 {
+            // One operand channel per result channel.
+            let Op::Conv(op) = &mut c.op else { unreachable!() };
+            op.group = rng.dim(2, 21);
+            let shape = |t: &Tensor, lead: [usize; 2]| [&lead, &t.shape()[2..]].concat();
+            let (x, w) = (shape(&c.inputs[0], [2, op.group]), shape(&c.inputs[1], [op.group, 1]));
+            c.inputs = vec![rng.tensor(DType::F32, x), rng.tensor(DType::F32, w)];
+        }
+        let Op::Conv(op) = &c.op else { unreachable!() };
+        let op = Conv { channels_last: true, ..op.clone() };
+        let mut case = Case::new(op, vec![last(&c.inputs[0]), c.inputs[1].clone()]).fix(1);
+        if rng.flip() {
+            case.free(&[(0, 0)]);
+            case.free(&[(0, 1)]);
+        }
+        if rng.flip() {
+            case.target.vector_bits = 512;
+        }
+        case.check();
+    }
+}
+
+#[test]
+fn channels_last_pools() {
+    let mut rng = Rng::new(10);
+    for round in 0..200 {
+        let (op, x) = pool(&mut rng, [2, 1, 2, 3][round % 4]);
+        let op = Pool { channels_last: true, indices: false, ..op };
+        let rank = x.rank();
+        let mut c = Case::new(op, vec![last(&x)]);
+        if rng.flip() {
+            c.free(&[(0, rng.below(rank))]);
+        }
+        if rng.flip() {
+            c.target.vector_bits = 512;
         }
         c.check();
     }

@@ -106,9 +106,9 @@ mod tests {
             (pool.clone().into(), Pool { channels_last: true, ..pool }.into(), vec![]),
         ];
         for (first, last, weights) in cases {
-            let (_, want) = run(&first, &[&[x.clone()], weights.as_slice()].concat());
+            let (_, want) = run(&first, &[std::slice::from_ref(&x), weights.as_slice()].concat());
             let moved = transpose(&x, to_last(4)).unwrap();
-            let (ty, got) = run(&last, &[&[moved], weights.as_slice()].concat());
+            let (ty, got) = run(&last, &[std::slice::from_ref(&moved), weights.as_slice()].concat());
             assert_eq!(ty, TensorType::of(&got), "{}", last.name());
             assert_eq!(transpose(&want, to_last(4)).unwrap(), got, "{}", last.name());
         }

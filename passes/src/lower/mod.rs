@@ -16,6 +16,7 @@ pub mod epilogue;
 pub mod index;
 mod mini;
 mod out;
+mod points;
 mod pool;
 pub mod pull;
 mod raw;
@@ -32,7 +33,6 @@ mod window;
 
 use body::Body;
 use bytes::Bytes;
-use sinter_ir::op::{Conv, ConvTranspose, Pool};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::Kernel;
 use sinter_ir::{Diag, Expr, Op, Result, Symbols, Tensor, TensorType};
@@ -158,11 +158,6 @@ pub fn lower(cx: &LowerCx, node: &NodeView) -> Result<Lowered> {
 
 fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
     match root {
-        Op::Conv(Conv { channels_last: true, .. })
-        | Op::ConvTranspose(ConvTranspose { channels_last: true, .. })
-        | Op::Pool(Pool { channels_last: true, .. }) => {
-            Err(Diag::unsupported(format!("machine code for {} with channels last", root.name())))
-        }
         Op::MatMul(_) => contract::lower(cx, body),
         Op::Pool(op) => pool::lower(cx, body, op),
         Op::ConvTranspose(op) => conv::transpose::lower(cx, body, op),

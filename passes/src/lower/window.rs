@@ -77,6 +77,10 @@ impl Axis {
         let hi = b.bin(BinOp::MinS, hi, taps);
         Span { start, lo: Bound::Reg(lo), hi: Bound::Reg(hi) }
     }
+    /// The taps of a point that lie inside.
+    pub fn inside(&self, b: &mut KernelBuilder, o: Reg) -> Span {
+        if self.unpadded() { full(b, self, o) } else { self.span(b, o) }
+    }
     /// Taps from `start` on whose position is below `end`.
     pub fn taps_below(&self, b: &mut KernelBuilder, start: Reg, end: Reg) -> Reg {
         let room = b.sub(end, start);
@@ -117,7 +121,18 @@ pub fn for_each_window(
     lanes: u16,
     f: &mut dyn FnMut(&mut KernelBuilder, &Window) -> Result<()>,
 ) -> Result<()> {
-    outer(b, axes, lanes, &mut vec![], &mut vec![], f)
+    for_each_window_of(b, axes, lanes, (vec![], vec![]), f)
+}
+
+/// The same with the coordinates and spans of the axes in front of `axes` given.
+pub fn for_each_window_of(
+    b: &mut KernelBuilder,
+    axes: &[Axis],
+    lanes: u16,
+    (mut at, mut spans): (Vec<Reg>, Vec<Span>),
+    f: &mut dyn FnMut(&mut KernelBuilder, &Window) -> Result<()>,
+) -> Result<()> {
+    outer(b, axes, lanes, &mut at, &mut spans, f)
 }
 
 fn outer(
@@ -133,7 +148,7 @@ fn outer(
         [] => {}
         [last] => done = inner(b, last, lanes, at, spans, f),
         [axis, rest @ ..] => b.range(&axis.points, |b, o| {
-            let span = if axis.unpadded() { full(b, axis, o) } else { axis.span(b, o) };
+            let span = axis.inside(b, o);
             at.push(o);
             spans.push(span);
             done = outer(b, rest, lanes, at, spans, f);

@@ -1,4 +1,4 @@
-//! Convolutions, channels first.
+//! Convolutions. With channels last: [`last`]. With channels first:
 //!
 //! - pointwise (1x1, stride 1, no padding): a matrix product of packed weights with the image in place;
 //! - one point per image: a matrix product of the channels with transposed weights;
@@ -6,6 +6,7 @@
 //! - all others: the inputs of a few neighbouring points are gathered into a panel that all output channels use.
 
 mod depthwise;
+mod last;
 pub mod panel;
 mod patches;
 pub mod transpose;
@@ -46,6 +47,9 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Conv) -> Result<Lowered> {
     let num = Num::of(xt.dtype)?;
     let weights = Num::of_weights(wt.dtype, num)?;
     let layer = Layer { cx, body, op, x, w, xt, wt, yt, num, weights };
+    if op.channels_last {
+        return last::lower(&layer);
+    }
     let ones = |d: &[Expr]| d.iter().all(|e| e.is(1));
     let unpadded = op.pads_before.iter().chain(&op.pads_after).all(|p| p.is(0));
     let pointwise = ones(&layer.wt.dims[2..]) && unpadded && op.strides.iter().all(|&s| s == 1);

@@ -28,6 +28,9 @@ use sinter_ir::{DType, Diag, Expr, Result};
 
 /// Lowers a transposed convolution with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
+    if op.channels_last {
+        return Err(Diag::unsupported("machine code for ConvTranspose with channels last"));
+    }
     let root = body.root_node()?;
     let (x, w) = (root.inputs[0], root.inputs[1]);
     let (xt, wt, yt) = (body.ty(x), body.ty(w), body.ty(root.outputs[0]));

@@ -1,4 +1,6 @@
-//! Pooling over windows of one channel.
+//! Pooling over windows: of one channel, or with channels last of many channels at once.
+
+mod last;
 
 use super::body::Body;
 use super::contract::gemm::{add_const, unravel};
@@ -13,7 +15,7 @@ use sinter_ir::op::Pool;
 use sinter_ir::op::pool::PoolKind;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, Buf, CmpOp, CvtOp, Elem, Inst, Reg};
-use sinter_ir::{Diag, Expr, Result, TensorType};
+use sinter_ir::{DType, Diag, Expr, Result, TensorType};
 
 /// Lowers a pooling with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &Pool) -> Result<Lowered> {
@@ -24,15 +26,19 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Pool) -> Result<Lowered> {
         return Err(Diag::unsupported(format!("average pooling of {}", xt.dtype))
             .help("cast the operand to f32 in the model"));
     }
+    let spatial = if op.channels_last { 1 } else { 2 };
     let axis = |i: usize| Axis {
-        size: xt.dims[2 + i].clone(),
-        points: yt.dims[2 + i].clone(),
+        size: xt.dims[spatial + i].clone(),
+        points: yt.dims[spatial + i].clone(),
         taps: op.kernel[i].clone(),
         stride: op.strides[i] as i64,
         dilation: op.dilations[i] as i64,
         before: op.pads_before[i].clone(),
     };
     let axes: Vec<Axis> = (0..xt.rank() - 2).map(axis).collect();
+    if op.channels_last {
+        return last::lower(cx, body, op, &axes, num);
+    }
     let family = if op.kind == PoolKind::Max { "maxpool" } else { "avgpool" };
     build(cx, body, &name(family, xt.dtype, &xt.dims), |k| {
         let from = k.source(Source::Value(x))?;
@@ -81,10 +87,7 @@ struct Pooling<'a> {
 impl Pooling<'_> {
     /// Results of a window and, where asked for, the positions of the maxima.
     fn window(&self, b: &mut KernelBuilder, w: &Window) -> Result<(Vec<Reg>, Vec<Reg>)> {
-        let start = match self.op.kind {
-            PoolKind::Average => 0.0,
-            PoolKind::Max => self.xt.dtype.int_range().map_or(f64::NEG_INFINITY, |r| r.0 as f64),
-        };
+        let start = start(self.op, self.xt.dtype);
         let acc: Vec<Reg> = (0..w.vectors)
             .map(|_| {
                 let s = access::constant(b, self.num.acc, w.lanes, start);
@@ -105,13 +108,13 @@ impl Pooling<'_> {
                             .clone()
                             .and_then(|()| self.keep(b, (value, a), best, (t, v as i64 * w.pitch)))
                     }
-                    None => b.set(a, Inst::Bin(self.operation(), a, value)),
+                    None => b.set(a, Inst::Bin(operation(self.op, self.num, self.xt.dtype), a, value)),
                 }
             }
         });
         done?;
         if self.op.kind == PoolKind::Average {
-            let count = self.count(b, w.spans);
+            let count = count(b, self.op, self.axes, w.spans);
             let count = b.cvt(CvtOp::SToF, self.num.acc, count);
             let count = b.splat(count, w.lanes);
             acc.iter().for_each(|&a| b.set(a, Inst::Bin(BinOp::Div, a, count)));
@@ -124,14 +127,6 @@ impl Pooling<'_> {
         let places = best.into_iter().map(&mut place).collect();
         Ok((acc, places))
     }
-    fn operation(&self) -> BinOp {
-        match (self.op.kind, self.num.acc) {
-            (PoolKind::Average, _) => BinOp::Add,
-            (_, Elem::F32 | Elem::F64) => BinOp::Max,
-            _ if self.xt.dtype.bits() >= 32 && self.xt.dtype.is_unsigned_int() => BinOp::MaxU,
-            _ => BinOp::MaxS,
-        }
-    }
     /// Takes a value and its position when it is the first or larger than the best; NaN wins over numbers.
     fn keep(
         &self,
@@ -142,7 +137,7 @@ impl Pooling<'_> {
     ) -> Result<()> {
         let zero = b.i64(0);
         let first = b.cmp(CmpOp::Lt, best, zero);
-        let larger = match self.operation() {
+        let larger = match operation(self.op, self.num, self.xt.dtype) {
             BinOp::MaxU => b.cmp(CmpOp::GtU, value, acc),
             _ => b.cmp(CmpOp::Gt, value, acc),
         };
@@ -169,27 +164,46 @@ impl Pooling<'_> {
         b.copy_to(best, i);
         Ok(())
     }
-    /// Number of elements that an average divides by.
-    fn count(&self, b: &mut KernelBuilder, spans: &[Span]) -> Reg {
-        let mut all = b.i64(1);
-        for (i, (axis, span)) in self.axes.iter().zip(spans).enumerate() {
-            let n = match (&span.lo, &span.hi) {
-                (Bound::Const(lo), Bound::Const(hi)) => b.i64(hi - lo),
-                _ if self.op.count_include_pad => {
-                    let end = b.dim(&(axis.size.clone() + self.op.pads_after[i].clone()));
-                    axis.taps_below(b, span.start, end)
-                }
-                (lo, hi) => {
-                    let (lo, hi) = (bound(b, lo), bound(b, hi));
-                    let n = b.sub(hi, lo);
-                    let zero = b.i64(0);
-                    b.bin(BinOp::MaxS, n, zero)
-                }
-            };
-            all = b.mul(all, n);
-        }
-        all
+}
+
+/// What a window without elements gives.
+fn start(op: &Pool, dtype: DType) -> f64 {
+    match op.kind {
+        PoolKind::Average => 0.0,
+        PoolKind::Max => dtype.int_range().map_or(f64::NEG_INFINITY, |r| r.0 as f64),
     }
+}
+
+/// How an element joins the others.
+fn operation(op: &Pool, num: Num, dtype: DType) -> BinOp {
+    match (op.kind, num.acc) {
+        (PoolKind::Average, _) => BinOp::Add,
+        (_, Elem::F32 | Elem::F64) => BinOp::Max,
+        _ if dtype.bits() >= 32 && dtype.is_unsigned_int() => BinOp::MaxU,
+        _ => BinOp::MaxS,
+    }
+}
+
+/// Number of elements that an average divides by.
+fn count(b: &mut KernelBuilder, op: &Pool, axes: &[Axis], spans: &[Span]) -> Reg {
+    let mut all = b.i64(1);
+    for (i, (axis, span)) in axes.iter().zip(spans).enumerate() {
+        let n = match (&span.lo, &span.hi) {
+            (Bound::Const(lo), Bound::Const(hi)) => b.i64(hi - lo),
+            _ if op.count_include_pad => {
+                let end = b.dim(&(axis.size.clone() + op.pads_after[i].clone()));
+                axis.taps_below(b, span.start, end)
+            }
+            (lo, hi) => {
+                let (lo, hi) = (bound(b, lo), bound(b, hi));
+                let n = b.sub(hi, lo);
+                let zero = b.i64(0);
+                b.bin(BinOp::MaxS, n, zero)
+            }
+        };
+        all = b.mul(all, n);
+    }
+    all
 }
 
 fn bound(b: &mut KernelBuilder, x: &Bound) -> Reg {
