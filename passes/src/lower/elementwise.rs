@@ -4,8 +4,11 @@ use super::access;
 use super::body::Body;
 use super::epilogue::store_outputs;
 use super::index::{Idx, dim, int, unravel};
+use super::line::{self, Line, Place};
+use super::merge::{Merge, spread};
 use super::pull::{Puller, vector_or_scalar};
-use super::{LowerCx, Lowered};
+use super::{LowerCx, Lowered, parallel_if};
+use crate::fuse::policy;
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, CmpOp, CvtOp, Elem, LoopKind, Reg};
@@ -27,17 +30,18 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     }
     let lanes = cx.target.lanes(32);
     let flat = is_flat(cx, body, &dims);
+    let merge = Merge { body, dims: &dims, stop: &|_| false };
+    let first = if flat { 0 } else { merge.run(outs) };
+    let all = [product(&dims)];
+    let (rows, row) = if flat { (&[][..], &all[..]) } else { dims.split_at(first) };
+    let cost = body.graph.iter().map(|(_, n)| policy::cost(&n.op)).sum();
     vector_or_scalar(lanes, |lanes| {
         let mut b = KernelBuilder::new(name(body, if flat { "map" } else { "move" }));
         let mut p = Puller::new(cx, body);
         p.flat = flat;
-        let (rows, row) = match (flat, dims.split_last()) {
-            (false, Some((last, outer))) => (outer.to_vec(), last.clone()),
-            _ => (vec![], product(&dims)),
-        };
-        nest(&mut b, &mut p, &rows, &row, lanes, flat, &mut |b, p, idx, lanes| {
-            store_outputs(b, p, idx, lanes, None)
-        })?;
+        let line = Line { lanes, unroll: if lanes > 1 { line::unroll(body) } else { 1 } };
+        let nest = Nest { cx, rows, row, line, cost };
+        nest.emit(&mut b, &mut p, &mut |b, p, idx, at| store_outputs(b, p, idx, at.lanes, at.tail))?;
         Ok(p.params.finish(b))
     })
 }
@@ -76,113 +80,69 @@ fn is_flat(cx: &LowerCx, body: &Body, dims: &[Expr]) -> bool {
             .all(|(_, node)| simple(&node.op) && node.inputs.iter().chain(&node.outputs).all(fits))
 }
 
-type Emit<'e> = dyn FnMut(&mut KernelBuilder, &mut Puller, &[Idx], u16) -> Result<()> + 'e;
+type Emit<'e> = dyn FnMut(&mut KernelBuilder, &mut Puller, &[Idx], Place) -> Result<()> + 'e;
 
-/// Parallel loop over rows (or chunks of one long row), vector loop inside, scalar rest.
-fn nest(
-    b: &mut KernelBuilder,
-    p: &mut Puller,
-    rows: &[Expr],
-    row: &Expr,
-    lanes: u16,
-    flat: bool,
-    emit: &mut Emit,
-) -> Result<()> {
-    let rank = rows.len() + usize::from(!(row.is(1) && rows.is_empty() && !flat));
-    let scalar =
-        rank == 0 || (rows.is_empty() && row.is(1) && !flat && p.dims(p.body.graph.outputs[0]).is_empty());
-    if scalar {
-        let idx = vec![Idx::default(); p.dims(p.body.graph.outputs[0]).len()];
-        return emit(b, p, &idx, 1);
-    }
-    let total = product(rows);
-    let mut done = Ok(());
-    // Rows are grouped so that one step of the parallel loop is worth handing to a thread.
-    let per_row = row.as_const().unwrap_or(64).max(1);
-    let (steps, in_rows) = match rows.is_empty() {
-        true => (row.ceil_div(&CHUNK.into()), false),
-        false => (total.ceil_div(&(CHUNK / per_row).max(1).into()), true),
-    };
-    b.parallel(&steps, |b, step| {
-        done = (|| {
+/// The loop nest of a group.
+struct Nest<'a> {
+    cx: &'a LowerCx<'a>,
+    /// Axes in front of the contiguous ones.
+    rows: &'a [Expr],
+    /// Axes walked as one line.
+    row: &'a [Expr],
+    line: Line,
+    /// Arithmetic per element.
+    cost: u64,
+}
+
+impl Nest<'_> {
+    /// Parallel loop over rows (or chunks of one long row), lines inside.
+    fn emit(&self, b: &mut KernelBuilder, p: &mut Puller, f: &mut Emit) -> Result<()> {
+        if self.rows.is_empty() && self.row.is_empty() {
+            let zero = int(b, 0);
+            return f(b, p, &[], Place { at: zero, offset: 0, lanes: 1, tail: None });
+        }
+        let (total, row) = (product(self.rows), product(self.row));
+        // Rows are grouped so that one step of the parallel loop is worth handing to a thread.
+        let per_row = row.as_const().unwrap_or(64).max(1);
+        let in_rows = !self.rows.is_empty();
+        let (count, per_step) = match in_rows {
+            true => (&total, (CHUNK / per_row).max(1)),
+            false => (&row, CHUNK),
+        };
+        let steps = count.ceil_div(&per_step.into());
+        let work = self.cx.symbols.max(&(total.clone() * row.clone())).max(0) as u64;
+        let mut done = Ok(());
+        parallel_if(b, work.saturating_mul(self.cost + 1), &steps, |b, step| {
+            let whole = steps.is(1);
+            let (lo, hi) = match whole {
+                true => (Bound::Const(0), b.bound(count)),
+                false => {
+                    let (c, n) = (int(b, per_step), dim(b, count));
+                    let lo = b.mul(step, c);
+                    let hi = b.add(lo, c);
+                    (Bound::Reg(lo), Bound::Reg(b.bin(BinOp::MinS, hi, n)))
+                }
+            };
             if !in_rows {
-                let (c, n) = (int(b, CHUNK), dim(b, row));
-                let lo = b.mul(step, c);
-                let hi = b.add(lo, c);
-                let hi = b.bin(BinOp::MinS, hi, n);
-                return line(b, p, &[], Bound::Reg(lo), Bound::Reg(hi), aligned(row, lanes), lanes, emit);
-            }
-            let group = (CHUNK / per_row).max(1);
-            let (c, n) = (int(b, group), dim(b, &total));
-            let lo = b.mul(step, c);
-            let hi = b.add(lo, c);
-            let hi = b.bin(BinOp::MinS, hi, n);
-            let mut inner = Ok(());
-            b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, r| {
-                inner = unravel(b, &Idx::reg(r), rows).and_then(|at| {
-                    let hi = b.bound(row);
-                    line(b, p, &at, Bound::Const(0), hi, aligned(row, lanes), lanes, emit)
+                done = self.line.emit(b, p, (lo, hi), &row, &mut |b, p, at| {
+                    let idx = spread(&at.idx(), self.row);
+                    f(b, p, &idx, at)
                 });
-                p.forget();
-            });
-            inner
-        })();
-        p.forget();
-    });
-    done
-}
-
-fn aligned(row: &Expr, lanes: u16) -> bool {
-    row.modulo(&i64::from(lanes).into()).is(0) && CHUNK % i64::from(lanes) == 0
-}
-
-/// One row from `lo` to `hi`: vectors, then what is left one by one.
-#[allow(clippy::too_many_arguments)]
-fn line(
-    b: &mut KernelBuilder,
-    p: &mut Puller,
-    outer: &[Idx],
-    lo: Bound,
-    hi: Bound,
-    aligned: bool,
-    lanes: u16,
-    emit: &mut Emit,
-) -> Result<()> {
-    let mut done = Ok(());
-    if lanes == 1 {
-        b.for_(lo, hi, 1, LoopKind::Serial, |b, i| {
-            done = emit(b, p, &[outer, &[Idx::reg(i)]].concat(), 1);
+            } else {
+                b.for_(lo, hi, 1, LoopKind::Serial, |b, r| {
+                    done = unravel(b, &Idx::reg(r), self.rows).and_then(|outer| {
+                        let hi = b.bound(&row);
+                        self.line.emit(b, p, (Bound::Const(0), hi), &row, &mut |b, p, at| {
+                            f(b, p, &[outer.clone(), spread(&at.idx(), self.row)].concat(), at)
+                        })
+                    });
+                    p.forget();
+                });
+            }
             p.forget();
         });
-        return done;
+        done
     }
-    let reg = |b: &mut KernelBuilder, x: &Bound| match x {
-        Bound::Const(c) => int(b, *c),
-        Bound::Reg(r) => *r,
-    };
-    let (start, end) = (reg(b, &lo), reg(b, &hi));
-    let split = if aligned {
-        hi.clone()
-    } else {
-        let n = b.sub(end, start);
-        let mask = int(b, -i64::from(lanes));
-        let whole = b.bin(BinOp::And, n, mask);
-        Bound::Reg(b.add(start, whole))
-    };
-    let before = p.snapshot();
-    b.for_(lo, split.clone(), lanes.into(), LoopKind::Serial, |b, i| {
-        done = emit(b, p, &[outer, &[Idx::lanes(i)]].concat(), lanes);
-    });
-    p.restore(&before);
-    done?;
-    let mut done = Ok(());
-    if !aligned {
-        b.for_(split, hi, 1, LoopKind::Serial, |b, i| {
-            done = emit(b, p, &[outer, &[Idx::reg(i)]].concat(), 1);
-        });
-        p.restore(&before);
-    }
-    done
 }
 
 /// Sub-byte results: one byte at a time, so that no two threads share one.

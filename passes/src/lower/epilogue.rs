@@ -53,7 +53,7 @@ impl<'a> Epilogue<'a> {
         let lanes = b.ty(value).lanes;
         let value = access::result(b, self.dtype(), value);
         self.puller.tail = tail;
-        self.puller.give(self.root, value);
+        self.puller.give(b, self.root, value);
         let done = store_outputs(b, &mut self.puller, idx, lanes, tail);
         self.puller.tail = None;
         self.puller.forget();

@@ -14,6 +14,8 @@ mod coords;
 mod elementwise;
 pub mod epilogue;
 pub mod index;
+mod line;
+mod merge;
 mod mini;
 mod out;
 mod points;
@@ -34,7 +36,8 @@ mod window;
 use body::Body;
 use bytes::Bytes;
 use sinter_ir::target::TargetDesc;
-use sinter_ir::tile::Kernel;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Kernel, Reg};
 use sinter_ir::{Diag, Expr, Op, Result, Symbols, Tensor, TensorType};
 
 /// What lowering knows besides the node.
@@ -153,6 +156,21 @@ pub fn lower(cx: &LowerCx, node: &NodeView) -> Result<Lowered> {
         None if body.graph.outputs.len() == 1 => elementwise::lower(cx, &body),
         None => sub_byte::lower(cx, &body, |body| elementwise::lower(cx, body)),
         Some(root) => sub_byte::lower(cx, &body, |body| lower_root(cx, body, &body.graph.node(root).op)),
+    }
+}
+
+/// Arithmetic below which a loop is not worth handing to threads: some 20 microseconds of one core.
+const WORTH_THREADS: u64 = 1 << 17;
+
+/// The outermost loop of a kernel: parallel where `work` (units of [`crate::fuse::policy::cost`]) is worth it.
+fn parallel_if(b: &mut KernelBuilder, work: u64, hi: &Expr, f: impl FnOnce(&mut KernelBuilder, Reg)) {
+    match work {
+        _ if hi.is(1) => {
+            let zero = index::int(b, 0);
+            f(b, zero);
+        }
+        0..WORTH_THREADS => b.range(hi, f),
+        _ => b.parallel(hi, f),
     }
 }
 

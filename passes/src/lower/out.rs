@@ -5,10 +5,11 @@ use super::body::Body;
 use super::contract::gemm::Finish;
 use super::epilogue::Epilogue;
 use super::index::{Idx, unravel};
+use super::merge::{Merge, spread};
 use super::pull::Puller;
 use sinter_ir::tile::Reg;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::{Op, Result, ValueId};
+use sinter_ir::{Op, Result};
 
 /// A linear index over several neighbouring axes of the result.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +64,7 @@ impl<'a> Out<'a> {
             }
             let open = dims[axes.clone()].iter().filter(|d| !d.is(1)).count();
             if open <= 1 || self.merges(axes.clone()) {
-                // Row-major strides make a linear index on the last axis reach every element.
-                let last = axes.clone().rev().find(|&i| !dims[i].is(1)).unwrap_or(axes.end - 1);
-                idx.extend(axes.map(|i| if i == last { at.clone() } else { Idx::default() }));
+                idx.extend(spread(&at, &dims[axes]));
             } else {
                 idx.extend(unravel(b, &at, &dims[axes])?);
             }
@@ -76,7 +75,9 @@ impl<'a> Out<'a> {
     /// root's own order, so that a linear index over them is enough.
     fn merges(&self, axes: std::ops::Range<usize>) -> bool {
         let body = self.end.puller.body;
-        body.graph.outputs.iter().all(|&v| merges(body, self.end.root, v, &axes))
+        let root = self.end.root;
+        let all = Merge { body, dims: &body.ty(root).dims, stop: &|v| v == root };
+        body.graph.outputs.iter().all(|&v| all.value(v, &axes))
     }
 }
 
@@ -99,36 +100,5 @@ fn cost(op: &Op) -> usize {
         Op::Unary(_) | Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) => 1,
         Op::Binary(_) | Op::Cast(_) => 2,
         _ => 0,
-    }
-}
-
-fn merges(body: &Body, root: ValueId, v: ValueId, axes: &std::ops::Range<usize>) -> bool {
-    let (dims, full) = (&body.ty(v).dims, &body.ty(root).dims);
-    let lead = full.len().saturating_sub(dims.len());
-    let own = |i: usize| i.checked_sub(lead).and_then(|j| dims.get(j));
-    // Broadcast along all of the axes.
-    if dims.len() <= full.len() && axes.clone().all(|i| own(i).is_none_or(|d| d.is(1))) {
-        return true;
-    }
-    if dims.len() > full.len() || axes.clone().any(|i| own(i) != Some(&full[i])) {
-        return false;
-    }
-    let Some(node) = body.graph.def(v).filter(|_| v != root && body.input_index(v).is_none()) else {
-        return true;
-    };
-    match &node.op {
-        Op::Constant(_) => true,
-        op if op.is_pointwise() || matches!(op, Op::Identity(_) | Op::Broadcast(_)) => {
-            node.inputs.iter().all(|&x| merges(body, root, x, axes))
-        }
-        Op::Quantize(sinter_ir::op::Quantize { axis, block, .. })
-        | Op::Dequantize(sinter_ir::op::Dequantize { axis, block, .. }) => {
-            // Scales along one of the axes need its coordinate.
-            let apart = node.inputs[1..]
-                .iter()
-                .all(|&s| body.ty(s).numel().is(1) || (*block == 0 && !axes.contains(&(axis + lead))));
-            apart && merges(body, root, node.inputs[0], axes)
-        }
-        _ => false,
     }
 }

@@ -56,7 +56,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Pool) -> Result<Lowered> {
                 let at = unravel(b, p.plane, &xt.dims[..2]);
                 for (v, value) in values.into_iter().enumerate() {
                     if let Some(&i) = places.get(v) {
-                        out.end.puller.give(root.outputs[1], i);
+                        out.end.puller.give(b, root.outputs[1], i);
                     }
                     let mut index: Vec<Index> =
                         at.iter().chain(w.at).map(|&at| Index { at, axes: 1 }).collect();

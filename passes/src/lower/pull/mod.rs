@@ -40,6 +40,8 @@ pub fn vector_or_scalar<T>(lanes: u16, mut f: impl FnMut(u16) -> Result<T>) -> R
     }
 }
 
+/// Fixed values by number of lanes.
+pub type Given = BTreeMap<(ValueId, u16), Reg>;
 type Memo = BTreeMap<(ValueId, Vec<Idx>, u16), Reg>;
 
 /// Emits values of one body into one kernel.
@@ -54,7 +56,7 @@ pub struct Puller<'a> {
     pub flat: bool,
     /// Lanes that count in vector loads of operands; all when none.
     pub tail: Option<Reg>,
-    given: BTreeMap<ValueId, Reg>,
+    given: Given,
     memo: Memo,
 }
 
@@ -71,14 +73,20 @@ impl<'a> Puller<'a> {
             params: Params::default(),
             flat: false,
             tail: None,
-            given: BTreeMap::new(),
+            given: Given::new(),
             memo: Memo::new(),
         }
     }
     /// Fixes the value of a node result at the element being emitted (a root's accumulator).
-    pub fn give(&mut self, v: ValueId, r: Reg) {
+    pub fn give(&mut self, b: &KernelBuilder, v: ValueId, r: Reg) {
         self.memo.clear();
-        self.given.insert(v, r);
+        self.given.retain(|(x, _), _| *x != v);
+        self.given.insert((v, b.ty(r).lanes), r);
+    }
+    /// The fixed values, to be changed.
+    pub fn given(&mut self) -> &mut Given {
+        self.memo.clear();
+        &mut self.given
     }
     /// Forgets values that were emitted in a block that ends here.
     pub fn forget(&mut self) {
@@ -103,7 +111,14 @@ impl<'a> Puller<'a> {
     }
     /// The value at an element, in a compute register.
     pub fn at(&mut self, b: &mut KernelBuilder, v: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
-        if let Some(&r) = self.given.get(&v) {
+        if let Some(&r) = self.given.get(&(v, lanes)) {
+            return Ok(r);
+        }
+        if let Some(&r) = self.given.get(&(v, 1)) {
+            return Ok(b.splat(r, lanes));
+        }
+        // Along an axis of one element no index advances, yet code for vectors is emitted: it never runs.
+        if let Some((_, &r)) = self.given.range((v, 0)..=(v, u16::MAX)).next() {
             return Ok(r);
         }
         // What does not vary by lane is computed once.
