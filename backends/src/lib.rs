@@ -7,8 +7,8 @@
 
 pub mod clif;
 pub mod object;
-pub mod x86;
 mod targets;
+pub mod x86;
 
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;

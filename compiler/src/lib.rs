@@ -3,6 +3,7 @@
 //! The only crate with input and output; files, environment and clock are touched in [`system`] alone. The single
 //! `unsafe` block calls a loaded bundle.
 
+pub mod bench;
 pub mod bindings;
 pub mod check;
 pub mod cli;

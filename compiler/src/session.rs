@@ -3,7 +3,7 @@
 use crate::manifest::Manifest;
 use sinter_ir::{DType, Diag, Result, Tensor};
 use sinter_runtime::texts::{self, Texts};
-use sinter_runtime::{Bundle, Image};
+use sinter_runtime::{Bound, Bundle, Image};
 
 /// A loaded bundle and what its manifest says.
 pub struct Session {
@@ -24,6 +24,15 @@ impl Session {
     }
     /// Runs the model on tensors, checked against the signature.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.with(inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
+    }
+    /// Checks tensors against the signature and lets `body` run the model on them as often as it likes, with nothing
+    /// allocated in between. Gives its result and the outputs of its last run.
+    pub fn with<R>(
+        &mut self,
+        inputs: &[Tensor],
+        body: impl FnOnce(&mut Ready) -> Result<R>,
+    ) -> Result<(R, Vec<Tensor>)> {
         let ports = &self.manifest.inputs;
         if inputs.len() != ports.len() {
             return Err(Diag::input(format!(
@@ -59,10 +68,13 @@ impl Session {
             .map(|o| usize::try_from(o.max_bytes).unwrap_or(usize::MAX))
             .collect();
         let rank: usize = self.manifest.outputs.iter().map(|o| o.range.len()).sum();
-        let out = self.call(&slices, &dims, &sizes, rank)?;
+        let Self { bundle, manifest } = self;
+        let mut ready = Ready(bind(bundle, &slices, &dims, &sizes, rank)?);
+        let result = body(&mut ready)?;
+        let out = ready.0.into_outputs();
         let mut rest = out.dims.as_slice();
         let mut tensors = Vec::new();
-        for (port, bytes) in self.manifest.outputs.iter().zip(out.bytes) {
+        for (port, bytes) in manifest.outputs.iter().zip(out.bytes) {
             let (own, more) = rest.split_at(port.range.len());
             rest = more;
             let shape: Option<Vec<usize>> = own.iter().map(|&d| usize::try_from(d).ok()).collect();
@@ -78,20 +90,31 @@ impl Session {
                 dtype => Tensor::from_bytes(dtype, shape, bytes)?,
             });
         }
-        Ok(tensors)
+        Ok((result, tensors))
     }
-    #[allow(unsafe_code)]
-    fn call(
-        &mut self,
-        inputs: &[&[u8]],
-        dims: &[i64],
-        sizes: &[usize],
-        rank: usize,
-    ) -> Result<sinter_runtime::Outputs> {
-        // SAFETY: every tensor holds the bytes that its dtype and shape say, they were checked against the manifest
-        // above, and the sizes are the bundle's own.
-        unsafe { self.bundle.run(inputs, dims, sizes, rank) }.map_err(|e| load_error(&e))
+}
+
+/// A model with checked inputs.
+pub struct Ready<'a>(Bound<'a>);
+
+impl Ready<'_> {
+    /// One run.
+    pub fn run(&mut self) -> Result<()> {
+        self.0.run().map_err(|e| load_error(&e))
     }
+}
+
+#[allow(unsafe_code)]
+fn bind<'a>(
+    bundle: &'a mut Bundle,
+    inputs: &[&'a [u8]],
+    dims: &[i64],
+    sizes: &[usize],
+    rank: usize,
+) -> Result<Bound<'a>> {
+    // SAFETY: the caller has checked against the manifest that every tensor holds the bytes that its dtype and shape
+    // say, and the sizes are the bundle's own.
+    unsafe { bundle.bind(inputs, dims, sizes, rank) }.map_err(|e| load_error(&e))
 }
 
 /// Strings of an output of the run that has just ended.

@@ -2,7 +2,10 @@
 
 #![allow(clippy::disallowed_methods)]
 
+mod process;
+
 use bytes::Bytes;
+pub use process::{Scratch, Talk, absolute, pause, variable};
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;
 use std::fs;

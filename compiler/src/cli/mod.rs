@@ -14,6 +14,7 @@ macro_rules! eprintln {
     };
 }
 
+pub mod bench;
 pub mod check;
 pub mod compile;
 pub mod inspect;
@@ -48,6 +49,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Run a bundle (or a model, compiled on the fly) on this machine.
     Run(run::RunArgs),
+    /// Measure a bundle or a model on this machine, alone or next to other runtimes.
+    Bench(bench::BenchArgs),
     /// Show a model or a bundle: signature, ops, sizes, memory timeline.
     Inspect(inspect::InspectArgs),
     /// List the targets.
@@ -111,6 +114,7 @@ pub fn run(cli: Cli) -> Result<(), Vec<Diag>> {
         Command::Compile(a) => compile::run(&a),
         Command::Check(a) => check::run(&a),
         Command::Run(a) => run::run(&a),
+        Command::Bench(a) => bench::run(&a),
         Command::Inspect(a) => inspect::run(&a),
         Command::Targets(a) => targets::run(&a),
     }?;

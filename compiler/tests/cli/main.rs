@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod bench;
 #[path = "../importer/build.rs"]
 #[allow(dead_code)]
 mod build;

@@ -9,6 +9,7 @@ use crate::pool::Pool;
 use sinter_abi::{ABI_VERSION, context, error_text};
 use std::ffi::c_void;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// What went wrong: loading, or a code from the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,12 +124,10 @@ impl Bundle {
     pub fn arena_bytes(&self) -> usize {
         self.arena.bytes().len()
     }
-    /// Runs the model. `dims` are all dims of all inputs in order and must describe `inputs`; `output_bytes` are the
-    /// largest sizes of the outputs and `output_dims` the number of all their dims, from the manifest.
+    /// Runs the model once; see [`Bundle::bind`].
     ///
     /// # Safety
-    /// Inputs must have the bytes that `dims` and the bundle's element types say, and `output_bytes` must be the
-    /// bundle's own maxima.
+    /// As for [`Bundle::bind`].
     pub unsafe fn run(
         &mut self,
         inputs: &[&[u8]],
@@ -136,6 +135,25 @@ impl Bundle {
         output_bytes: &[usize],
         output_dims: usize,
     ) -> Result<Outputs, Error> {
+        // SAFETY: the caller's promise.
+        let mut bound = unsafe { self.bind(inputs, dims, output_bytes, output_dims) }?;
+        bound.run()?;
+        Ok(bound.into_outputs())
+    }
+    /// Prepares runs on the same inputs: nothing is allocated or copied in between. `dims` are all dims of all inputs
+    /// in order and must describe `inputs`; `output_bytes` are the largest sizes of the outputs and `output_dims` the
+    /// number of all their dims, from the manifest.
+    ///
+    /// # Safety
+    /// Inputs must have the bytes that `dims` and the bundle's element types say, and `output_bytes` must be the
+    /// bundle's own maxima.
+    pub unsafe fn bind<'a>(
+        &'a mut self,
+        inputs: &[&'a [u8]],
+        dims: &[i64],
+        output_bytes: &[usize],
+        output_dims: usize,
+    ) -> Result<Bound<'a>, Error> {
         if inputs.len() != self.inputs || output_bytes.len() != self.outputs {
             return Err(Error::Call(format!(
                 "{} inputs and {} outputs are needed",
@@ -150,18 +168,39 @@ impl Bundle {
             out.resize(n, 0);
             bytes.push(out);
         }
-        let ins: Vec<*const c_void> = inputs.iter().map(|i| i.as_ptr().cast()).collect();
-        let outs: Vec<*mut c_void> = bytes.iter_mut().map(|o: &mut Vec<u8>| o.as_mut_ptr().cast()).collect();
+        let ins = inputs.iter().map(|i| i.as_ptr().cast()).collect();
+        let outs = bytes.iter_mut().map(|o: &mut Vec<u8>| o.as_mut_ptr().cast()).collect();
         let mut all = dims.to_vec();
         all.resize(dims.len() + output_dims, 0);
-        // SAFETY: the caller's promise; everything else is owned here and outlives the call.
+        Ok(Bound { bundle: self, _inputs: PhantomData, ins, outs, bytes, dims: all, given: dims.len() })
+    }
+}
+
+/// A bundle with its inputs and room for its outputs, ready to run any number of times.
+pub struct Bound<'a> {
+    bundle: &'a mut Bundle,
+    _inputs: PhantomData<&'a [u8]>,
+    ins: Vec<*const c_void>,
+    outs: Vec<*mut c_void>,
+    bytes: Vec<Vec<u8>>,
+    dims: Vec<i64>,
+    given: usize,
+}
+
+impl Bound<'_> {
+    /// One run.
+    pub fn run(&mut self) -> Result<(), Error> {
+        let Bundle { ctx, run, weights, code, .. } = &mut *self.bundle;
+        // SAFETY: whoever made this promised that inputs and sizes fit; everything is borrowed or owned here, the
+        // output buffers are never resized.
         let status = unsafe {
-            (self.run)(self.ctx.as_mut_ptr().cast(), ins.as_ptr(), outs.as_ptr(), all.as_mut_ptr())
+            run(ctx.as_mut_ptr().cast(), self.ins.as_ptr(), self.outs.as_ptr(), self.dims.as_mut_ptr())
         };
-        let _ = (&self.weights, &self.code);
-        if status != 0 {
-            return Err(Error::Code(status));
-        }
-        Ok(Outputs { bytes, dims: all.split_off(dims.len()) })
+        let _ = (weights, code);
+        if status == 0 { Ok(()) } else { Err(Error::Code(status)) }
+    }
+    /// What the last run wrote.
+    pub fn into_outputs(mut self) -> Outputs {
+        Outputs { dims: self.dims.split_off(self.given), bytes: self.bytes }
     }
 }

@@ -10,6 +10,6 @@ mod memory;
 mod pool;
 pub mod texts;
 
-pub use bundle::{Bundle, Error, Outputs};
+pub use bundle::{Bound, Bundle, Error, Outputs};
 pub use memory::{Aligned, Image};
 pub use pool::Pool;
