@@ -49,6 +49,7 @@ fn random(rng: &mut Rng, dtype: DType, rank: usize, most: usize) -> Case {
     let (x, w) = (rng.tensor(dtype, x), rng.tensor(dtype, w));
     let mut c = Case::new(conv(&axes, group), vec![x, w]);
     c.fixed[1] = rng.below(4) > 0;
+    c.on_any_target(rng);
     c
 }
 
@@ -90,6 +91,7 @@ fn pointwise_and_dense() {
         let x = rng.tensor(DType::F32, vec![n, c, h, w]);
         let weights = rng.tensor(DType::F32, vec![o, c / group, 1, 1]);
         let mut case = Case::new(conv(&[one(), one()], group), vec![x, weights]);
+        case.on_any_target(&mut rng);
         case.fixed[1] = rng.flip();
         case.check();
     }
@@ -176,6 +178,7 @@ fn transposed() {
         let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::F64]);
         let (x, w) = (rng.tensor(dtype, xs), rng.tensor(dtype, ws));
         let mut case = Case::new(op, vec![x, w]);
+        case.on_any_target(&mut rng);
         // Known weights are packed at compile time, others by a kernel.
         case.fixed[1] = rng.flip();
         if rng.flip() {

@@ -47,8 +47,7 @@ impl<'a> Epilogue<'a> {
     }
     /// Takes the value (compute register; see [`access::compute`]) of the result element at `idx`, or of `lanes`
     /// elements along the index with a lane step, of which the first `tail` count. Computes the consumers and stores
-    /// the group's outputs. With a tail, consumers may read no further than the tail: pass one lane at a time where
-    /// operands of the epilogue end with the row.
+    /// the group's outputs. Beyond the tail nothing is read or written.
     pub fn emit(&mut self, b: &mut KernelBuilder, idx: &[Idx], value: Reg, tail: Option<Reg>) -> Result<()> {
         let lanes = b.ty(value).lanes;
         let value = access::result(b, self.dtype(), value);

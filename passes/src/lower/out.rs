@@ -45,9 +45,15 @@ impl<'a> Out<'a> {
             false => Finish::Memory,
         }
     }
-    /// Takes the element at `index` (of a vector: the elements from there on along the last group) in arithmetic
-    /// form.
-    pub fn put(&mut self, b: &mut KernelBuilder, index: &[Index], value: Reg) -> Result<()> {
+    /// Takes the element at `index` (of a vector: the elements from there on along the last group, of which `tail`
+    /// count) in arithmetic form.
+    pub fn put(
+        &mut self,
+        b: &mut KernelBuilder,
+        index: &[Index],
+        value: Reg,
+        tail: Option<Reg>,
+    ) -> Result<()> {
         let lanes = b.ty(value).lanes;
         let (body, root) = (self.end.puller.body, self.end.root);
         let dims = &body.ty(root).dims;
@@ -69,7 +75,7 @@ impl<'a> Out<'a> {
                 idx.extend(unravel(b, &at, &dims[axes])?);
             }
         }
-        self.end.emit(b, &idx, value, None)
+        self.end.emit(b, &idx, value, tail)
     }
     /// Whether every value behind the root that varies along one of the axes varies along all of them in the
     /// root's own order, so that a linear index over them is enough.

@@ -94,6 +94,12 @@ impl Case {
         self.fixed[i] = true;
         self
     }
+    /// Picks vectors of 128, 256 or 512 bits and the number of registers and cores.
+    pub fn on_any_target(&mut self, rng: &mut Rng) {
+        let (bits, registers) = rng.pick(&[(128, 16), (128, 32), (256, 16), (512, 32)]);
+        (self.target.vector_bits, self.target.vector_registers) = (bits, registers);
+        self.target.cores = rng.pick(&[1, 4]);
+    }
     /// Makes a dim of an operand symbolic; equal dims of `same` share the symbol.
     pub fn free(&mut self, at: &[(usize, usize)]) -> Expr {
         let value = self.inputs[at[0].0].shape()[at[0].1] as i64;

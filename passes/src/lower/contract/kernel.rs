@@ -46,7 +46,7 @@ impl Shape {
         let mut index: Vec<Index> = batch.into_iter().map(|at| Index { at, axes: 1 }).collect();
         index.push(Index { at: row, axes: self.rows });
         index.push(Index { at: at.col, axes: self.cols });
-        out.put(b, &index, value)
+        out.put(b, &index, value, at.tail)
     }
 }
 
@@ -88,9 +88,9 @@ impl<'a> Kernel<'a> {
     pub fn slots(&self, trips: &Expr) -> i64 {
         slots::count(self.cx.target, trips)
     }
-    /// Room for one tile per slot where the nest needs it.
-    pub fn spill(&mut self, gemm: &Gemm, slots: i64) -> Option<Buf> {
-        gemm.spills().then(|| self.scratch(&(gemm.spill_elems() * slots).into(), gemm.a.1.acc))
+    /// Room for one tile per slot where the nest needs it; `open`: panels have an open number of columns.
+    pub fn spill(&mut self, gemm: &Gemm, slots: i64, open: bool) -> Option<Buf> {
+        (open || gemm.spills()).then(|| self.scratch(&(gemm.spill_elems() * slots).into(), gemm.a.1.acc))
     }
     /// The finished kernel as the whole lowering.
     pub fn finish(self) -> Lowered {
@@ -129,7 +129,7 @@ pub fn lower(
         (gemm.a.2, gemm.b.2) = (k.source(a)?, k.source(b)?);
         gemm.finish = k.out.finish();
         let slots = k.slots(&gemm.trips());
-        let spill = k.spill(&gemm, slots);
+        let spill = k.spill(&gemm, slots, false);
         let Kernel { b, out, .. } = k;
         gemm.emit(b, slots, spill, &mut |b, at, v| shape.put(b, at, v, out))
     })

@@ -20,23 +20,17 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// The tile for `rows` rows where their number is known to be small, else the widest that the vector
-    /// registers hold: accumulators, one row of B and a broadcast of A, with a few registers to spare.
-    pub fn pick(target: &TargetDesc, num: Num, rows: Option<i64>, cols: Option<i64>) -> Self {
-        let lanes = target.lanes(num.acc.bits());
-        let accs = if target.vector_registers >= 32 { 16 } else { 8 };
-        let mr = match rows {
-            Some(m @ 1..=3) => m as usize,
-            _ if accs == 16 && !matches!(rows, Some(4)) => 8,
-            _ => 4,
-        };
-        // A single row is bound by the latency of its sums and by memory: more columns at once.
-        let most = cols.map_or(usize::MAX, |n| (n.max(1) as usize).div_ceil(lanes.into()));
-        Self { mr, nv: (accs / mr).clamp(1, most), lanes }
+    /// The tile for a product of `m` rows and `n` columns.
+    pub fn pick(target: &TargetDesc, num: Num, m: &Expr, n: &Expr) -> Self {
+        super::choose::tile(target.vector_registers, target.lanes(num.acc.bits()), m, n)
     }
     /// Columns of the tile.
     pub fn nr(self) -> usize {
         self.nv * usize::from(self.lanes)
+    }
+    /// Columns in front of vector `v`.
+    pub fn column(self, v: usize) -> i64 {
+        (v * usize::from(self.lanes)) as i64
     }
 }
 
@@ -82,18 +76,28 @@ pub struct Depth {
     /// The first steps in which whole vectors of B may be read, and per vector the number of lanes to read in
     /// the others. `None`: always whole vectors.
     pub ragged: Option<(Reg, Vec<Reg>)>,
-    /// Steps per loop iteration.
-    pub unroll: i64,
 }
 
 impl Depth {
     /// `k` steps over whole vectors.
     pub fn whole(b: &mut KernelBuilder, k: &Expr) -> Self {
-        let unroll = match k.as_const() {
-            Some(k) if k < 8 => 1,
-            _ => 4,
-        };
-        Self { all: b.bound(k), ragged: None, unroll }
+        Self { all: b.bound(k), ragged: None }
+    }
+}
+
+/// Multiply-adds per iteration that make the loop's own instructions cheap.
+const WORTH: usize = 16;
+
+/// Steps per loop iteration: 1, 2 or 4, a divisor of the number of steps where one is as good.
+fn unroll(tile: Tile, steps: &Bound) -> i64 {
+    let want = WORTH.div_ceil(tile.mr * tile.nv).min(4) as i64;
+    let want = if want > 2 { 4 } else { want };
+    match steps {
+        Bound::Const(k) if *k < 2 * want => 1,
+        Bound::Const(k) => {
+            [want, want / 2, want * 2].into_iter().find(|u| *u > 0 && k % u == 0).unwrap_or(want)
+        }
+        Bound::Reg(_) => want,
     }
 }
 
@@ -107,7 +111,7 @@ pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y
         Some((whole, _)) => Bound::Reg(*whole),
         None => depth.all.clone(),
     };
-    let u = depth.unroll;
+    let u = unroll(tile, &whole);
     let even = match &whole {
         Bound::Const(k) => Bound::Const(k - k % u),
         Bound::Reg(k) => {
@@ -158,7 +162,7 @@ impl Body<'_> {
             let ys: Vec<Reg> = (0..self.tile.nv)
                 .map(|v| {
                     let (s, o) = self.y.parts[0];
-                    let at = self.at(self.y, self.ys[s], o + (v * usize::from(self.tile.lanes)) as i64, u);
+                    let at = self.at(self.y, self.ys[s], o + self.tile.column(v), u);
                     self.y.num.load(b, self.tile.lanes, self.y.buf, at, tails.get(v).copied())
                 })
                 .collect();

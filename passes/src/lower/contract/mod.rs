@@ -1,9 +1,13 @@
 //! Matrix products.
 
+pub mod arith;
+pub mod choose;
+pub mod finish;
 pub mod gemm;
 pub mod kernel;
 mod matmul;
 pub mod micro;
+pub mod nest;
 pub mod num;
 pub mod pack;
 pub mod slots;

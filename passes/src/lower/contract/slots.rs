@@ -3,11 +3,13 @@
 //! A kernel does not know its thread, so scratch belongs to a fixed number of slots: each slot is one parallel
 //! iteration and works through its share of the trips.
 
-use super::gemm::add_const;
+use super::arith::{add_const, unravel};
+use super::micro::copy;
 use sinter_ir::Expr;
+use sinter_ir::expr::product;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Bound, LoopKind, Reg};
+use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, Reg};
 
 /// Slots for a number of trips: enough for the target's cores to balance, not more than trips.
 pub fn count(target: &TargetDesc, trips: &Expr) -> i64 {
@@ -28,12 +30,60 @@ pub fn for_each<S>(
         if trips.is(slots) {
             return each(b, &state, slot);
         }
-        let (all, n) = (b.dim(trips), b.i64(slots));
-        let lo = b.mul(slot, all);
-        let lo = b.bin(BinOp::DivS, lo, n);
-        let next = add_const(b, slot, 1);
-        let hi = b.mul(next, all);
-        let hi = b.bin(BinOp::DivS, hi, n);
+        let (lo, hi) = share(b, slot, slots, trips);
         b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, t| each(b, &state, t));
+    });
+}
+
+/// The trips of a slot.
+fn share(b: &mut KernelBuilder, slot: Reg, slots: i64, trips: &Expr) -> (Reg, Reg) {
+    let (all, n) = (b.dim(trips), b.i64(slots));
+    let lo = b.mul(slot, all);
+    let lo = b.bin(BinOp::DivS, lo, n);
+    let next = add_const(b, slot, 1);
+    let hi = b.mul(next, all);
+    (lo, b.bin(BinOp::DivS, hi, n))
+}
+
+/// Like [`for_each`] over trips of several dims, innermost last. `each` sees the outer coordinates and a range of the
+/// innermost one, so that work that the outer ones share is done once for the range.
+pub fn for_each_run<S>(
+    b: &mut KernelBuilder,
+    slots: i64,
+    work: &[Expr],
+    start: impl FnOnce(&mut KernelBuilder, Reg) -> S,
+    each: impl FnOnce(&mut KernelBuilder, &S, &[Reg], Bound, Bound),
+) {
+    let Some((inner, outer)) = work.split_last() else { return };
+    b.parallel(&slots.into(), |b, slot| {
+        let state = start(b, slot);
+        if slots == 1 {
+            return b.range(&product(outer), |b, t| {
+                let at = unravel(b, t, outer);
+                let hi = b.bound(inner);
+                each(b, &state, &at, Bound::Const(0), hi);
+            });
+        }
+        let (lo, hi) = share(b, slot, slots, &product(work));
+        if product(outer).is(1) {
+            let at: Vec<Reg> = outer.iter().map(|_| b.i64(0)).collect();
+            return each(b, &state, &at, Bound::Reg(lo), Bound::Reg(hi));
+        }
+        let t = copy(b, lo);
+        b.while_(
+            |b| b.cmp(CmpOp::Lt, t, hi),
+            |b| {
+                let n = b.dim(inner);
+                let line = b.bin(BinOp::DivS, t, n);
+                let skip = b.mul(line, n);
+                let first = b.sub(t, skip);
+                let left = b.sub(hi, skip);
+                let last = b.bin(BinOp::MinS, left, n);
+                let at = unravel(b, line, outer);
+                each(b, &state, &at, Bound::Reg(first), Bound::Reg(last));
+                let next = b.add(skip, last);
+                b.copy_to(t, next);
+            },
+        );
     });
 }

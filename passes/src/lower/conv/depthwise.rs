@@ -61,7 +61,7 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
                     if let Some(last) = index.last_mut() {
                         last.at = add_const(b, last.at, (v * usize::from(win.lanes)) as i64);
                     }
-                    out.put(b, &index, a)?;
+                    out.put(b, &index, a, None)?;
                 }
                 Ok(())
             });

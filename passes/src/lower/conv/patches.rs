@@ -3,9 +3,11 @@
 use super::Layer;
 use super::panel::{Axis, Gather};
 use crate::lower::Lowered;
-use crate::lower::contract::gemm::{Region, dot, scaled, unravel};
+use crate::lower::contract::finish::Strip;
+use crate::lower::contract::gemm::{dot, scaled, unravel};
 use crate::lower::contract::kernel::{Kernel, Shape, Source, build};
 use crate::lower::contract::micro::{Depth, Operand, Step};
+use crate::lower::contract::nest::Region;
 use crate::lower::contract::slots;
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
@@ -27,7 +29,7 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
         let slots = k.slots(&trips);
         let size = gemm.k.clone() * nr.into();
         let panel = k.scratch(&(size.clone() * slots.into()), gemm.a.1.acc);
-        let spill = k.spill(&gemm, slots);
+        let spill = k.spill(&gemm, slots, !gemm.exact_cols());
         let Kernel { b, out, .. } = k;
         let start = |b: &mut KernelBuilder, slot| {
             let size = b.dim(&size);
@@ -61,7 +63,7 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
                 lo: b.i64(0),
                 hi: b.dim(&gemm.m),
                 col: first,
-                cols: b.sub(count, first),
+                strip: if gemm.exact_cols() { Strip::Whole } else { Strip::Open(b.sub(count, first)) },
             };
             done = gemm.rows_loop(b, region, &y, &depth, spill, &mut |b, at, v| shape.put(b, at, v, out));
         });

@@ -63,7 +63,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Pool) -> Result<Lowered> {
                     if let Some(last) = index.last_mut() {
                         last.at = add_const(b, last.at, (v * usize::from(w.lanes)) as i64);
                     }
-                    out.put(b, &index, value)?;
+                    out.put(b, &index, value, None)?;
                 }
                 Ok(())
             });

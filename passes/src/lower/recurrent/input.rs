@@ -53,12 +53,12 @@ pub fn emit(p: &Plan, data: &mut Data) -> Result<Arg> {
         let own = b.mul(at.batch[0], n);
         let own = b.add(own, at.col);
         let lanes = b.ty(v).lanes;
-        let add = p.num.ready().load(b, lanes, bias, Idx::reg(own).addr(), None);
+        let add = p.num.ready().load(b, lanes, bias, Idx::reg(own).addr(), at.tail);
         let sum = b.add(v, add);
         let row = b.mul(at.batch[0], m);
         let row = b.add(row, at.row);
         let row = b.mul(row, n);
-        b.store(to, Idx::reg(row).plus(&Idx::reg(at.col)).addr(), sum, None);
+        b.store(to, Idx::reg(row).plus(&Idx::reg(at.col)).addr(), sum, at.tail);
         Ok(())
     })?;
     data.push(b, params);

@@ -65,7 +65,7 @@ impl Columns<'_> {
             let mut index = lead.to_vec();
             index.push(Index { at: o, axes: 1 });
             index.push(Index { at: int(b, 0), axes: behind });
-            out.put(b, &index, v)
+            out.put(b, &index, v, None)
         };
         if times <= FEW {
             return (0..times).try_for_each(|k| {
@@ -143,7 +143,7 @@ impl Columns<'_> {
             let mut index = lead.to_vec();
             index.extend(o.map(|at| Index { at, axes: 1 }));
             index.push(Index { at: e.materialise(b), axes: behind });
-            out.put(b, &index, v)
+            out.put(b, &index, v, None)
         })
     }
     /// Offset and weight of a tap.

@@ -87,7 +87,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &GridSample) -> Result<Lowered> {
                         points_done = s.sum(b, &from, &plane).and_then(|v| {
                             let point = b.add(first, p);
                             let index = [(n, 1), (c, 1), (point, rank)];
-                            out.put(b, &index.map(|(at, axes)| Index { at, axes }), v)
+                            out.put(b, &index.map(|(at, axes)| Index { at, axes }), v, None)
                         });
                     });
                     points_done

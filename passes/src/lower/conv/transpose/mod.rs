@@ -12,9 +12,11 @@ mod repack;
 
 use super::panel::{Axis, Gather};
 use crate::lower::body::Body;
-use crate::lower::contract::gemm::{Cols, Finish, Gemm, Region, Rows, dot, scaled, unravel};
+use crate::lower::contract::finish::Strip;
+use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, dot, scaled, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build, name};
 use crate::lower::contract::micro::{Depth, Operand, Step, Tile};
+use crate::lower::contract::nest::Region;
 use crate::lower::contract::num::Num;
 use crate::lower::contract::slots;
 use crate::lower::out::Index;
@@ -44,8 +46,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
     let phases = Phases::new(op, &shape[2..]);
     let (in_per_group, out_per_group) = (shape[0] / op.group, shape[1]);
     let depth = in_per_group * phases.most();
-    let tile =
-        Tile::pick(cx.target, num, Some(out_per_group as i64), yt.dims.last().and_then(Expr::as_const));
+    let tile = Tile::pick(cx.target, num, &out_per_group.into(), yt.dims.last().unwrap_or(&1.into()));
     let stride = phases.distances(in_per_group, out_per_group, tile.mr);
     let fixed = body.const_of(w).map(|t| phases.pack(t, op.group, tile.mr)).transpose()?;
     let r = xt.rank() - 2;
@@ -86,7 +87,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
         let slots = k.slots(&trips);
         let size = (depth * tile.nr()) as i64;
         let panel = k.scratch(&(size * slots).into(), num.acc);
-        let spill = k.spill(&gemm, slots);
+        let spill = k.spill(&gemm, slots, true);
         let unit = op.strides.iter().all(|&s| s == 1);
         if unit {
             gemm.finish = k.out.finish();
@@ -140,14 +141,14 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
                         parts: vec![(0, 0)],
                         step,
                     };
-                    let depth = Depth { all: Bound::Reg(taps), ragged: None, unroll: 4 };
+                    let depth = Depth { all: Bound::Reg(taps), ragged: None };
                     let number = phases.number(b, phase);
                     let region = Region {
                         batch: &[g, number],
                         lo: b.i64(0),
                         hi: b.dim(&gemm.m),
                         col: first,
-                        cols: b.sub(last, first),
+                        strip: Strip::Open(b.sub(last, first)),
                     };
                     done = gemm.rows_loop(b, region, &y, &depth, spill, &mut |b, at, v| {
                         let per = scaled(b, g, out_per_group as i64);
@@ -159,7 +160,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
                             index.push(if unit { o } else { b.add(o, a.first) });
                         }
                         let index: Vec<Index> = index.into_iter().map(|at| Index { at, axes: 1 }).collect();
-                        out.put(b, &index, v)
+                        out.put(b, &index, v, at.tail)
                     });
                 },
                 |_| {},

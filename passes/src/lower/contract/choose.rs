@@ -1,0 +1,129 @@
+//! The register tile for a product: a small model of the inner loop.
+//!
+//! One step along k of a tile of `mr` rows and `nv` vectors is `mr * nv` multiply-adds, `mr + nv` loads, and cannot
+//! be faster than the latency of one multiply-add; machines do two of either at a time. The model adds up all steps
+//! of a product, with the smaller tiles that rest rows and a last narrow panel get, and lets code size count.
+
+use super::micro::Tile;
+use sinter_ir::Expr;
+
+/// Multiply-adds that a tile must hold to hide their latency.
+const LATENCY: i64 = 8;
+/// Instructions that cost as much as doubling the time.
+const INSTRUCTIONS: i64 = 6000;
+/// Stand-ins for open dims: rests occur.
+const OPEN_ROWS: i64 = 61;
+const OPEN_COLUMNS: i64 = 509;
+
+/// The cheapest tile of a product of `m` rows and `n` columns, for vectors of `lanes` in a file of `registers`.
+pub fn tile(registers: u32, lanes: u16, m: &Expr, n: &Expr) -> Tile {
+    let registers = i64::from(registers.max(4));
+    let width = i64::from(lanes.max(1));
+    let mut best: Option<(i128, Tile)> = None;
+    let most_nv = vectors(n, width).min(registers);
+    for nv in 1..=most_nv {
+        // Accumulators, one row of B and a broadcast of A.
+        let most_mr = ((registers - nv - 1) / nv).min(m.as_const().unwrap_or(i64::MAX).max(1));
+        for mr in 1..=most_mr {
+            if m.as_const().is_none() && !(mr as u64).is_power_of_two() {
+                continue;
+            }
+            let tile = Tile { mr: mr as usize, nv: nv as usize, lanes };
+            let score = score(tile, m, n);
+            if best.is_none_or(|(b, _)| score < b) {
+                best = Some((score, tile));
+            }
+        }
+    }
+    best.map_or(Tile { mr: 1, nv: 1, lanes }, |(_, t)| t)
+}
+
+/// Vectors that hold all columns.
+fn vectors(n: &Expr, width: i64) -> i64 {
+    let n = n.as_const().unwrap_or(i64::MAX / 2).max(1);
+    n.saturating_add(width - 1) / width
+}
+
+/// Heights of the tiles that together reach every number of rows: `mr`, then those of the rest. With an open number
+/// each is half of the one before.
+pub fn heights(mr: usize, m: &Expr) -> Vec<usize> {
+    let Some(m) = m.as_const() else {
+        return std::iter::successors(Some(mr), |h| (*h > 1).then_some(h / 2)).collect();
+    };
+    let rest = (m.max(0) as usize) % mr;
+    let whole = (m >= mr as i64).then_some(mr);
+    whole.into_iter().chain((rest > 0).then_some(rest)).collect()
+}
+
+/// Time of one step along k, in half cycles.
+fn step(mr: i64, nv: i64) -> i64 {
+    (mr * nv).max(mr + nv).max(LATENCY)
+}
+
+/// Time per step along k of the whole product, weighed with the code it takes; smaller is better.
+fn score(tile: Tile, rows: &Expr, columns: &Expr) -> i128 {
+    let (nv, width) = (tile.nv as i64, i64::from(tile.lanes));
+    let m = rows.as_const().unwrap_or(OPEN_ROWS).max(1);
+    let n = columns.as_const().unwrap_or(OPEN_COLUMNS).max(1);
+    // Whole panels, and the vectors of a last one.
+    let last = (n % (nv * width) + width - 1) / width;
+    let (mut time, mut code) = (0i128, 0i64);
+    for (count, nv) in [(n / (nv * width), nv), (i64::from(last > 0), last)].into_iter().filter(|p| p.0 > 0) {
+        let mut left = m;
+        for h in heights(tile.mr, rows) {
+            let h = h as i64;
+            time += i128::from(count * (left / h) * step(h, nv));
+            left %= h;
+            // Loads, multiply-adds and what becomes of the results.
+            code += h + nv + 3 * h * nv;
+        }
+    }
+    time * i128::from(INSTRUCTIONS + code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pick(registers: u32, lanes: u16, m: i64, n: i64) -> (usize, usize) {
+        let t = tile(registers, lanes, &m.into(), &n.into());
+        (t.mr, t.nv)
+    }
+
+    #[test]
+    fn tiles_fill_the_registers_without_waste() {
+        for (m, n) in [(384, 1536), (1024, 1024), (64, 576), (3136, 64), (49, 512), (196, 256), (784, 128)] {
+            for (registers, lanes) in [(32, 16), (16, 8)] {
+                let (mr, nv) = pick(registers, lanes, m, n);
+                let (mr, nv, width) = (mr as i64, nv as i64, i64::from(lanes));
+                assert!(mr * nv + nv < i64::from(registers), "{mr}x{nv}");
+                // Multiply-adds spent against those needed.
+                let mut spent = 0;
+                let mut left = n;
+                while left > 0 {
+                    let v = ((left + width - 1) / width).min(nv);
+                    spent += (m / mr) * step(mr, v) + if m % mr > 0 { step(m % mr, v) } else { 0 };
+                    left -= v * width;
+                }
+                let waste = spent as f64 / (m * n) as f64 * width as f64;
+                assert!(waste < 1.04, "{m}x{n}: {mr}x{nv} on {registers} registers wastes {waste}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_row_has_enough_sums_to_hide_latency() {
+        let (mr, nv) = pick(32, 16, 1, 1000);
+        assert_eq!(mr, 1);
+        assert!(nv >= LATENCY as usize);
+    }
+
+    #[test]
+    fn heights_reach_every_number_of_rows() {
+        assert_eq!(heights(14, &64.into()), [14, 8]);
+        assert_eq!(heights(8, &64.into()), [8]);
+        assert_eq!(heights(8, &5.into()), [5]);
+        assert_eq!(heights(8, &sinter_ir::Sym(0).into()), [8, 4, 2, 1]);
+        assert!(heights(8, &0.into()).is_empty());
+    }
+}
