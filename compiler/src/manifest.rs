@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use sinter_ir::graph::{SymKind, Symbols};
 use sinter_ir::program::{Port, Program};
 use sinter_ir::target::TargetDesc;
+use sinter_llm::LanguageModel;
 use std::collections::BTreeMap;
 
 /// Version of this schema; readers refuse a newer one.
@@ -37,7 +38,7 @@ pub struct DimInfo {
 }
 
 /// The whole manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Schema version.
     pub schema: u32,
@@ -71,6 +72,10 @@ pub struct Manifest {
     pub weights_bytes: u64,
     /// Machine code.
     pub code_bytes: u64,
+    /// What the runtime has to know of a language model: see `runtime/llm`. The bundle then has a tokenizer beside the
+    /// code, and a chat template if the checkpoint has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub language_model: Option<LanguageModel>,
     /// SHA-256 of the other files of the bundle.
     pub files: BTreeMap<String, String>,
 }
@@ -127,6 +132,7 @@ impl Manifest {
             live_bytes: program.live_bytes,
             weights_bytes: program.weights_bytes(),
             code_bytes,
+            language_model: None,
             files: BTreeMap::new(),
         }
     }

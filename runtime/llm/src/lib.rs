@@ -1,0 +1,19 @@
+//! Text in and out of language models: tokenizers, chat templates, the choice of tokens, stop sequences, sessions.
+//!
+//! The base runtime stays free of all this: only hosts that talk link it. The model itself is behind [`Model`].
+
+#![forbid(unsafe_code)]
+
+/// Most entries of a vocabulary.
+pub const MAX_TOKENS: usize = 1 << 22;
+
+mod error;
+pub mod gguf;
+pub mod info;
+#[cfg(feature = "text")]
+pub mod tokenizer;
+
+pub use error::{Error, Kind, Result};
+pub use info::LanguageModel;
+#[cfg(feature = "text")]
+pub use tokenizer::Tokenizer;
