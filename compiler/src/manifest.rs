@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sinter_ir::graph::{SymKind, Symbols};
+use sinter_ir::graph::{SymKind, SymbolInfo, Symbols};
 use sinter_ir::program::{Port, Program};
 use sinter_ir::target::TargetDesc;
 use sinter_llm::LanguageModel;
@@ -64,6 +64,12 @@ pub struct Manifest {
     pub inputs: Vec<PortInfo>,
     /// Outputs in call order.
     pub outputs: Vec<PortInfo>,
+    /// What the caller keeps from run to run, in the order in which it lies in the caller's block.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<PortInfo>,
+    /// The dim that the sizes of states depend on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<DimInfo>,
     /// Arena that the caller provides.
     pub arena_bytes: u64,
     /// Largest sum of live buffers: the lower bound of the arena.
@@ -114,7 +120,9 @@ impl Manifest {
     /// Everything that follows from the program and the target; files and sources are added by the caller.
     pub fn new(program: &Program, target: &TargetDesc, code_bytes: u64) -> Self {
         let port = |p| PortInfo::of(p, &program.symbols);
+        let capacity = program.capacity().and_then(|s| program.symbols.info(s));
         let open = program.symbols.table.iter().filter(|s| s.kind == SymKind::Input && s.min != s.max);
+        let dim = |s: &SymbolInfo| DimInfo { name: s.name.clone(), min: s.min, max: s.max };
         Self {
             schema: SCHEMA,
             sinter: env!("CARGO_PKG_VERSION").to_owned(),
@@ -125,9 +133,11 @@ impl Manifest {
             features: target.features.clone(),
             sources: BTreeMap::new(),
             flags: BTreeMap::new(),
-            dims: open.map(|s| DimInfo { name: s.name.clone(), min: s.min, max: s.max }).collect(),
+            dims: open.map(dim).collect(),
             inputs: program.inputs.iter().map(port).collect(),
             outputs: program.outputs.iter().map(port).collect(),
+            states: program.states.iter().map(port).collect(),
+            capacity: capacity.map(dim),
             arena_bytes: program.arena_bytes,
             live_bytes: program.live_bytes,
             weights_bytes: program.weights_bytes(),

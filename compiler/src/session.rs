@@ -3,7 +3,7 @@
 use crate::manifest::Manifest;
 use sinter_ir::{DType, Diag, Result, Tensor};
 use sinter_runtime::texts::{self, Texts};
-use sinter_runtime::{Bound, Bundle, Image};
+use sinter_runtime::{Bound, Bundle, Image, States};
 
 /// A loaded bundle and what its manifest says.
 pub struct Session {
@@ -22,14 +22,23 @@ impl Session {
         let bundle = Bundle::load(&manifest.name, archive, weights, threads).map_err(|e| load_error(&e))?;
         Ok(Self { manifest, bundle })
     }
+    /// States for the beginning of a sequence with room for `capacity` positions.
+    pub fn states(&self, capacity: i64) -> Result<States> {
+        self.bundle.states(capacity).map_err(|e| load_error(&e))
+    }
+    /// Runs a model on states.
+    pub fn run_on(&mut self, states: &mut States, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.with(Some(states), inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
+    }
     /// Runs the model on tensors, checked against the signature.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.with(inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
+        self.with(None, inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
     }
     /// Checks tensors against the signature and lets `body` run the model on them as often as it likes, with nothing
     /// allocated in between. Gives its result and the outputs of its last run.
     pub fn with<R>(
         &mut self,
+        states: Option<&mut States>,
         inputs: &[Tensor],
         body: impl FnOnce(&mut Ready) -> Result<R>,
     ) -> Result<(R, Vec<Tensor>)> {
@@ -69,7 +78,7 @@ impl Session {
             .collect();
         let rank: usize = self.manifest.outputs.iter().map(|o| o.range.len()).sum();
         let Self { bundle, manifest } = self;
-        let mut ready = Ready(bind(bundle, &slices, &dims, &sizes, rank)?);
+        let mut ready = Ready(bind(bundle, states, &slices, &dims, &sizes, rank)?);
         let result = body(&mut ready)?;
         let out = ready.0.into_outputs();
         let mut rest = out.dims.as_slice();
@@ -107,6 +116,7 @@ impl Ready<'_> {
 #[allow(unsafe_code)]
 fn bind<'a>(
     bundle: &'a mut Bundle,
+    states: Option<&'a mut States>,
     inputs: &[&'a [u8]],
     dims: &[i64],
     sizes: &[usize],
@@ -114,7 +124,7 @@ fn bind<'a>(
 ) -> Result<Bound<'a>> {
     // SAFETY: the caller has checked against the manifest that every tensor holds the bytes that its dtype and shape
     // say, and the sizes are the bundle's own.
-    unsafe { bundle.bind(inputs, dims, sizes, rank) }.map_err(|e| load_error(&e))
+    unsafe { bundle.bind(states, inputs, dims, sizes, rank) }.map_err(|e| load_error(&e))
 }
 
 /// Strings of an output of the run that has just ended.

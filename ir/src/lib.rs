@@ -21,6 +21,6 @@ pub mod tile;
 pub use diag::{Diag, Fault, Result};
 pub use dtype::DType;
 pub use expr::{Expr, Sym};
-pub use graph::{Graph, Module, Node, NodeId, Origin, SymKind, Symbols, TensorType, ValueId};
+pub use graph::{Graph, Module, Node, NodeId, Origin, State, SymKind, Symbols, TensorType, ValueId};
 pub use op::Op;
 pub use tensor::Tensor;

@@ -81,7 +81,8 @@ impl Build {
     }
     /// Runs the pass; the module means the same before and after, and `rule` fired.
     fn check(self, rule: &str) -> Module {
-        let before = Module { name: "test".into(), symbols: self.symbols, graph: self.graph };
+        let before =
+            Module { name: "test".into(), symbols: self.symbols, graph: self.graph, ..Module::default() };
         let (mut after, mut report) = (before.clone(), PassReport::default());
         algebra::run(&mut after, &mut report).unwrap();
         assert!(report.count(&format!("algebra/{rule}")) > 0, "{rule} did not fire: {:?}", report.rules);
@@ -161,7 +162,7 @@ fn reshapes_of_different_shapes_stay() {
     let (rx, ry) = (b.add(r.clone(), &[x]), b.add(r, &[y]));
     let s = b.add(Binary { kind: B::Mul }, &[rx, ry]);
     b.graph.outputs = vec![s];
-    let before = Module { name: "test".into(), symbols: b.symbols, graph: b.graph };
+    let before = Module { name: "test".into(), symbols: b.symbols, graph: b.graph, ..Module::default() };
     let mut after = before.clone();
     algebra::run(&mut after, &mut PassReport::default()).unwrap();
     assert_eq!(count(&after, "Reshape"), 2);

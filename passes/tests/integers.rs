@@ -24,7 +24,7 @@ fn product(depth: usize) -> (Tensor, Tensor, bool) {
     let zero = add(&mut g, Constant { tensor: bytes(DType::I8, vec![], 0, 1) }.into(), &[]);
     let weights = add(&mut g, dequantize(), &[weights, scale, zero]);
     g.outputs = vec![add(&mut g, MatMul {}.into(), &[data, weights])];
-    let mut module = Module { name: "deep".into(), graph: g, symbols };
+    let mut module = Module { name: "deep".into(), graph: g, symbols, ..Module::default() };
     let input = [bytes(DType::U8, vec![1, depth], 255, depth)];
     let before = eval::module(&module, &input).unwrap().remove(0);
     let mut report = PassReport::default();

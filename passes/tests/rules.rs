@@ -371,7 +371,8 @@ fn every_rule_fires_and_keeps_the_meaning() {
             };
             let y = build(&mut g);
             g.graph.outputs = vec![y];
-            let before = Module { name: "test".into(), symbols: g.symbols, graph: g.graph };
+            let before =
+                Module { name: "test".into(), symbols: g.symbols, graph: g.graph, ..Module::default() };
             let (mut after, mut report) = (before.clone(), PassReport::default());
             simplify::run(&mut after, &mut report).unwrap();
             assert!(report.count(name) > 0, "case {i}: {name} did not fire: {:?}", report.rules);

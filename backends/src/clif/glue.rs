@@ -7,7 +7,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
-    Type, Value,
+    StackSlotData, StackSlotKind, Type, Value,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -87,6 +87,9 @@ pub fn add_all(
     dispatch(layout, isa)?;
     init(layout, p, weights, isa)?;
     sizes(layout, p, isa)?;
+    if !p.states.is_empty() {
+        state_bytes(layout, p, isa)?;
+    }
     define(layout, isa, Name::AbiVersion, "abi_version", sig(isa, &[], Some(I32)), |b, _| {
         let v = b.ins().iconst(I32, i64::from(ABI_VERSION));
         b.ins().return_(&[v]);
@@ -155,11 +158,7 @@ fn dispatch(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
         b.ins().return_(&[status]);
 
         b.switch_to_block(threads);
-        let slot = b.create_sized_stack_slot(cranelift_codegen::ir::StackSlotData::new(
-            cranelift_codegen::ir::StackSlotKind::ExplicitSlot,
-            task::BYTES,
-            3,
-        ));
+        let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, task::BYTES, 3));
         let arg = b.ins().stack_addr(I64, slot, 0);
         b.ins().store(flags, kernel, arg, task::KERNEL);
         b.ins().store(flags, bufs, arg, task::BUFS);
@@ -244,6 +243,29 @@ fn sizes(layout: &mut Layout, p: &Program, isa: &dyn TargetIsa) -> Result<()> {
             b.ins().store(MemFlagsData::new().with_notrap(), v, x[0], 8 * i as i32);
         }
         b.ins().return_(&[]);
+    })
+}
+
+/// `state_bytes(int64_t capacity) -> uint64_t`: 0 for a capacity outside its range.
+fn state_bytes(layout: &mut Layout, p: &Program, isa: &dyn TargetIsa) -> Result<()> {
+    let (_, total) = p.state_offsets();
+    define(layout, isa, Name::StateBytes, "state_bytes", sig(isa, &[I64], Some(I64)), |b, x| {
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, 8, 3);
+        let slot = b.create_sized_stack_slot(slot);
+        b.ins().stack_store(I64, x[0], slot, 0);
+        let at = b.ins().stack_addr(I64, slot, 0);
+        // A symbol array of which only this symbol exists.
+        let sym = p.capacity();
+        let syms = b.ins().iadd_imm_s(at, -8 * sym.map_or(0, |s| i64::from(s.0)));
+        let mut bytes = super::expr::emit(b, syms, &total);
+        if let Some(info) = sym.and_then(|s| p.symbols.info(s)) {
+            let off = b.ins().iadd_imm_s(x[0], info.min.wrapping_neg());
+            let span = b.ins().iconst(I64, info.max.wrapping_sub(info.min));
+            let bad = b.ins().icmp(IntCC::UnsignedGreaterThan, off, span);
+            let none = b.ins().iconst(I64, 0);
+            bytes = b.ins().select(bad, none, bytes);
+        }
+        b.ins().return_(&[bytes]);
     })
 }
 

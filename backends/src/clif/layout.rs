@@ -28,6 +28,8 @@ pub enum Name {
     Init,
     /// Public: sizes.
     Sizes,
+    /// Public: state_bytes, in bundles with states.
+    StateBytes,
     /// Public: error_text.
     ErrorText,
     /// Public: abi_version.
@@ -38,6 +40,7 @@ const PUBLIC: &[(Name, &str)] = &[
     (Name::Run, "run"),
     (Name::Init, "init"),
     (Name::Sizes, "sizes"),
+    (Name::StateBytes, "state_bytes"),
     (Name::ErrorText, "error_text"),
     (Name::AbiVersion, "abi_version"),
 ];
@@ -56,6 +59,7 @@ impl Name {
             Name::Sizes => (2, 2),
             Name::ErrorText => (2, 3),
             Name::AbiVersion => (2, 4),
+            Name::StateBytes => (2, 5),
         };
         UserExternalName { namespace, index }
     }

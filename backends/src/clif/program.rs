@@ -13,7 +13,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use sinter_abi::{Code, WEIGHTS_HEADER_BYTES, context};
+use sinter_abi::{ALIGNMENT, Code, WEIGHTS_HEADER_BYTES, context};
 use sinter_ir::program::{Loc, Program, Step};
 use sinter_ir::{DType, Diag, Expr, Result, Sym};
 
@@ -27,6 +27,9 @@ struct Run<'a, 'f> {
     inputs: Value,
     outputs: Value,
     dims: Value,
+    /// The caller's block, and where each state begins in it.
+    states: Option<Value>,
+    state_offsets: Vec<Expr>,
     bufs: StackSlot,
     exit: Block,
 }
@@ -51,8 +54,12 @@ pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa) -> Result<()
     let arena = b.ins().load(I64, flags, ctx, context::ARENA);
     let most = p.kernels.iter().map(|k| k.bufs.len()).max().unwrap_or(0).max(1) as u32;
     let bufs = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most, 3));
-    let mut r = Run { b, p, isa, ctx, weights, arena, inputs, outputs, dims, bufs, exit };
+    let (state_offsets, _) = p.state_offsets();
+    let states = None;
+    let mut r =
+        Run { b, p, isa, ctx, weights, arena, inputs, outputs, dims, states, state_offsets, bufs, exit };
     r.fail_if(fresh, Code::NotInitialised);
+    r.states();
     r.prologue()?;
     r.steps(&p.steps)?;
     r.epilogue();
@@ -91,6 +98,24 @@ impl Run<'_, '_> {
         }
         let syms = self.syms();
         self.b.ins().store(MemFlagsData::trusted(), v, syms, 8 * s.0 as i32);
+    }
+    /// Takes the states and their capacity from the context.
+    fn states(&mut self) {
+        if self.p.states.is_empty() {
+            return;
+        }
+        let flags = MemFlagsData::trusted();
+        let block = self.b.ins().load(I64, flags, self.ctx, context::STATES);
+        let null = self.b.ins().icmp_imm_s(IntCC::Equal, block, 0);
+        self.fail_if(null, Code::BadPointer);
+        let low = self.b.ins().band_imm_u(block, ALIGNMENT as i64 - 1);
+        let off = self.b.ins().icmp_imm_s(IntCC::NotEqual, low, 0);
+        self.fail_if(off, Code::BadPointer);
+        self.states = Some(block);
+        if let Some(s) = self.p.capacity() {
+            let v = self.b.ins().load(I64, flags, self.ctx, context::CAPACITY);
+            self.set_sym(s, v, Code::BadDim);
+        }
     }
     /// Binds and checks input dims, then the constraints among them.
     fn prologue(&mut self) -> Result<()> {
@@ -145,6 +170,12 @@ impl Run<'_, '_> {
             Loc::Weights(o) => self.b.ins().iadd_imm_s(self.weights, o as i64),
             Loc::Input(i) => self.b.ins().load(I64, flags, self.inputs, 8 * i as i32),
             Loc::Output(i) => self.b.ins().load(I64, flags, self.outputs, 8 * i as i32),
+            Loc::State(i) => {
+                let offset = self.state_offsets.get(i as usize).cloned().unwrap_or_default();
+                let offset = self.expr(&offset);
+                // Programs with a state location have states: the block is known.
+                self.states.map_or(offset, |block| self.b.ins().iadd(block, offset))
+            }
         }
     }
     fn steps(&mut self, steps: &[Step]) -> Result<()> {

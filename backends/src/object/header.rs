@@ -46,27 +46,50 @@ pub fn text(p: &Program) -> String {
             at += port.dims.len();
         }
     }
+    for (i, port) in p.states.iter().enumerate() {
+        let _ = writeln!(o, "/* State {i}: {} */", comment(p, port));
+    }
+    if let Some(s) = p.capacity().and_then(|s| p.symbols.info(s)) {
+        let _ = writeln!(o, "#define {up}_MIN_CAPACITY {}\n#define {up}_MAX_CAPACITY {}", s.min, s.max);
+    }
     o.push_str("\nenum {\n");
     for (code, text) in CODES {
         let _ = writeln!(o, "    {up}_{} = {}, /* {text} */", constant(*code), *code as i32);
     }
+    let (states, state_bytes) = state_parts(p);
     let _ = write!(
         o,
         "}};\n\n/* One per thread of use. Set parallel_for and pool, or leave them zero to run on the caller's thread. */\n\
          typedef struct {n}_ctx {{\n    const void *weights;\n    void *arena;\n\
          \x20   /* Runs task(arg, begin, end) over 0..n in any split on any threads; returns when all is done. */\n\
          \x20   void (*parallel_for)(void *pool, int64_t n, void (*task)(void *arg, int64_t begin, int64_t end), void *arg);\n\
-         \x20   void *pool;\n    uint64_t state;\n}} {n}_ctx;\n\n\
+         \x20   void *pool;\n    uint64_t state;\n{states}}} {n}_ctx;\n\n\
          typedef struct {n}_size {{\n    uint64_t arena_bytes, weights_bytes, inputs, outputs;\n}} {n}_size;\n\n\
          void {n}_sizes({n}_size *out);\n\
          /* Checks weights, alignment and processor. ctx must be zeroed before its first use. */\n\
          int {n}_init({n}_ctx *ctx, const void *weights, void *arena);\n\
          /* dims: input dims in, output dims out; may be NULL when every input dim is fixed. */\n\
          int {n}_run({n}_ctx *ctx, const void *const *inputs, void *const *outputs, int64_t *dims);\n\
+         {state_bytes}\
          const char *{n}_error_text(int code);\nuint32_t {n}_abi_version(void);\n\n\
          #ifdef __cplusplus\n}}\n#endif\n\n#endif\n"
     );
     o
+}
+
+/// What a model with states adds to the context and to the functions.
+fn state_parts(p: &Program) -> (&'static str, String) {
+    if p.states.is_empty() {
+        return ("", String::new());
+    }
+    let fields = "    /* The states: state_bytes(capacity) bytes, aligned; all zero before a sequence begins. A run reads and\n\
+                  \x20    * changes them. Exchange both fields between runs to go on with another sequence. */\n\
+                  \x20   void *states;\n    int64_t capacity;\n";
+    let function = format!(
+        "/* Bytes of the states for a capacity; 0 if it is outside its range. */\nuint64_t {}_state_bytes(int64_t capacity);\n",
+        p.name
+    );
+    (fields, function)
 }
 
 fn comment(p: &Program, port: &Port) -> String {

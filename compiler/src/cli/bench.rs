@@ -143,7 +143,7 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
         play(&mut players, a.rounds.into());
         Ok(players.iter().map(Player::result).collect::<Vec<_>>())
     };
-    let (results, outputs) = session.with(&tensors, measure).map_err(one)?;
+    let (results, outputs) = session.with(None, &tensors, measure).map_err(one)?;
     drop(progress);
     let bench = Bench {
         schema: SCHEMA,

@@ -115,6 +115,19 @@ pub struct Module {
     pub symbols: Symbols,
     /// Main graph.
     pub graph: Graph,
+    /// Inputs that are the caller's memory from one run to the next.
+    pub states: Vec<State>,
+}
+
+/// An input that the caller keeps between runs and that the graph changes in place: `output` is what it holds after a
+/// run, made from it by [`crate::op::WriteSlice`] (through any number of them, each the only one that writes what it
+/// reads) or the input itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// Index among the main graph's inputs.
+    pub input: u32,
+    /// Index among its outputs.
+    pub output: u32,
 }
 
 impl Graph {

@@ -153,6 +153,7 @@ ops! {
     transpose::Transpose,
     unary::Unary,
     unique::Unique,
+    write_slice::WriteSlice,
 }
 
 impl Op {

@@ -19,6 +19,7 @@ pub enum Loc {
     Weights(u64),
     Input(u32),
     Output(u32),
+    State(u32),
 }
 
 impl std::fmt::Display for Loc {
@@ -28,6 +29,7 @@ impl std::fmt::Display for Loc {
             Loc::Weights(o) => write!(f, "weights+{o}"),
             Loc::Input(i) => write!(f, "input{i}"),
             Loc::Output(i) => write!(f, "output{i}"),
+            Loc::State(i) => write!(f, "state{i}"),
         }
     }
 }
@@ -81,6 +83,9 @@ pub struct Program {
     pub inputs: Vec<Port>,
     /// Model outputs.
     pub outputs: Vec<Port>,
+    /// The caller's memory that is read and changed in place, one after the other in one block. Their dims depend on
+    /// one symbol at most, which no input dim mentions: the capacity, see [`Program::capacity`].
+    pub states: Vec<Port>,
     /// Steps of `run`.
     pub steps: Vec<Step>,
     /// Arena bytes, a multiple of 64.
@@ -124,6 +129,21 @@ impl BufferLife {
 }
 
 impl Program {
+    /// The symbol that the sizes of states depend on, given by the caller with the states.
+    pub fn capacity(&self) -> Option<Sym> {
+        self.states.iter().flat_map(|s| &s.dims).flat_map(Expr::syms).next()
+    }
+    /// Where every state begins in the caller's block, in terms of the capacity, and the bytes of the whole block.
+    /// States begin at multiples of 64.
+    pub fn state_offsets(&self) -> (Vec<Expr>, Expr) {
+        let mut at = Expr::from(0);
+        let mut offsets = Vec::with_capacity(self.states.len());
+        for s in &self.states {
+            offsets.push(at.clone());
+            at = at + s.bytes().ceil_div(&64.into()) * 64.into();
+        }
+        (offsets, at)
+    }
     /// Bytes of the weights section.
     pub fn weights_bytes(&self) -> u64 {
         self.weights.last().map_or(0, |(o, b)| o + b.len() as u64)

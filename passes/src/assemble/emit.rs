@@ -80,6 +80,7 @@ impl Assembler<'_> {
             }
             op if op.defines().is_empty() => {
                 node.outputs.iter().for_each(|&v| scope.sizes(&self.symbols, g.ty(v), steps));
+                self.prepare(g, node, storage, steps)?;
                 match storage.joined(g, node) {
                     Some(parts) => self.copy_parts(g, node, storage, &parts, steps)?,
                     None => self.kernels(g, node, storage, steps)?,
@@ -90,6 +91,18 @@ impl Assembler<'_> {
         let symbols = std::mem::take(&mut self.symbols);
         scope.define(&symbols, &node.op.defines(), steps);
         self.symbols = symbols;
+        Ok(())
+    }
+
+    /// What a slice is written into lies where the result will be.
+    fn prepare(&mut self, g: &Graph, node: &Node, storage: &Storage, steps: &mut Vec<VStep>) -> Result<()> {
+        if let (Op::WriteSlice(_), [x, ..], [y]) = (&node.op, node.inputs.as_slice(), node.outputs.as_slice())
+        {
+            let (src, dst) = (storage.place(self, g, *x)?, storage.place(self, g, *y)?);
+            if src != dst {
+                steps.push(VStep::Copy { dst, src, bytes: Self::bytes(g.ty(*x)) });
+            }
+        }
         Ok(())
     }
 

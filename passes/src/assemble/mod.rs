@@ -5,6 +5,7 @@ mod emit;
 mod inplace;
 mod kernels;
 mod merge;
+mod ports;
 mod scope;
 mod storage;
 mod texts;
@@ -16,11 +17,12 @@ use crate::report::{MemoryStat, PassReport};
 pub(crate) use control::can_collect;
 pub(crate) use emit::label;
 use kernels::KernelTable;
+use ports::Ports;
 use scope::Scope;
 use sinter_ir::graph::SymKind;
-use sinter_ir::program::{BufferLife, Port, Program, Step};
+use sinter_ir::program::{BufferLife, Program, Step};
 use sinter_ir::target::TargetDesc;
-use sinter_ir::{Diag, Expr, Module, Result, Sym, Symbols, TensorType, ValueId};
+use sinter_ir::{Diag, Expr, Module, Result, Sym, Symbols, TensorType};
 use std::collections::BTreeMap;
 
 /// State of the assembly of one program.
@@ -59,14 +61,8 @@ pub fn run(
         offsets: Vec::new(),
     };
     let g = &module.graph;
-    let inputs = asm.ports(module, &g.inputs, "input")?;
-    let outputs = asm.ports(module, &g.outputs, "output")?;
-    let mut places = |ports: &[Port], home: fn(u32) -> Home| -> Vec<Place> {
-        let add = |(i, p): (usize, &Port)| asm.buffers.add(&p.name, p.max_bytes, home(i as u32));
-        ports.iter().enumerate().map(add).map(Place::start).collect()
-    };
-    let input_places = places(&inputs, Home::Input);
-    let wanted: Vec<Option<Place>> = places(&outputs, Home::Output).into_iter().map(Some).collect();
+    let ports = Ports::new(&asm, module)?;
+    let (input_places, wanted) = ports.places(&mut asm.buffers);
     let mut steps = Vec::new();
     let mut scope = Scope::new(&asm.symbols);
     let given: Vec<Sym> = (0..asm.symbols.table.len() as u32)
@@ -77,22 +73,10 @@ pub fn run(
     scope.define(&symbols, &given, &mut steps);
     asm.open_texts(g, text_bytes, &mut steps)?;
     asm.region(g, &input_places, &wanted, &mut scope, &mut steps)?;
-    asm.finish(module, inputs, outputs, steps)
+    asm.finish(module, ports, steps)
 }
 
 impl Assembler<'_> {
-    fn ports(&self, module: &Module, values: &[ValueId], what: &str) -> Result<Vec<Port>> {
-        let port = |(i, v): (usize, &ValueId)| {
-            let value = module.graph.value(*v);
-            Ok(Port {
-                name: value.name.as_deref().map_or_else(|| format!("{what}{i}"), str::to_owned),
-                dtype: value.ty.dtype,
-                dims: value.ty.dims.clone(),
-                max_bytes: self.max_bytes(&value.ty)?,
-            })
-        };
-        values.iter().enumerate().map(port).collect()
-    }
     /// Storage bytes of a type at the largest dims.
     pub fn max_bytes(&self, ty: &TensorType) -> Result<u64> {
         let n = usize::try_from(self.symbols.max(&ty.numel())).ok().and_then(|n| ty.dtype.bytes_for(n));
@@ -122,13 +106,7 @@ impl Assembler<'_> {
         LowerCx { target: self.target, symbols: &self.symbols, texts: self.texts.map(|t| t.0) }
     }
 
-    fn finish(
-        mut self,
-        module: &Module,
-        inputs: Vec<Port>,
-        outputs: Vec<Port>,
-        mut steps: Vec<VStep>,
-    ) -> Result<Program> {
+    fn finish(mut self, module: &Module, ports: Ports, mut steps: Vec<VStep>) -> Result<Program> {
         let kernels = std::mem::take(&mut self.kernels).finish();
         let kernels = self.merge(kernels, &mut steps);
         let Assembler { symbols, buffers, report, weights, texts, mut offsets, .. } = self;
@@ -166,8 +144,9 @@ impl Assembler<'_> {
             name: module.name.clone(),
             symbols,
             kernels,
-            inputs,
-            outputs,
+            inputs: ports.inputs,
+            outputs: ports.outputs,
+            states: ports.states,
             steps,
             arena_bytes: base + packing.total,
             live_bytes: base + packing.bound,

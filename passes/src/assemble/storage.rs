@@ -4,7 +4,7 @@ use super::{Assembler, inplace};
 use crate::plan::views::{alias_root, concat_offsets, is_alias, root, slice_offset};
 use crate::plan::{BufId, Home, Place, order};
 use sinter_ir::{Diag, Graph, Node, NodeId, Op, Result, TensorType, ValueId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Places by value and the order of nodes they are valid for.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ impl Storage {
         if inputs.len() != g.inputs.len() || wanted.len() != g.outputs.len() {
             return Err(Diag::bug("assemble: operands of a region do not fit"));
         }
-        let order = order::choose(g, &asm.symbols, &|v| root(g, v));
+        let overwriting = overwriting(asm, g, inputs);
+        let order = order::choose(g, &asm.symbols, &|v| root(g, v), &overwriting)?;
         let mut last = vec![0usize; g.value_count()];
         for (i, n) in order.iter().enumerate() {
             g.node(*n).inputs.iter().for_each(|&v| last[root(g, v).0 as usize] = i);
@@ -108,15 +109,25 @@ impl Storage {
             if is_alias(node) || self.places[v.0 as usize].is_some() {
                 continue;
             }
-            let taken = self.takes_over(asm, g, i, j)?;
+            let kept = self.keeps(asm, g, node);
+            let taken = kept.map_or_else(|| self.takes_over(asm, g, i, j), |p| Ok(Some(p)))?;
             let place = match taken {
                 Some(p) => p,
                 None => self.fresh(asm, g, v)?,
             };
-            self.own.insert(place.buf, self.last[v.0 as usize]);
+            if asm.buffers.get(place.buf).home == Home::Arena {
+                self.own.insert(place.buf, self.last[v.0 as usize]);
+            }
             self.places[v.0 as usize] = Some(place);
         }
         Ok(())
+    }
+
+    /// The state that a node writes into.
+    fn keeps(&self, asm: &Assembler, g: &Graph, node: &Node) -> Option<Place> {
+        let x = node.inputs.first().filter(|_| matches!(node.op, Op::WriteSlice(_)))?;
+        let place = self.places[alias_root(g, *x).0 as usize]?;
+        matches!(asm.buffers.get(place.buf).home, Home::State(_)).then_some(place)
     }
 
     /// The place of a result that is a view of the operand; `None` also when the operand is a constant.
@@ -145,6 +156,7 @@ impl Storage {
                 if same == 1 { vec![2 + j] } else { vec![] }
             }
             Op::Loop(_) | Op::If(_) => vec![],
+            Op::WriteSlice(_) => vec![0],
             _ => (0..node.inputs.len()).filter(|&k| inplace::same_index(&asm.symbols, g, node, k)).collect(),
         };
         for k in operands {
@@ -195,6 +207,23 @@ impl Storage {
         let there = node.inputs.iter().zip(&places).any(|(v, p)| self.places[v.0 as usize] == Some(*p));
         there.then_some(places)
     }
+}
+
+/// Nodes of the main graph that write into states.
+fn overwriting(asm: &Assembler, g: &Graph, inputs: &[Place]) -> BTreeSet<NodeId> {
+    let mut held = vec![false; g.value_count()];
+    for (v, p) in g.inputs.iter().zip(inputs) {
+        held[v.0 as usize] = matches!(asm.buffers.get(p.buf).home, Home::State(_));
+    }
+    let mut writers = BTreeSet::new();
+    for (id, node) in g.iter() {
+        let writes = matches!(node.op, Op::WriteSlice(_));
+        if (writes || is_alias(node)) && node.inputs.first().is_some_and(|x| held[x.0 as usize]) {
+            node.outputs.iter().for_each(|y| held[y.0 as usize] = true);
+            writers.extend(writes.then_some(id));
+        }
+    }
+    writers
 }
 
 /// A carried value that changes its size may at times be larger than at the end.

@@ -80,23 +80,23 @@ fn is_flat(cx: &LowerCx, body: &Body, dims: &[Expr]) -> bool {
             .all(|(_, node)| simple(&node.op) && node.inputs.iter().chain(&node.outputs).all(fits))
 }
 
-type Emit<'e> = dyn FnMut(&mut KernelBuilder, &mut Puller, &[Idx], Place) -> Result<()> + 'e;
+pub(super) type Emit<'e> = dyn FnMut(&mut KernelBuilder, &mut Puller, &[Idx], Place) -> Result<()> + 'e;
 
 /// The loop nest of a group.
-struct Nest<'a> {
-    cx: &'a LowerCx<'a>,
+pub(super) struct Nest<'a> {
+    pub cx: &'a LowerCx<'a>,
     /// Axes in front of the contiguous ones.
-    rows: &'a [Expr],
+    pub rows: &'a [Expr],
     /// Axes walked as one line.
-    row: &'a [Expr],
-    line: Line,
+    pub row: &'a [Expr],
+    pub line: Line,
     /// Arithmetic per element.
-    cost: u64,
+    pub cost: u64,
 }
 
 impl Nest<'_> {
     /// Parallel loop over rows (or chunks of one long row), lines inside.
-    fn emit(&self, b: &mut KernelBuilder, p: &mut Puller, f: &mut Emit) -> Result<()> {
+    pub fn emit(&self, b: &mut KernelBuilder, p: &mut Puller, f: &mut Emit) -> Result<()> {
         if self.rows.is_empty() && self.row.is_empty() {
             let zero = int(b, 0);
             return f(b, p, &[], Place { at: zero, offset: 0, lanes: 1, tail: None });

@@ -32,6 +32,7 @@ mod select;
 mod sub_byte;
 pub mod text;
 mod window;
+mod write_slice;
 
 use body::Body;
 use bytes::Bytes;
@@ -202,6 +203,7 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::GridSample(op) => sample::grid_sample(cx, body, op),
         Op::RoiAlign(op) => sample::roi_align(cx, body, op),
         Op::Resize(op) => resize::lower(cx, body, op),
+        Op::WriteSlice(op) => write_slice::lower(cx, body, op),
         // Costly per element: computed once, though it could be pulled.
         Op::Random(_) => elementwise::lower(cx, body),
         other => Err(Diag::unsupported(format!("machine code for {}", other.name()))),

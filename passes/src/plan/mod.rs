@@ -27,6 +27,8 @@ pub enum Home {
     Input(u32),
     /// The caller's output buffer.
     Output(u32),
+    /// The caller's memory from run to run.
+    State(u32),
 }
 
 /// A virtual buffer.
@@ -145,5 +147,6 @@ pub fn locate(buffers: &Buffers, offsets: &[u64], p: Place) -> Loc {
         Home::Weights => Loc::Weights(base + p.offset),
         Home::Input(i) => Loc::Input(i),
         Home::Output(i) => Loc::Output(i),
+        Home::State(i) => Loc::State(i),
     }
 }

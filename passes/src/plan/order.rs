@@ -2,7 +2,7 @@
 //! memory is kept. The graph's own order wins ties.
 
 use crate::symbols;
-use sinter_ir::{Graph, NodeId, Op, Sym, Symbols, ValueId};
+use sinter_ir::{Diag, Graph, NodeId, Op, Result, Sym, Symbols, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What scheduling needs to know of a graph.
@@ -19,13 +19,20 @@ struct Problem {
     readers: Vec<usize>,
 }
 
-/// Chooses an order. `root` maps a value to the value whose buffer holds it.
-pub fn choose(g: &Graph, symbols: &Symbols, root: &dyn Fn(ValueId) -> ValueId) -> Vec<NodeId> {
-    let p = Problem::new(g, symbols, root);
+/// Chooses an order. `root` maps a value to the value whose buffer holds it; the first operands of the nodes
+/// `overwriting` are overwritten, so that everything else that reads them comes before.
+pub fn choose(
+    g: &Graph,
+    symbols: &Symbols,
+    root: &dyn Fn(ValueId) -> ValueId,
+    overwriting: &BTreeSet<NodeId>,
+) -> Result<Vec<NodeId>> {
+    let mut p = Problem::new(g, symbols, root);
+    p.overwrite(g, overwriting)?;
     let n = p.nodes.len();
     let candidates: Vec<Vec<usize>> = vec![(0..n).collect(), p.greedy(), p.depth_first()];
     let best = candidates.into_iter().min_by_key(|c| p.peak(c)).unwrap_or_default();
-    best.into_iter().map(|i| p.nodes[i]).collect()
+    Ok(best.into_iter().map(|i| p.nodes[i]).collect())
 }
 
 impl Problem {
@@ -77,6 +84,53 @@ impl Problem {
         let mut after = vec![Vec::new(); nodes.len()];
         before.iter().enumerate().for_each(|(i, d)| d.iter().for_each(|&d| after[d].push(i)));
         Self { nodes, before, after, reads, makes, bytes, readers }
+    }
+
+    /// Lets the readers of what a node overwrites run before it.
+    fn overwrite(&mut self, g: &Graph, overwriting: &BTreeSet<NodeId>) -> Result<()> {
+        for (w, id) in self.nodes.iter().enumerate().filter(|(_, n)| overwriting.contains(n)) {
+            let Some(&x) = g.node(*id).inputs.first() else { continue };
+            let mut held = vec![false; g.value_count()];
+            held[x.0 as usize] = true;
+            for (i, n) in self.nodes.iter().enumerate() {
+                let node = g.node(*n);
+                if i == w || !node.inputs.iter().any(|v| held[v.0 as usize]) {
+                    continue;
+                }
+                if super::views::is_alias(node) {
+                    node.outputs.iter().for_each(|v| held[v.0 as usize] = true);
+                }
+                if self.before[w].insert(i) {
+                    self.after[i].push(w);
+                }
+            }
+        }
+        // The graph's own order must do, now that more has to come before.
+        let n = self.nodes.len();
+        let order = self.greedy();
+        if order.len() < n {
+            return Err(Diag::bug("a state is read after it is overwritten"));
+        }
+        if (0..n).any(|i| self.before[i].iter().any(|&d| d >= i)) {
+            self.renumber(&order);
+        }
+        Ok(())
+    }
+
+    /// Numbers positions anew.
+    fn renumber(&mut self, order: &[usize]) {
+        let mut new = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(to, &from)| new[from] = to);
+        fn pick<T: Clone>(of: &[T], order: &[usize]) -> Vec<T> {
+            order.iter().map(|&i| of[i].clone()).collect()
+        }
+        self.nodes = pick(&self.nodes, order);
+        self.reads = pick(&self.reads, order);
+        self.makes = pick(&self.makes, order);
+        self.before =
+            pick(&self.before, order).into_iter().map(|d| d.into_iter().map(|i| new[i]).collect()).collect();
+        self.after =
+            pick(&self.after, order).into_iter().map(|d| d.into_iter().map(|i| new[i]).collect()).collect();
     }
 
     /// Largest sum of live buffers under an order.

@@ -66,7 +66,7 @@ pub fn module(seed: u64, nodes: usize) -> (Module, Vec<Tensor>) {
         }
     }
     g.graph.outputs = outputs;
-    (Module { name: "test".into(), symbols: g.symbols, graph: g.graph }, inputs)
+    (Module { name: "test".into(), symbols: g.symbols, graph: g.graph, ..Module::default() }, inputs)
 }
 
 impl Gen {

@@ -41,8 +41,15 @@ pub mod context {
     pub const POOL: i32 = 24;
     /// `uint64_t`: set by init.
     pub const STATE: i32 = 32;
-    /// Bytes of the context.
+    /// Bytes of the context of a model without states.
     pub const BYTES: usize = 40;
+    /// `void *`: the states, `<name>_state_bytes(capacity)` bytes, zeroed before a sequence begins. A run reads and
+    /// changes them; they may be exchanged between runs. Only in the context of a model with states, like the next.
+    pub const STATES: i32 = 40;
+    /// `int64_t`: what the states were made for.
+    pub const CAPACITY: i32 = 48;
+    /// Bytes of the context of a model with states.
+    pub const STATEFUL_BYTES: usize = 56;
     /// Value of `state` after a successful init.
     pub const READY: u64 = 0x5349_4e54_4552_0001;
 }

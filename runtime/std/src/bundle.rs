@@ -6,6 +6,7 @@ use crate::archive;
 use crate::code::Code;
 use crate::memory::{Aligned, Image};
 use crate::pool::Pool;
+use crate::states::States;
 use sinter_abi::{ABI_VERSION, context, error_text};
 use std::ffi::c_void;
 use std::fmt;
@@ -44,14 +45,16 @@ pub struct Outputs {
 
 type Init = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> i32;
 type Run = unsafe extern "C" fn(*mut c_void, *const *const c_void, *const *mut c_void, *mut i64) -> i32;
+type StateBytes = unsafe extern "C" fn(i64) -> u64;
 type Sizes = unsafe extern "C" fn(*mut u64);
 type Version = unsafe extern "C" fn() -> u32;
 
 /// A loaded bundle with its memory: one per thread of use.
 pub struct Bundle {
     // Fields that others point into come last, so that they are dropped last.
-    ctx: Box<[u64; context::BYTES / 8]>,
+    ctx: Box<[u64; context::STATEFUL_BYTES / 8]>,
     run: Run,
+    state_bytes: Option<StateBytes>,
     inputs: usize,
     outputs: usize,
     arena: Aligned,
@@ -81,6 +84,9 @@ impl Bundle {
                 std::mem::transmute::<*const u8, Run>(entry("run")?),
             )
         };
+        // SAFETY: as above; only bundles with states have it.
+        let state_bytes =
+            entry("state_bytes").ok().map(|at| unsafe { std::mem::transmute::<*const u8, StateBytes>(at) });
         // SAFETY: takes nothing, touches nothing.
         let abi = unsafe { version() };
         if abi != ABI_VERSION {
@@ -97,7 +103,7 @@ impl Bundle {
             )));
         }
         let mut arena = Aligned::zeroed(arena).map_err(|e| bad(e.to_string()))?;
-        let mut ctx = Box::new([0u64; context::BYTES / 8]);
+        let mut ctx = Box::new([0u64; context::STATEFUL_BYTES / 8]);
         let pool = (threads > 1).then(|| Box::new(Pool::new(threads)));
         if let Some(p) = &pool {
             ctx[context::PARALLEL_FOR as usize / 8] = Pool::parallel_for as *const () as u64;
@@ -114,7 +120,7 @@ impl Bundle {
         if status != 0 {
             return Err(Error::Code(status));
         }
-        Ok(Self { ctx, run, inputs, outputs, arena, weights, pool, code })
+        Ok(Self { ctx, run, state_bytes, inputs, outputs, arena, weights, pool, code })
     }
     /// Threads that a run uses.
     pub fn threads(&self) -> usize {
@@ -123,6 +129,30 @@ impl Bundle {
     /// Bytes of the arena.
     pub fn arena_bytes(&self) -> usize {
         self.arena.bytes().len()
+    }
+    /// Bytes of the states for a capacity; `None`: the model has no states, or the capacity is outside its range.
+    pub fn state_bytes(&self, capacity: i64) -> Option<usize> {
+        // SAFETY: computes from its argument only.
+        let bytes = self.state_bytes.map(|f| unsafe { f(capacity) });
+        bytes.and_then(|b| usize::try_from(b).ok()).filter(|b| *b > 0)
+    }
+    /// States for the beginning of a sequence.
+    pub fn states(&self, capacity: i64) -> Result<States, Error> {
+        let bytes = self.state_bytes(capacity);
+        States::new(bytes.ok_or_else(|| Error::Call(format!("no states of capacity {capacity}")))?, capacity)
+    }
+    /// Lets the context point to states, or to none for a model without.
+    fn take(&mut self, states: Option<&mut States>) -> Result<(), Error> {
+        let (at, capacity) = match (states, self.state_bytes) {
+            (None, None) => (0, 0),
+            (Some(s), Some(_)) if self.state_bytes(s.capacity()) == Some(s.bytes().len()) => {
+                (s.bytes_mut().as_mut_ptr() as u64, s.capacity() as u64)
+            }
+            _ => return Err(Error::Call("the states are not those of this model".into())),
+        };
+        self.ctx[context::STATES as usize / 8] = at;
+        self.ctx[context::CAPACITY as usize / 8] = capacity;
+        Ok(())
     }
     /// Runs the model once; see [`Bundle::bind`].
     ///
@@ -136,19 +166,20 @@ impl Bundle {
         output_dims: usize,
     ) -> Result<Outputs, Error> {
         // SAFETY: the caller's promise.
-        let mut bound = unsafe { self.bind(inputs, dims, output_bytes, output_dims) }?;
+        let mut bound = unsafe { self.bind(None, inputs, dims, output_bytes, output_dims) }?;
         bound.run()?;
         Ok(bound.into_outputs())
     }
     /// Prepares runs on the same inputs: nothing is allocated or copied in between. `dims` are all dims of all inputs
     /// in order and must describe `inputs`; `output_bytes` are the largest sizes of the outputs and `output_dims` the
-    /// number of all their dims, from the manifest.
+    /// number of all their dims, from the manifest. Runs change the states, also where they fail.
     ///
     /// # Safety
     /// Inputs must have the bytes that `dims` and the bundle's element types say, and `output_bytes` must be the
     /// bundle's own maxima.
     pub unsafe fn bind<'a>(
         &'a mut self,
+        states: Option<&'a mut States>,
         inputs: &[&'a [u8]],
         dims: &[i64],
         output_bytes: &[usize],
@@ -172,14 +203,16 @@ impl Bundle {
         let outs = bytes.iter_mut().map(|o: &mut Vec<u8>| o.as_mut_ptr().cast()).collect();
         let mut all = dims.to_vec();
         all.resize(dims.len() + output_dims, 0);
-        Ok(Bound { bundle: self, _inputs: PhantomData, ins, outs, bytes, dims: all, given: dims.len() })
+        self.take(states)?;
+        Ok(Bound { bundle: self, _borrowed: PhantomData, ins, outs, bytes, dims: all, given: dims.len() })
     }
 }
 
 /// A bundle with its inputs and room for its outputs, ready to run any number of times.
 pub struct Bound<'a> {
     bundle: &'a mut Bundle,
-    _inputs: PhantomData<&'a [u8]>,
+    /// Inputs and states, which the pointers lead to.
+    _borrowed: PhantomData<(&'a [u8], &'a mut States)>,
     ins: Vec<*const c_void>,
     outs: Vec<*mut c_void>,
     bytes: Vec<Vec<u8>>,

@@ -8,8 +8,10 @@ mod bundle;
 mod code;
 mod memory;
 mod pool;
+mod states;
 pub mod texts;
 
 pub use bundle::{Bound, Bundle, Error, Outputs};
 pub use memory::{Aligned, Image};
 pub use pool::Pool;
+pub use states::States;

@@ -144,7 +144,7 @@ fn survey_bytes(
                 let made: Vec<_> = graph.iter().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
                 graph.outputs = made.into_iter().filter(|v| uses[v.0 as usize].is_empty()).collect();
             }
-            Some(Module { name, symbols: importer.symbols, graph })
+            Some(Module { name, symbols: importer.symbols, graph, ..Module::default() })
         }
         Err(d) => {
             problems.push(d);

@@ -5,6 +5,7 @@
 //! module "name"
 //! sym s0 "batch" input 1..8
 //! require s0 == s1 ; "Add of x and y"
+//! state input 1 output 1
 //! graph(%0 "x": f32[s0, 3]) {
 //!   %1: f32[3] = Constant [0.5, 1, 2] ()
 //!   %2 "y": f32[s0, 3] = Binary {"kind":"add"} (%0, %1) ; "add1 (Add)"

@@ -2,7 +2,7 @@
 
 use super::consts::{self, ConstSource};
 use crate::graph::{
-    Constraint, Graph, Module, Node, NodeId, SymKind, SymbolInfo, Symbols, TensorType, Value, ValueId,
+    Constraint, Graph, Module, Node, NodeId, State, SymKind, SymbolInfo, Symbols, TensorType, Value, ValueId,
 };
 use crate::lex::Cursor;
 use crate::op::{Constant, Op};
@@ -74,6 +74,11 @@ impl Parser<'_> {
         self.c.expect("module")?;
         let mut m = Module { name: self.c.string()?, ..Module::default() };
         m.symbols = symbols(&mut self.c)?;
+        while self.c.eat("state input ") {
+            let input = self.c.number()?;
+            self.c.expect("output")?;
+            m.states.push(State { input, output: self.c.number()? });
+        }
         m.graph = self.graph("graph", 0)?;
         Ok(m)
     }

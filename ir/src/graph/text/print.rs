@@ -80,6 +80,9 @@ impl Printer<'_> {
     fn module(&mut self, m: &Module) -> fmt::Result {
         writeln!(self.out, "{}\nmodule {}", super::HEADER, quoted(&m.name))?;
         symbols(&mut self.out, &m.symbols)?;
+        for s in &m.states {
+            writeln!(self.out, "state input {} output {}", s.input, s.output)?;
+        }
         self.graph(&m.graph, 0, "graph")
     }
     fn graph(&mut self, g: &Graph, depth: usize, title: &str) -> fmt::Result {

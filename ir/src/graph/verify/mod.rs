@@ -6,6 +6,7 @@
 
 mod equality;
 mod regions;
+mod states;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ impl Module {
         v.table(&self.graph);
         let mut scope = Scope::inputs(&self.symbols);
         v.graph(&self.graph, &mut scope);
+        v.states(self);
         v.problems
     }
 }

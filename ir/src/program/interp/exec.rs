@@ -39,11 +39,15 @@ impl<'a, 'm> Machine<'a, 'm> {
     pub fn into_spaces(self) -> Vec<kernel::Space<'m>> {
         self.memory.spaces
     }
-    /// Binds the symbols of the inputs' dims and checks all dims.
-    pub fn bind(&mut self, inputs: &[Tensor]) -> Flow {
+    /// Binds the symbols of the dims of inputs and states and checks all dims.
+    pub fn bind(&mut self, inputs: &[Tensor], states: &[Tensor]) -> Flow {
         let p = self.p;
-        let shapes = inputs.iter().flat_map(|t| t.shape().iter().map(|&d| i64::try_from(d).unwrap_or(-1)));
-        let all: Vec<(&Expr, i64)> = p.inputs.iter().flat_map(|i| &i.dims).zip(shapes).collect();
+        let shapes = inputs
+            .iter()
+            .chain(states)
+            .flat_map(|t| t.shape().iter().map(|&d| i64::try_from(d).unwrap_or(-1)));
+        let all: Vec<(&Expr, i64)> =
+            p.inputs.iter().chain(&p.states).flat_map(|i| &i.dims).zip(shapes).collect();
         for (d, v) in &all {
             if let Some(s) = d.as_sym().filter(|s| !self.is_defined(*s)) {
                 self.set(s, *v, code::DIM)?;

@@ -1,4 +1,4 @@
-//! The spaces of a program: arena, outputs, inputs, one per section of the weights, then the bytes of input strings.
+//! The spaces of a program: arena, outputs, states, inputs, one per section of the weights, then the bytes of input strings.
 
 use super::super::{Loc, Program};
 use crate::tile::interp::{Space, View};
@@ -13,17 +13,18 @@ pub(super) struct Memory<'a, 'm> {
 impl Memory<'_, '_> {
     /// From a location to the end of what it is in.
     pub fn view(&self, at: Loc) -> Result<View> {
-        let outputs = self.p.outputs.len();
+        let (outputs, states) = (self.p.outputs.len(), self.p.states.len());
         let (space, offset) = match at {
             Loc::Arena(o) => (0, o),
             Loc::Output(i) => (1 + i as usize, 0),
-            Loc::Input(i) => (1 + outputs + i as usize, 0),
+            Loc::State(i) => (1 + outputs + i as usize, 0),
+            Loc::Input(i) => (1 + outputs + states + i as usize, 0),
             Loc::Weights(o) => {
                 let i = self.p.weights.partition_point(|(start, _)| *start <= o);
                 let Some((start, _)) = i.checked_sub(1).and_then(|i| self.p.weights.get(i)) else {
                     return Err(Diag::bug(format!("{at} is in front of all weights")));
                 };
-                (1 + outputs + self.p.inputs.len() + i - 1, o - start)
+                (1 + outputs + states + self.p.inputs.len() + i - 1, o - start)
             }
         };
         let len = self.spaces.get(space).map(|s| s.bytes().len() as u64);

@@ -39,11 +39,19 @@ pub struct Outcome {
     pub code: i32,
     /// Outputs; empty unless the code is 0.
     pub outputs: Vec<Tensor>,
+    /// What the run leaves in the states; empty unless the code is 0.
+    pub states: Vec<Tensor>,
 }
 
-/// Runs a program.
+/// Runs a program without states.
 pub fn run(p: &Program, inputs: &[Tensor], options: Options) -> Result<Outcome> {
-    check_inputs(p, inputs)?;
+    run_on(p, inputs, &[], options)
+}
+
+/// Runs a program on states as they are before the run.
+pub fn run_on(p: &Program, inputs: &[Tensor], states: &[Tensor], options: Options) -> Result<Outcome> {
+    check_ports(&p.inputs, inputs, "input")?;
+    check_ports(&p.states, states, "state")?;
     let mut left = options.memory;
     let mut memory = |n: u64| {
         left =
@@ -53,20 +61,21 @@ pub fn run(p: &Program, inputs: &[Tensor], options: Options) -> Result<Outcome> 
     };
     let mut arena = memory(p.arena_bytes)?;
     let mut outputs = p.outputs.iter().map(|o| memory(o.max_bytes)).collect::<Result<Vec<_>>>()?;
-    let text_space = 1 + outputs.len() + inputs.len() + p.weights.len();
+    let mut memories: Vec<Vec<u8>> = states.iter().map(|s| s.bytes().to_vec()).collect();
+    let text_space = 1 + outputs.len() + states.len() + inputs.len() + p.weights.len();
     let (views, texts) = texts::views(inputs, text_space);
     let spaces = [Space::Write(&mut arena)]
         .into_iter()
-        .chain(outputs.iter_mut().map(|o| Space::Write(o)))
+        .chain(outputs.iter_mut().chain(&mut memories).map(|o| Space::Write(o)))
         .chain(inputs.iter().zip(&views).map(|(i, v)| Space::Read(texts::bytes(i, v))))
         .chain(p.weights.iter().map(|(_, w)| Space::Read(w)))
         .chain([Space::Read(&texts)])
         .collect();
     let mut m = Machine::new(p, Memory { p, spaces }, options.kernel);
-    let stop = m.bind(inputs).and_then(|()| m.steps(&p.steps));
+    let stop = m.bind(inputs, states).and_then(|()| m.steps(&p.steps));
     match stop {
         Ok(()) => {}
-        Err(Stop::Code(code)) => return Ok(Outcome { code, outputs: vec![] }),
+        Err(Stop::Code(code)) => return Ok(Outcome { code, outputs: vec![], states: vec![] }),
         Err(Stop::Fault(d)) => return Err(*d),
     }
     let shapes = p.outputs.iter().map(|o| shape(&m, o)).collect::<Result<Vec<_>>>()?;
@@ -87,18 +96,22 @@ pub fn run(p: &Program, inputs: &[Tensor], options: Options) -> Result<Outcome> 
             }
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(Outcome { code: 0, outputs })
+    let after = states.iter().zip(spaces.iter().skip(1 + p.outputs.len()));
+    let states = after
+        .map(|(s, space)| Tensor::from_bytes(s.dtype(), s.shape().to_vec(), space.bytes().to_vec()))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Outcome { code: 0, outputs, states })
 }
 
-fn check_inputs(p: &Program, inputs: &[Tensor]) -> Result<()> {
-    if inputs.len() != p.inputs.len() {
-        return Err(Diag::input(format!("{} inputs given, {} needed", inputs.len(), p.inputs.len())));
+fn check_ports(ports: &[Port], tensors: &[Tensor], what: &str) -> Result<()> {
+    if tensors.len() != ports.len() {
+        return Err(Diag::input(format!("{} {what}s given, {} needed", tensors.len(), ports.len())));
     }
-    for (port, t) in p.inputs.iter().zip(inputs) {
+    for (port, t) in ports.iter().zip(tensors) {
         if t.dtype() != port.dtype || t.rank() != port.dims.len() {
             let got = format!("{}{:?}", t.dtype(), t.shape());
             return Err(Diag::input(format!(
-                "input {} is {} of rank {}, got {got}",
+                "{what} {} is {} of rank {}, got {got}",
                 port.name,
                 port.dtype,
                 port.dims.len()

@@ -6,6 +6,7 @@
 //! sym s0 "batch" input 1..8
 //! input "x" f32[s0, 3] max 96
 //! output "y" f32[s0, 3] max 96
+//! state "cache" f32[s1, 3] max 96
 //! arena 192 live 160
 //! weights 0: 12 bytes x"0000803f0000803f0000803f"
 //! buffer "h" at 64: 96 bytes in 0..1

@@ -23,6 +23,7 @@ impl Program {
         p.symbols = parse::symbols(&mut c)?;
         p.inputs = ports(&mut c, "input")?;
         p.outputs = ports(&mut c, "output")?;
+        p.states = ports(&mut c, "state")?;
         word(&mut c, "arena")?;
         p.arena_bytes = c.number()?;
         word(&mut c, "live")?;
@@ -115,6 +116,8 @@ fn loc(c: &mut Cursor) -> Result<Loc> {
     }
     let port = if c.eat("input") {
         Loc::Input
+    } else if c.eat("state") {
+        Loc::State
     } else if c.eat("output") {
         Loc::Output
     } else {

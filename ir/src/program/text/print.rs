@@ -23,7 +23,7 @@ impl Program {
 fn program(o: &mut String, p: &Program, sink: &mut dyn ConstSink) -> fmt::Result {
     writeln!(o, "{}\nprogram {}", super::HEADER, quoted(&p.name))?;
     print::symbols(o, &p.symbols)?;
-    for (kind, ports) in [("input", &p.inputs), ("output", &p.outputs)] {
+    for (kind, ports) in [("input", &p.inputs), ("output", &p.outputs), ("state", &p.states)] {
         for port in ports {
             let dims: Vec<String> = port.dims.iter().map(ToString::to_string).collect();
             let (name, dims) = (quoted(&port.name), dims.join(", "));

@@ -22,7 +22,8 @@ pub(super) struct State {
 impl State {
     /// Symbols that are dims of inputs have values.
     pub fn at_start(p: &Program) -> Self {
-        let defined = p.inputs.iter().flat_map(|i| &i.dims).filter_map(Expr::as_sym).collect();
+        let dims = p.inputs.iter().flat_map(|i| &i.dims).filter_map(Expr::as_sym);
+        let defined = dims.chain(p.capacity()).collect();
         Self { defined, arena: Ranges::default(), outputs: vec![Ranges::default(); p.outputs.len()] }
     }
 }

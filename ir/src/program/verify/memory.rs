@@ -36,14 +36,14 @@ impl Use {
     fn offset(&self) -> u64 {
         match self.at {
             Loc::Arena(o) | Loc::Weights(o) => o,
-            Loc::Input(_) | Loc::Output(_) => 0,
+            Loc::Input(_) | Loc::Output(_) | Loc::State(_) => 0,
         }
     }
     /// Whether two uses surely have bytes in common.
     pub fn meets(&self, o: &Use) -> bool {
         let same_space = match (self.at, o.at) {
             (Loc::Arena(_), Loc::Arena(_)) => true,
-            (Loc::Output(a), Loc::Output(b)) => a == b,
+            (Loc::Output(a), Loc::Output(b)) | (Loc::State(a), Loc::State(b)) => a == b,
             _ => false,
         };
         let (a, b) = (self.offset(), o.offset());
@@ -78,7 +78,7 @@ impl Verifier<'_> {
                         r.insert(0, u.bytes.1);
                     }
                 }
-                Loc::Weights(_) | Loc::Input(_) => {}
+                Loc::Weights(_) | Loc::Input(_) | Loc::State(_) => {}
             }
         }
         for (i, a) in uses.iter().enumerate() {
@@ -113,10 +113,13 @@ impl Verifier<'_> {
                 let written = state.outputs.get(i as usize).is_some_and(|r| r.contains(0, least));
                 (p.outputs.get(i as usize).map(|o| o.max_bytes.max(most)), written)
             }
+            // The caller prepares states before the first run.
+            Loc::State(i) => (p.states.get(i as usize).map(|s| s.max_bytes.max(most)), true),
         };
         let port = match at {
             Loc::Input(i) => p.inputs.get(i as usize),
             Loc::Output(i) => p.outputs.get(i as usize),
+            Loc::State(i) => p.states.get(i as usize),
             Loc::Arena(_) | Loc::Weights(_) => None,
         };
         match room {

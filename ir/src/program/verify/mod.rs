@@ -112,7 +112,7 @@ impl Verifier<'_> {
                 self.err(format_args!("symbol {} has the empty range {}..{}", s.name, s.min, s.max));
             }
         }
-        for port in p.inputs.iter().chain(&p.outputs) {
+        for port in p.inputs.iter().chain(&p.outputs).chain(&p.states) {
             let most = self.bytes(&port.bytes()).1;
             if most > port.max_bytes {
                 let what = format!("{} can have {most} bytes, {} are stated", port.name, port.max_bytes);
@@ -126,9 +126,16 @@ impl Verifier<'_> {
             }
         }
     }
-    /// Every dim of every input must be known from the dims that are symbols.
+    /// Every dim of every input must be known from the dims that are symbols, and states depend on the capacity only.
     fn inputs(&mut self, state: &State) {
         let p = self.p;
+        let capacity = p.capacity();
+        if p.states.iter().flat_map(|s| &s.dims).flat_map(Expr::syms).any(|s| Some(s) != capacity) {
+            self.err("the dims of states depend on several symbols");
+        }
+        if p.inputs.iter().flat_map(|i| &i.dims).flat_map(Expr::syms).any(|s| Some(s) == capacity) {
+            self.err("the capacity of states is also a dim of an input");
+        }
         p.inputs.iter().flat_map(|i| &i.dims).for_each(|d| self.defined(state, d));
     }
     /// Every output is written, every buffer was met.
