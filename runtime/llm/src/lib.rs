@@ -11,9 +11,15 @@ mod error;
 pub mod gguf;
 pub mod info;
 #[cfg(feature = "text")]
+pub mod sample;
+#[cfg(feature = "text")]
+pub mod stop;
+#[cfg(feature = "text")]
 pub mod tokenizer;
 
 pub use error::{Error, Kind, Result};
 pub use info::LanguageModel;
+#[cfg(feature = "text")]
+pub use sample::{Sampler, Settings};
 #[cfg(feature = "text")]
 pub use tokenizer::Tokenizer;
