@@ -105,6 +105,10 @@ impl Layout {
     pub fn add_raw(&mut self, name: Name, label: &str, bytes: &[u8]) {
         self.place(name, label, bytes, 16);
     }
+    /// Adds a kernel from another emitter.
+    pub fn add_code(&mut self, name: Name, label: &str, bytes: &[u8], align: usize) {
+        self.place(name, label, bytes, align);
+    }
     /// Compiles a function and adds it.
     pub fn add(&mut self, name: Name, label: &str, ctx: &mut Context, isa: &dyn TargetIsa) -> Result<()> {
         let bug = |e: String| Diag::bug(format!("code generation of {label}: {e}"));

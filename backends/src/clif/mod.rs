@@ -12,7 +12,7 @@ mod layout;
 mod program;
 mod stmt;
 
-use crate::Blob;
+use crate::{Blob, x86};
 use cranelift_codegen::Context;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
@@ -94,6 +94,11 @@ pub fn compile(
     let isas = isa::Isas::new(target)?;
     let mut layout = layout::Layout::new(&program.name, program.kernels.len());
     for (i, k) in program.kernels.iter().enumerate() {
+        if x86::refuses(k, target).is_none() {
+            let bytes = x86::emit(k, target)?;
+            layout.add_code(layout::Name::Kernel(i as u32), &k.name, &bytes, x86::ALIGN);
+            continue;
+        }
         let isa = if is_vector(k) { &isas.ordered } else { &isas.optimised };
         let mut ctx = Context::new();
         kernel::build(&mut ctx.func, k, isa.as_ref(), target)?;

@@ -113,6 +113,8 @@ pub struct Op {
     pub opnds: Vec<Opnd>,
     /// Write mask, and whether other lanes become zero. Without zeroing the first operand must be a `UseDef`.
     pub mask: Option<(VReg, bool)>,
+    /// Registers that the instruction touches without naming them: [`Func::fixed`] ones.
+    pub implicit: Vec<Opnd>,
 }
 
 /// An element of the list.
@@ -141,8 +143,8 @@ pub enum Item {
     LoopBegin,
     /// Loop depth shrinks from here.
     LoopEnd,
-    /// Leaves the kernel; the code is in the fixed register eax.
-    Ret,
+    /// Leaves the kernel with what the register, fixed to rax, holds.
+    Ret(VReg),
 }
 
 /// A slot of the stack frame.
@@ -197,13 +199,19 @@ impl Func {
     pub fn class(&self, v: VReg) -> Class {
         self.classes[v.0 as usize]
     }
-    /// Appends an instruction.
+    /// Appends an instruction. An operand that is read only in form (`vpxor x, x, x`) is a `Def` like the result.
     pub fn op(&mut self, code: Code, opnds: &[Opnd]) {
-        self.items.push(Item::Op(Op { code, opnds: opnds.to_vec(), mask: None }));
+        self.items.push(Item::Op(Op { code, opnds: opnds.to_vec(), mask: None, implicit: vec![] }));
     }
     /// Appends an instruction under a write mask; `zeroing` clears the other lanes.
     pub fn op_masked(&mut self, code: Code, opnds: &[Opnd], mask: VReg, zeroing: bool) {
-        self.items.push(Item::Op(Op { code, opnds: opnds.to_vec(), mask: Some((mask, zeroing)) }));
+        let mask = Some((mask, zeroing));
+        self.items.push(Item::Op(Op { code, opnds: opnds.to_vec(), mask, implicit: vec![] }));
+    }
+    /// Appends an instruction that touches more registers than it names.
+    pub fn implicit(&mut self, code: Code, opnds: &[Opnd], implicit: &[Opnd]) {
+        let (opnds, implicit) = (opnds.to_vec(), implicit.to_vec());
+        self.items.push(Item::Op(Op { code, opnds, mask: None, implicit }));
     }
     /// Appends a copy between registers of one class; never changes the flags.
     pub fn copy(&mut self, dst: VReg, src: VReg, bytes: u8) {

@@ -176,3 +176,21 @@ fn every_construct_is_generated() {
     let missing: Vec<String> = wanted().difference(&found).cloned().collect();
     assert!(missing.is_empty(), "never generated: {missing:?}");
 }
+
+/// The emitter for x86 takes the random kernels that it is meant to take: else the tests would test another one.
+#[test]
+fn own_emitter_takes_kernels() {
+    for t in crate::targets().iter().filter(|t| t.has("avx2")) {
+        let mut reasons = std::collections::BTreeMap::new();
+        let mut taken = 0;
+        for seed in 0..400 {
+            let k = r#gen::kernel(seed, 4 + seed as usize % 40);
+            match sinter_backends::x86::refuses(&k, t) {
+                None => taken += 1,
+                Some(why) => *reasons.entry(why).or_insert(0) += 1,
+            }
+        }
+        println!("{}: {taken} of 400; {reasons:?}", t.name);
+        assert!(taken >= 100, "{}: {taken} of 400; {reasons:?}", t.name);
+    }
+}

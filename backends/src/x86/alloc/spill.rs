@@ -1,0 +1,270 @@
+//! Rewrites code so that some registers live in the stack frame, or are computed again where they are wanted.
+
+use super::live::Interval;
+use crate::x86::access::Access;
+use crate::x86::mir::{Base, Class, Func, Item, Mem, Op, Opnd, VReg};
+use iced_x86::{Code, OpCodeOperandKind as Kind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a spilled register's value comes from.
+#[derive(Clone)]
+enum Home {
+    /// A slot of the frame.
+    Slot(Base),
+    /// The only instruction that ever makes it, out of nothing but constants.
+    Again(Op),
+}
+
+/// Loads and stores of whole registers; `bytes` is the widest view in use.
+fn load_code(class: Class, bytes: u8, evex: bool) -> Code {
+    match (class, bytes, evex) {
+        (Class::Gpr, ..) => Code::Mov_r64_rm64,
+        (Class::Mask, ..) => Code::VEX_Kmovq_kr_km64,
+        (_, 16, false) => Code::VEX_Vmovups_xmm_xmmm128,
+        (_, 16, true) => Code::EVEX_Vmovups_xmm_k1z_xmmm128,
+        (_, 32, false) => Code::VEX_Vmovups_ymm_ymmm256,
+        (_, 32, true) => Code::EVEX_Vmovups_ymm_k1z_ymmm256,
+        _ => Code::EVEX_Vmovups_zmm_k1z_zmmm512,
+    }
+}
+
+fn store_code(class: Class, bytes: u8, evex: bool) -> Code {
+    match (class, bytes, evex) {
+        (Class::Gpr, ..) => Code::Mov_rm64_r64,
+        (Class::Mask, ..) => Code::VEX_Kmovq_m64_kr,
+        (_, 16, false) => Code::VEX_Vmovups_xmmm128_xmm,
+        (_, 16, true) => Code::EVEX_Vmovups_xmmm128_k1z_xmm,
+        (_, 32, false) => Code::VEX_Vmovups_ymmm256_ymm,
+        (_, 32, true) => Code::EVEX_Vmovups_ymmm256_k1z_ymm,
+        _ => Code::EVEX_Vmovups_zmmm512_k1z_zmm,
+    }
+}
+
+/// Whether an instruction can be repeated anywhere: it writes one register from constants and leaves the flags alone.
+fn repeatable(op: &Op, v: VReg) -> bool {
+    let plain = op.opnds.iter().all(|o| match o {
+        Opnd::Def(r, _) => *r == v,
+        Opnd::Mem(m) | Opnd::Bcast(m) => matches!(m.base, Base::Pool(_)) && m.index.is_none(),
+        Opnd::Imm(_) => true,
+        _ => false,
+    });
+    let flags = matches!(op.code, Code::Mov_r32_imm32 | Code::Mov_r64_imm64 | Code::Mov_rm64_imm32);
+    plain
+        && op.mask.is_none()
+        && op.implicit.is_empty()
+        && (flags || matches!(op.opnds.first(), Some(Opnd::Def(_, 16..))))
+}
+
+/// The only instruction that writes each of the registers, where it can be repeated.
+pub fn recipes(f: &Func, spilled: &BTreeSet<VReg>) -> BTreeMap<VReg, Op> {
+    let mut found: BTreeMap<VReg, Option<Op>> = BTreeMap::new();
+    for item in &f.items {
+        item.regs(&mut |v, a| {
+            if a.writes() && spilled.contains(&v) {
+                let op = match item {
+                    Item::Op(op) if repeatable(op, v) => Some(op.clone()),
+                    _ => None,
+                };
+                // A register named by several operands of one instruction is still written once.
+                let once = found.get(&v).is_none_or(|before| *before == op);
+                found.insert(v, if once { op } else { None });
+            }
+        });
+    }
+    found.into_iter().filter_map(|(v, op)| Some((v, op?))).collect()
+}
+
+/// Widest view of every register.
+fn widths(f: &Func) -> Vec<u8> {
+    let mut out = vec![16u8; f.classes.len()];
+    let mut see = |v: VReg, bytes: u8| out[v.0 as usize] = out[v.0 as usize].max(bytes);
+    for item in &f.items {
+        match item {
+            Item::Op(op) => op.opnds.iter().for_each(|o| {
+                if let Opnd::Def(v, b) | Opnd::Use(v, b) | Opnd::UseDef(v, b) = o {
+                    see(*v, *b);
+                }
+            }),
+            Item::Move { dst, src, bytes } => {
+                see(*dst, *bytes);
+                see(*src, *bytes);
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Whether an operand may be memory instead of a register.
+fn takes_memory(op: &Op, n: usize) -> bool {
+    let lone = !op.opnds.iter().any(|o| matches!(o, Opnd::Mem(_) | Opnd::Bcast(_)));
+    lone && matches!(
+        op.code.op_code().op_kind(n as u32),
+        Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem | Kind::ymm_or_mem | Kind::zmm_or_mem
+    )
+}
+
+struct Rewriter<'a> {
+    f: &'a mut Func,
+    homes: BTreeMap<VReg, Home>,
+    widths: Vec<u8>,
+    evex: bool,
+    out: Vec<Item>,
+    /// Registers of single instructions: there is nothing left to spill in them.
+    temps: &'a mut BTreeSet<VReg>,
+}
+
+/// Spills registers; the new ones that stand in for them go to `temps`.
+pub fn rewrite(
+    f: &mut Func,
+    live: &[Interval],
+    spilled: &BTreeSet<VReg>,
+    evex: bool,
+    temps: &mut BTreeSet<VReg>,
+) {
+    let widths = widths(f);
+    let mut homes: BTreeMap<VReg, Home> =
+        recipes(f, spilled).into_iter().map(|(v, op)| (v, Home::Again(op))).collect();
+    let mut shared: Vec<(Base, u32, Interval)> = Vec::new();
+    for &v in spilled {
+        if homes.contains_key(&v) {
+            continue;
+        }
+        let bytes = match f.class(v) {
+            Class::Vec => u32::from(widths[v.0 as usize]),
+            _ => 8,
+        };
+        let iv = &live[v.0 as usize];
+        let free = shared.iter_mut().find(|(_, b, busy)| *b == bytes && !busy.overlaps(iv));
+        let base = match free {
+            Some((base, _, busy)) => {
+                busy.merge(iv);
+                *base
+            }
+            None => {
+                let base = f.slot(bytes, bytes);
+                shared.push((base, bytes, iv.clone()));
+                base
+            }
+        };
+        homes.insert(v, Home::Slot(base));
+    }
+    let items = std::mem::take(&mut f.items);
+    let out = Vec::with_capacity(items.len() * 5 / 4);
+    let mut r = Rewriter { f, homes, widths, evex, out, temps };
+    items.into_iter().for_each(|i| r.item(i));
+    let out = r.out;
+    f.items = out;
+}
+
+impl Rewriter<'_> {
+    fn temp(&mut self, v: VReg) -> VReg {
+        let t = self.f.vreg(self.f.class(v));
+        self.temps.insert(t);
+        t
+    }
+    fn view(&self, v: VReg) -> u8 {
+        if self.f.class(v) == Class::Vec { self.widths[v.0 as usize] } else { 8 }
+    }
+    /// Brings a spilled value to a register.
+    fn fetch(&mut self, v: VReg, to: VReg) {
+        match self.homes[&v].clone() {
+            Home::Slot(base) => {
+                let bytes = self.view(v);
+                let code = load_code(self.f.class(v), bytes, self.evex);
+                let opnds = vec![Opnd::Def(to, bytes), Opnd::Mem(base.into())];
+                self.out.push(Item::Op(Op { code, opnds, mask: None, implicit: vec![] }));
+            }
+            Home::Again(mut op) => {
+                op.regs_mut(&mut |r, _| *r = to);
+                self.out.push(Item::Op(op));
+            }
+        }
+    }
+    /// Takes a new value to its slot.
+    fn keep(&mut self, v: VReg, from: VReg) {
+        if let Home::Slot(base) = self.homes[&v] {
+            let bytes = self.view(v);
+            let code = store_code(self.f.class(v), bytes, self.evex);
+            let opnds = vec![Opnd::Mem(base.into()), Opnd::Use(from, bytes)];
+            self.out.push(Item::Op(Op { code, opnds, mask: None, implicit: vec![] }));
+        }
+    }
+    fn item(&mut self, mut item: Item) {
+        if let Item::Move { dst, src, .. } = item {
+            let (to, from) = (self.homes.contains_key(&dst), self.homes.contains_key(&src));
+            match (to, from) {
+                (false, true) => return self.fetch(src, dst),
+                (true, false) => return self.keep(dst, src),
+                (true, true) => {
+                    let t = self.temp(src);
+                    self.fetch(src, t);
+                    return self.keep(dst, t);
+                }
+                _ => {}
+            }
+        }
+        if let Item::Op(op) = &mut item {
+            if let Some(Opnd::Def(v, _)) = op.opnds.first()
+                && matches!(self.homes.get(v), Some(Home::Again(_)))
+                && repeatable(op, *v)
+            {
+                // Made again at every use.
+                return;
+            }
+            self.fold(op);
+        }
+        let mut touched: BTreeMap<VReg, (bool, bool)> = BTreeMap::new();
+        item.regs(&mut |v, a: Access| {
+            if self.homes.contains_key(&v) {
+                let t = touched.entry(v).or_default();
+                t.0 |= a.reads();
+                t.1 |= a.writes();
+            }
+        });
+        let temps: BTreeMap<VReg, VReg> = touched.keys().map(|v| (*v, self.temp(*v))).collect();
+        for (v, (reads, _)) in &touched {
+            if *reads {
+                self.fetch(*v, temps[v]);
+            }
+        }
+        item.regs_mut(&mut |v, _| {
+            if let Some(t) = temps.get(v) {
+                *v = *t;
+            }
+        });
+        self.out.push(item);
+        for (v, (_, writes)) in &touched {
+            if *writes {
+                self.keep(*v, temps[v]);
+            }
+        }
+    }
+    /// Turns one read of a spilled register into a memory operand where the instruction takes one.
+    fn fold(&self, op: &mut Op) {
+        for n in 0..op.opnds.len() {
+            let Opnd::Use(v, bytes) = op.opnds[n] else { continue };
+            let count = op.opnds.iter().filter(|o| matches!(o, Opnd::Use(x, _) if *x == v)).count();
+            if count != 1 || op.mask.is_some() || !takes_memory(op, n) {
+                continue;
+            }
+            let whole = |op: &Op| {
+                let loads =
+                    [16, 32, 64].map(|b| [load_code(Class::Vec, b, false), load_code(Class::Vec, b, true)]);
+                loads.into_iter().flatten().any(|c| c == op.code)
+            };
+            let mem: Option<Mem> = match self.homes.get(&v) {
+                Some(Home::Slot(base)) => Some((*base).into()),
+                Some(Home::Again(op)) if whole(op) => match op.opnds[..] {
+                    [Opnd::Def(_, have), Opnd::Mem(m)] if have >= bytes => Some(m),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if let Some(m) = mem {
+                op.opnds[n] = Opnd::Mem(m);
+                return;
+            }
+        }
+    }
+}

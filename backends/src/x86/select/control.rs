@@ -1,0 +1,159 @@
+//! Loops, branches, leaving.
+
+use super::Select;
+use super::facts::assigned;
+use crate::x86::mir::{Class, Cond, Opnd, VReg};
+use iced_x86::{Code, Register};
+use sinter_ir::tile::{Bound, LoopKind, Reg, Stmt};
+use std::collections::BTreeSet;
+
+/// Loops of up to this many iterations are unrolled where the kernel asks for it.
+const UNROLL_MAX: i64 = 16;
+
+/// An upper bound of a loop.
+#[derive(Clone, Copy)]
+enum Limit {
+    Const(i64),
+    Reg(VReg),
+}
+
+impl Select<'_> {
+    fn limit(&mut self, b: &Bound) -> Limit {
+        match b {
+            Bound::Const(c) => Limit::Const(*c),
+            Bound::Reg(r) => match self.int_of(*r) {
+                Some(c) => Limit::Const(c),
+                None => Limit::Reg(self.one(*r)),
+            },
+        }
+    }
+    fn limit_reg(&mut self, l: Limit) -> VReg {
+        match l {
+            Limit::Const(c) => self.int(c, true),
+            Limit::Reg(r) => r,
+        }
+    }
+    fn compare_limit(&mut self, v: VReg, l: Limit) {
+        match l {
+            Limit::Const(c) => self.compare_imm(v, 8, c),
+            Limit::Reg(r) => self.f.op(Code::Cmp_r64_rm64, &[Opnd::Use(v, 8), Opnd::Use(r, 8)]),
+        }
+    }
+    pub(super) fn for_(
+        &mut self,
+        var: Reg,
+        lo: &Bound,
+        hi: &Bound,
+        step: i64,
+        kind: LoopKind,
+        body: &[Stmt],
+    ) {
+        let (first, mut last) = (self.limit(lo), self.limit(hi));
+        if let (Limit::Const(lo), Limit::Const(hi)) = (first, last)
+            && kind != LoopKind::Parallel
+        {
+            let count = (hi.saturating_sub(lo).saturating_add(step - 1)) / step;
+            if count <= 0 {
+                return;
+            }
+            if count == 1 || (kind == LoopKind::Unrolled && count <= UNROLL_MAX) {
+                for i in 0..count {
+                    self.fixed.insert(var, lo + i * step);
+                    self.block(body);
+                }
+                self.fixed.remove(&var);
+                return;
+            }
+        }
+        let v = self.dst(var)[0];
+        let mut changes = BTreeSet::new();
+        assigned(body, &mut changes);
+        if let (Bound::Reg(r), Limit::Reg(l)) = (hi, last)
+            && changes.contains(r)
+        {
+            let own = self.temp(Class::Gpr);
+            self.f.copy(own, l, 8);
+            last = Limit::Reg(own);
+        }
+        let mut start = self.limit_reg(first);
+        if let (LoopKind::Parallel, Some((begin, end))) = (kind, self.range) {
+            start = self.least(start, begin, Cond::L);
+            let hi = self.limit_reg(last);
+            last = Limit::Reg(self.least(hi, end, Cond::G));
+        }
+        self.f.copy(v, start, 8);
+        let (head, after) = (self.f.label(), self.f.label());
+        // Whether there is a first iteration.
+        if !matches!((first, last), (Limit::Const(a), Limit::Const(b)) if a < b) {
+            self.compare_limit(v, last);
+            self.f.branch(Cond::GE, after);
+        }
+        let outer = self.enter_loop(var, step, body, &changes);
+        self.f.loop_begin(head);
+        self.block(body);
+        self.step_loop(step);
+        self.add_imm(v, step);
+        self.compare_limit(v, last);
+        self.f.branch(Cond::L, head);
+        self.f.loop_end();
+        self.leave_loop(outer);
+        self.f.bind(after);
+    }
+    /// `a`, or `b` where comparing them gives the condition.
+    fn least(&mut self, a: VReg, b: VReg, when: Cond) -> VReg {
+        let t = self.temp(Class::Gpr);
+        self.f.copy(t, a, 8);
+        self.f.op(Code::Cmp_r64_rm64, &[Opnd::Use(a, 8), Opnd::Use(b, 8)]);
+        self.f.op(when.cmov(8), &[Opnd::UseDef(t, 8), Opnd::Use(b, 8)]);
+        t
+    }
+    pub(super) fn while_(&mut self, test: &[Stmt], cond: Reg, body: &[Stmt]) {
+        let (head, inside) = (self.f.label(), self.f.label());
+        let changes: BTreeSet<Reg> = [test, body]
+            .into_iter()
+            .flat_map(|b| {
+                let mut out = BTreeSet::new();
+                assigned(b, &mut out);
+                out
+            })
+            .collect();
+        let outer = self.enter_while(&changes);
+        self.f.jump(head);
+        self.f.loop_begin(inside);
+        self.block(body);
+        self.f.bind(head);
+        self.block(test);
+        let t = self.test(cond);
+        self.branch_if(t, inside);
+        self.f.loop_end();
+        self.leave_loop(outer);
+    }
+    pub(super) fn if_(&mut self, cond: Reg, then: &[Stmt], els: &[Stmt]) {
+        let t = self.test(cond);
+        let no = self.f.label();
+        self.branch_unless(t, no);
+        self.block(then);
+        if els.is_empty() {
+            self.f.bind(no);
+            return;
+        }
+        let after = self.f.label();
+        self.f.jump(after);
+        self.f.bind(no);
+        self.block(els);
+        self.f.bind(after);
+    }
+    /// The end of the kernel, then the ways out with an error code.
+    pub(super) fn leave(&mut self) {
+        let rax = self.f.fixed(Register::RAX);
+        let exit = self.f.label();
+        self.f.op(Code::Xor_r32_rm32, &[Opnd::Def(rax, 4), Opnd::Def(rax, 4)]);
+        self.f.bind(exit);
+        self.f.items.push(crate::x86::mir::Item::Ret(rax));
+        for (code, l) in self.fails.clone() {
+            self.f.bind(l);
+            self.f.op(Code::Mov_r32_imm32, &[Opnd::Def(rax, 4), Opnd::Imm(i64::from(code))]);
+            self.f.jump(exit);
+        }
+    }
+}
