@@ -92,6 +92,9 @@ fn host_has(feature: &str) -> bool {
         "avx512bw" => has!("avx512bw"),
         "avx512dq" => has!("avx512dq"),
         "avx512vl" => has!("avx512vl"),
+        "avx512vnni" => has!("avx512vnni"),
+        "avx512bf16" => has!("avx512bf16"),
+        "f16c" => has!("f16c"),
         _ => false,
     }
 }

@@ -269,23 +269,27 @@ fn state_bytes(layout: &mut Layout, p: &Program, isa: &dyn TargetIsa) -> Result<
     })
 }
 
-/// cpuid leaf and register bits that feature names stand for: `(leaf, register 0..=3 for a b c d, bit)`.
-const CPUID: &[(&str, u32, u8, u8)] = &[
-    ("sse3", 1, 2, 0),
-    ("ssse3", 1, 2, 9),
-    ("fma", 1, 2, 12),
-    ("sse4.1", 1, 2, 19),
-    ("sse4.2", 1, 2, 20),
-    ("popcnt", 1, 2, 23),
-    ("avx", 1, 2, 28),
-    ("bmi1", 7, 1, 3),
-    ("avx2", 7, 1, 5),
-    ("bmi2", 7, 1, 8),
-    ("avx512f", 7, 1, 16),
-    ("avx512dq", 7, 1, 17),
-    ("avx512bw", 7, 1, 30),
-    ("avx512vl", 7, 1, 31),
-    ("lzcnt", 0x8000_0001, 2, 5),
+/// cpuid leaf, sub-leaf and register bits that feature names stand for: `(leaf, sub-leaf, register 0..=3 for a b c d,
+/// bit)`.
+const CPUID: &[(&str, u32, u32, u8, u8)] = &[
+    ("sse3", 1, 0, 2, 0),
+    ("ssse3", 1, 0, 2, 9),
+    ("fma", 1, 0, 2, 12),
+    ("sse4.1", 1, 0, 2, 19),
+    ("sse4.2", 1, 0, 2, 20),
+    ("popcnt", 1, 0, 2, 23),
+    ("avx", 1, 0, 2, 28),
+    ("f16c", 1, 0, 2, 29),
+    ("bmi1", 7, 0, 1, 3),
+    ("avx2", 7, 0, 1, 5),
+    ("bmi2", 7, 0, 1, 8),
+    ("avx512f", 7, 0, 1, 16),
+    ("avx512dq", 7, 0, 1, 17),
+    ("avx512bw", 7, 0, 1, 30),
+    ("avx512vl", 7, 0, 1, 31),
+    ("avx512vnni", 7, 0, 2, 11),
+    ("avx512bf16", 7, 1, 0, 5),
+    ("lzcnt", 0x8000_0001, 0, 2, 5),
 ];
 
 /// Machine code of `int cpu(void)`: 1 when the processor and the operating system have what the target needs.
@@ -294,21 +298,24 @@ fn cpu_check(target: &TargetDesc) -> Vec<u8> {
     // push rbx
     let mut code = vec![0x53];
     let mut fails = vec![];
-    let mut leaves: Vec<u32> = CPUID.iter().filter(|c| target.has(c.0)).map(|c| c.1).collect();
+    let needed = || CPUID.iter().filter(|c| target.has(c.0));
+    let mut leaves: Vec<(u32, u32)> = needed().map(|c| (c.1, c.2)).collect();
     leaves.sort_unstable();
     leaves.dedup();
-    for leaf in leaves {
+    for (leaf, sub) in leaves {
         let mut masks = [0u32; 4];
-        CPUID.iter().filter(|c| c.1 == leaf && target.has(c.0)).for_each(|c| masks[c.2 as usize] |= 1 << c.3);
+        needed().filter(|c| (c.1, c.2) == (leaf, sub)).for_each(|c| masks[c.3 as usize] |= 1 << c.4);
         if leaf == 1 && target.has("avx") {
             // OSXSAVE, so that xgetbv below is allowed.
             masks[2] |= 1 << 27;
         }
-        // mov eax, leaf; xor ecx, ecx; cpuid
+        // mov eax, leaf; mov ecx, sub; cpuid
         code.push(0xb8);
         code.extend(leaf.to_le_bytes());
-        code.extend([0x31, 0xc9, 0x0f, 0xa2]);
-        for (reg, mask) in [(3u8, masks[1]), (1, masks[2]), (2, masks[3])] {
+        code.push(0xb9);
+        code.extend(sub.to_le_bytes());
+        code.extend([0x0f, 0xa2]);
+        for (reg, mask) in [(0u8, masks[0]), (3, masks[1]), (1, masks[2]), (2, masks[3])] {
             if mask != 0 {
                 // and reg, mask; cmp reg, mask; jne fail
                 code.extend([0x81, 0xe0 | reg]);
