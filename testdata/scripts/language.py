@@ -96,7 +96,104 @@ def spm():
     })
 
 
+# What templates of checkpoints do, each feature at least once.
+TEMPLATES = {
+    "marks": """{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}""",
+    "alternating": """{{- bos_token }}
+{%- if messages[0].role == 'system' %}
+    {%- set system = messages[0].content | trim %}
+    {%- set rest = messages[1:] %}
+{%- else %}
+    {%- set system = '' %}
+    {%- set rest = messages %}
+{%- endif %}
+{%- for message in rest %}
+    {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception('roles must alternate user/assistant') }}
+    {%- endif %}
+    {%- if message.role == 'user' %}
+        {{- '[INST] ' ~ (system ~ '\n\n' if loop.first and system else '') ~ message.content.strip() ~ ' [/INST]' }}
+    {%- else %}
+        {{- ' ' ~ message.content ~ eos_token }}
+    {%- endif %}
+{%- endfor %}
+""",
+    "thinking": """{%- set ns = namespace(last=-1, seen=[]) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.last < 0 and message.role == "user" and not(message.content.startswith('<tool>') and message.content.endswith('</tool>')) %}
+        {%- set ns.last = index %}
+    {%- endif %}
+{%- endfor %}
+last {{ ns.last }}
+{% for m in messages %}
+    {%- set content = m.content %}
+    {%- if m.role == 'assistant' and '</think>' in content %}
+        {%- set thought = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
+        {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+        {%- if loop.index0 > ns.last %}<think>{{ thought }}</think>{% endif %}
+    {%- endif %}
+    {{- m.role|upper }}: {{ content|trim }}
+{% endfor %}
+{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}""",
+    "tools": """{% macro show(t, depth=1) %}
+{{ '  ' * depth }}{{ t.name }}: {{ t | tojson(indent=2) }}
+{% endmacro %}
+{% if tools is not none %}{% for t in tools %}{{ show(t) }}{{ t.parameters | tojson }}
+{% for k, v in t.parameters.items() %}{{ k }}={{ v }}{% if not loop.last %},{% endif %}{% endfor %}{% endfor %}{% endif %}
+{{ [true, none, 1, 2.5, "it's", {'a': [1]}] }} {{ true }} {{ none }} {{ missing }}
+{%- for m in messages if m.role != 'system' %}
+{%- if loop.index > 2 %}{% break %}{% endif %}
+{%- if m.role is string and m.content is not mapping %}{{ m.role.title() }}{{ loop.previtem.role if loop.previtem is defined }}{% endif %}
+{%- endfor %}
+{{ messages | map(attribute='role') | unique | list | join('+') }} {{ messages | selectattr('role', 'equalto', 'user') | list | length }}
+{{ messages | tojson }} {{ 'é<>&' | tojson }} {{ 'é😀' | tojson(ensure_ascii=true) }} {{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':')) }}""",
+    "dated": """Today is {{ strftime_now('%d %b %Y') }}.{% generation %} {{ messages[-1]['content'] }}{% endgeneration %}
+{% set d = dict(a=1, b='x') %}{{ d.get('a') }}{{ d.get('c', 'none') }}{{ d['b'] }}{{ 'yes' if 'a' in d else 'no' }}
+{{ messages[0].get('name', 'nobody') }} {{ 'a,b,,c'.split(',') }} {{ '  x '.strip() }}| {{ 'x'.replace('x', 'y') }} {{ 'aXb'.lower() }}
+{% filter upper %}loud{% endfilter %} {{ 7 // 2 }} {{ 7 / 2 }} {{ 2 ** 3 }} {{ -7 % 3 }} {{ 'abc'[1:] }} {{ 'abc'[-1] }} {{ '%s-%d' | format('a', 3) }} {{ 'x' ~ 1 ~ none }}""",
+}
+
+CHATS = [
+    [("user", "  Hello there!  ")],
+    [("system", "Answer <b>briefly</b>."), ("user", "What is \"1 + 1\"?"), ("assistant", "<think>\none and one\n</think>\n\nTwo."), ("user", "Grüße 😀\nbye")],
+    [("user", "a"), ("user", "b")],
+]
+
+TOOLS = [{"name": "add", "parameters": {"x": "int", "y": ["int", None, True, 1.5]}}]
+
+
+def templates():
+    import datetime
+    import jinja2
+    from transformers.utils import chat_template_utils as utils
+
+    class Day(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 11, 21, 12, 0, 0)
+
+    utils.datetime = Day
+    out = []
+    for name, source in TEMPLATES.items():
+        compiled = utils._compile_jinja_template(source)
+        for i, chat in enumerate(CHATS):
+            messages = [{"content": c, "role": r} for r, c in chat]
+            variables = {"bos_token": "<s>", "eos_token": "</s>"}
+            if name == "tools":
+                variables["tools"] = TOOLS
+            if i == 1:
+                variables["enable_thinking"] = False
+            try:
+                result = {"text": compiled.render(messages=messages, add_generation_prompt=i != 1, **({"tools": None, "documents": None} | variables))}
+            except jinja2.exceptions.TemplateError as e:
+                result = {"error": str(e)}
+            out.append({"name": name, "source": source, "messages": messages, "variables": variables, "add_generation_prompt": i != 1, **result})
+    write("templates.json", out)
+
+
 if __name__ == "__main__":
+    templates()
     stories()
     smollm2()
     spm()

@@ -15,11 +15,15 @@ pub mod sample;
 #[cfg(feature = "text")]
 pub mod stop;
 #[cfg(feature = "text")]
+pub mod template;
+#[cfg(feature = "text")]
 pub mod tokenizer;
 
 pub use error::{Error, Kind, Result};
 pub use info::LanguageModel;
 #[cfg(feature = "text")]
 pub use sample::{Sampler, Settings};
+#[cfg(feature = "text")]
+pub use template::{ChatTemplate, Context, Message};
 #[cfg(feature = "text")]
 pub use tokenizer::Tokenizer;
