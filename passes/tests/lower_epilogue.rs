@@ -3,35 +3,13 @@
 
 mod kernels;
 
+use kernels::group::Body;
 use kernels::{Case, Rng, size};
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::pool::PoolKind;
 use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::op::*;
-use sinter_ir::{DType, Expr, Graph, Op, Symbols, Tensor, TensorType, ValueId};
-
-/// A group under construction.
-struct Body {
-    graph: Graph,
-    symbols: Symbols,
-    inputs: Vec<Tensor>,
-}
-
-impl Body {
-    fn input(&mut self, t: Tensor) -> ValueId {
-        self.inputs.push(t.clone());
-        self.graph.add_input(TensorType::of(&t), None)
-    }
-    fn add(&mut self, op: impl Into<Op>, x: &[ValueId]) -> ValueId {
-        self.graph.add1(&mut self.symbols, op.into(), x, &vec![]).unwrap()
-    }
-    fn number(&mut self, v: f64, dtype: DType) -> ValueId {
-        self.add(Constant { tensor: Tensor::from_f64(dtype, vec![], &[v]).unwrap() }, &[])
-    }
-    fn dims(&self, v: ValueId) -> Vec<usize> {
-        self.graph.ty(v).const_dims().unwrap()
-    }
-}
+use sinter_ir::{DType, Expr, Op, Tensor, ValueId};
 
 /// One random element-wise step behind `v`.
 fn step(g: &mut Body, rng: &mut Rng, v: ValueId) -> ValueId {
@@ -77,7 +55,7 @@ fn step(g: &mut Body, rng: &mut Rng, v: ValueId) -> ValueId {
 }
 
 fn case(rng: &mut Rng, root: impl Into<Op>, operands: Vec<Tensor>, fixed: usize) -> Case {
-    let mut g = Body { graph: Graph::default(), symbols: Symbols::default(), inputs: vec![] };
+    let mut g = Body::default();
     let x: Vec<ValueId> = operands.into_iter().map(|t| g.input(t)).collect();
     let mut v = g.add(root, &x);
     for _ in 0..rng.dim(0, 4) {
@@ -93,9 +71,7 @@ fn case(rng: &mut Rng, root: impl Into<Op>, operands: Vec<Tensor>, fixed: usize)
             g.add(Dequantize { axis: 0, block: 0, to: DType::F32 }, &[q, scale, zero])
         };
     }
-    g.graph.outputs = vec![v];
-    let mut c = Case::new(Group { body: g.graph }, g.inputs);
-    c.symbols = g.symbols;
+    let mut c = g.case(&[v]);
     if fixed > 0 {
         c.fixed[fixed] = true;
     }

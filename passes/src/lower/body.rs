@@ -11,13 +11,13 @@ use sinter_ir::{DType, Diag, Graph, Node, NodeId, Op, Result, Tensor, TensorType
 pub struct Body {
     /// The graph.
     pub graph: Graph,
-    /// The node that cannot be pulled, if any.
+    /// The node that cannot be pulled, if any; the first one of several reductions over the same rows.
     pub root: Option<NodeId>,
     consts: Vec<Option<Tensor>>,
 }
 
 impl Body {
-    /// Of a node; at most one op of it may be a root.
+    /// Of a node; at most one op of it may be a root, or several reductions over the same rows.
     pub fn new(cx: &LowerCx, node: &NodeView) -> Result<Self> {
         let graph = match node.op {
             Op::Group(g) => g.body.clone(),
@@ -34,12 +34,13 @@ impl Body {
             dtype => super::access::compute(dtype).map(drop),
         };
         (0..graph.value_count() as u32).try_for_each(coded)?;
-        let mut roots = graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id);
-        let root = roots.next();
-        if roots.next().is_some() {
+        let graph = super::reduce::expand::softmax(&graph, cx.symbols)?;
+        let roots: Vec<NodeId> =
+            graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id).collect();
+        if roots.len() > 1 && !roots.iter().all(|r| matches!(graph.node(*r).op, Op::Reduce(_))) {
             return Err(Diag::bug("a kernel group with two roots"));
         }
-        drop(roots);
+        let root = roots.first().copied();
         let known = node.consts.iter().zip(&graph.inputs);
         let consts = known
             .map(|(c, &v)| c.map(|t| super::raw::retype(t, graph.ty(v).dtype)).transpose())

@@ -124,17 +124,12 @@ impl Nest<'_> {
                 }
             };
             if !in_rows {
-                done = self.line.emit(b, p, (lo, hi), &row, &mut |b, p, at| {
-                    let idx = spread(&at.idx(), self.row);
-                    f(b, p, &idx, at)
-                });
+                done = self.line(b, p, &[], (lo, hi), f);
             } else {
                 b.for_(lo, hi, 1, LoopKind::Serial, |b, r| {
                     done = unravel(b, &Idx::reg(r), self.rows).and_then(|outer| {
                         let hi = b.bound(&row);
-                        self.line.emit(b, p, (Bound::Const(0), hi), &row, &mut |b, p, at| {
-                            f(b, p, &[outer.clone(), spread(&at.idx(), self.row)].concat(), at)
-                        })
+                        self.line(b, p, &outer, (Bound::Const(0), hi), f)
                     });
                     p.forget();
                 });
@@ -142,6 +137,23 @@ impl Nest<'_> {
             p.forget();
         });
         done
+    }
+    fn line(
+        &self,
+        b: &mut KernelBuilder,
+        p: &mut Puller,
+        outer: &[Idx],
+        range: (Bound, Bound),
+        f: &mut Emit,
+    ) -> Result<()> {
+        self.line.emit(b, range, &product(self.row), &mut |b, at| {
+            let before = p.snapshot();
+            p.tail = at.tail;
+            let done = f(b, p, &[outer, &spread(&at.idx(), self.row)].concat(), at);
+            p.tail = None;
+            p.restore(&before);
+            done
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::body::Body;
 use super::index::{Idx, int};
-use super::pull::Puller;
 use crate::fuse::policy;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, Reg};
@@ -38,7 +37,7 @@ pub struct Line {
 }
 
 /// Emits the code for some elements.
-pub type Emit<'e> = dyn FnMut(&mut KernelBuilder, &mut Puller, Place) -> Result<()> + 'e;
+pub type Emit<'e> = dyn FnMut(&mut KernelBuilder, Place) -> Result<()> + 'e;
 
 /// Vectors per iteration that cheap code needs to hide latencies. Costly code has enough to do, and is not repeated.
 pub fn unroll(body: &Body) -> usize {
@@ -50,20 +49,18 @@ pub fn unroll(body: &Body) -> usize {
 }
 
 impl Line {
-    /// Emits `f` over `lo .. hi`. `length` is `hi - lo`, or a number that it is a multiple of: where vectors divide it
+    /// Emits `f` over `lo .. hi`, each time in a block of its own or behind others. `length` is `hi - lo`, or a number that it is a multiple of: where vectors divide it
     /// nothing is masked.
     pub fn emit(
         &self,
         b: &mut KernelBuilder,
-        p: &mut Puller,
         (lo, hi): (Bound, Bound),
         length: &Expr,
         f: &mut Emit,
     ) -> Result<()> {
         let lanes = i64::from(self.lanes);
-        let before = p.snapshot();
         let mut done = Ok(());
-        let mut run = |b: &mut KernelBuilder, p: &mut Puller, from: &Bound, to: &Bound, vectors: usize| {
+        let mut run = |b: &mut KernelBuilder, from: &Bound, to: &Bound, vectors: usize| {
             if from == to {
                 return Ok(());
             }
@@ -71,10 +68,9 @@ impl Line {
                 for slot in 0..vectors {
                     let offset = slot as i64 * lanes;
                     let place = Place { at, offset, lanes: self.lanes, tail: None };
-                    done = done.clone().and_then(|()| f(b, p, place));
+                    done = done.clone().and_then(|()| f(b, place));
                 }
             });
-            p.restore(&before);
             std::mem::replace(&mut done, Ok(()))
         };
         let wide = lanes * self.unroll as i64;
@@ -83,10 +79,10 @@ impl Line {
             true => self.cut(b, &lo, &hi, wide, exact(wide)),
             false => lo.clone(),
         };
-        run(b, p, &lo, &many, self.unroll)?;
+        run(b, &lo, &many, self.unroll)?;
         let whole = self.cut(b, &lo, &hi, lanes, exact(lanes));
         if !(self.unroll > 1 && exact(wide)) {
-            run(b, p, &many, &whole, 1)?;
+            run(b, &many, &whole, 1)?;
         }
         if exact(lanes) || whole == hi {
             return Ok(());
@@ -98,20 +94,13 @@ impl Line {
         };
         let place = Place { at: from, offset: 0, lanes: self.lanes, tail: Some(rest) };
         let known = matches!((&whole, &hi), (Bound::Const(_), Bound::Const(_)));
-        let mut emit = |b: &mut KernelBuilder| {
-            p.tail = Some(rest);
-            let done = f(b, p, place);
-            p.tail = None;
-            p.restore(&before);
-            done
-        };
         if known {
-            return emit(b);
+            return f(b, place);
         }
         let zero = int(b, 0);
         let some = b.cmp(CmpOp::Gt, rest, zero);
         let mut done = Ok(());
-        b.if_(some, |b| done = emit(b), |_| {});
+        b.if_(some, |b| done = f(b, place), |_| {});
         done
     }
 

@@ -1,4 +1,4 @@
-//! Roots that work along one axis: softmax, arg-reductions, running sums.
+//! Roots that work along one axis, one element at a time: arg-reductions, running sums.
 
 use super::access;
 use super::body::Body;
@@ -10,9 +10,9 @@ use super::pull::elementwise::arithmetic;
 use super::{LowerCx, Lowered};
 use sinter_ir::expr::product;
 use sinter_ir::op::binary::BinaryKind as B;
-use sinter_ir::op::{ArgReduce, Cumulate, Softmax};
+use sinter_ir::op::{ArgReduce, Cumulate};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, Reg, UnOp};
+use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind};
 use sinter_ir::{DType, Expr, Result};
 
 /// Calls `f` with the coordinates of every row along an axis, in parallel.
@@ -33,64 +33,6 @@ fn each_row(
         });
     });
     done
-}
-
-/// Code for one element of a row: its index and value.
-type PerElement<'a> = dyn FnMut(&mut KernelBuilder, &mut Epilogue, &[Idx], Reg) -> Result<()> + 'a;
-
-/// Three passes over a row: maximum, sum of exponentials, results. The operand is computed anew in each.
-pub fn softmax(cx: &LowerCx, body: &Body, op: &Softmax) -> Result<Lowered> {
-    let x = body.root_node()?.inputs[0];
-    let ty = body.ty(x).clone();
-    let elem = access::compute(ty.dtype)?;
-    let mut b = KernelBuilder::new(name(body, if op.log { "logsoftmax" } else { "softmax" }));
-    let mut e = Epilogue::new(Puller::new(cx, body))?;
-    each_row(&mut b, &ty.dims, op.axis, &mut |b, mut at| {
-        let n = dim(b, &ty.dims[op.axis]);
-        let (max, sum) = (b.reg(elem, 1), b.reg(elem, 1));
-        let low = access::constant(b, elem, 1, f64::NEG_INFINITY);
-        let zero = access::constant(b, elem, 1, 0.0);
-        b.copy_to(max, low);
-        b.copy_to(sum, zero);
-        let mut done = Ok(());
-        let mut pass = |b: &mut KernelBuilder, e: &mut Epilogue, f: &mut PerElement| {
-            b.for_(Bound::Const(0), Bound::Reg(n), 1, LoopKind::Serial, |b, i| {
-                at[op.axis] = Idx::reg(i);
-                done = e.puller.at(b, x, &at, 1).and_then(|v| f(b, e, &at, v));
-                e.puller.forget();
-            });
-            std::mem::replace(&mut done, Ok(()))
-        };
-        pass(b, &mut e, &mut |b, _, _, v| {
-            let m = b.bin(BinOp::Max, max, v);
-            b.copy_to(max, m);
-            Ok(())
-        })?;
-        pass(b, &mut e, &mut |b, _, _, v| {
-            let d = b.sub(v, max);
-            let p = b.un(UnOp::Exp, d);
-            let s = b.add(sum, p);
-            b.copy_to(sum, s);
-            Ok(())
-        })?;
-        let scale = if op.log {
-            b.un(UnOp::Log, sum)
-        } else {
-            let one = access::constant(b, elem, 1, 1.0);
-            b.bin(BinOp::Div, one, sum)
-        };
-        pass(b, &mut e, &mut |b, e, at, v| {
-            let d = b.sub(v, max);
-            let y = if op.log {
-                b.sub(d, scale)
-            } else {
-                let p = b.un(UnOp::Exp, d);
-                b.mul(p, scale)
-            };
-            e.emit(b, at, y, None)
-        })
-    })?;
-    Ok(e.puller.params.finish(b))
 }
 
 /// Index of the extreme element; NaN wins, ties go to the first or last.

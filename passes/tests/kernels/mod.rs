@@ -9,6 +9,7 @@ use sinter_ir::{DType, Expr, Op, Sym, Symbols, Tensor, TensorType};
 use sinter_passes::lower::{Arg, LowerCx, Lowered, NodeView, lower};
 use std::collections::BTreeMap;
 
+pub mod group;
 #[path = "../support/rng.rs"]
 mod rng;
 pub use rng::Rng;
