@@ -1,8 +1,10 @@
 //! Machine IR with machine registers to bytes: prologue, code, epilogue, constants.
 
-use super::mir::{Base, Class, Cond, Func, Item, Label, Mem, Op, Opnd, VReg};
-use super::regs::{CALLEE_SAVED, PReg};
-use iced_x86::{Code, Encoder, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
+use super::instr::{Encodable, immediate};
+use super::mir::{Class, Cond, Func, Item, Label, VReg};
+use super::regs::PReg;
+use super::short;
+use iced_x86::{Code, Encoder, Instruction, OpKind, Register};
 use sinter_ir::{Diag, Result};
 
 /// Alignment of loop heads.
@@ -20,48 +22,8 @@ enum Piece {
     Jump(Option<Cond>, Label, bool),
 }
 
-/// Places in the stack frame.
-struct Frame {
-    /// Registers to save.
-    saved: Vec<PReg>,
-    /// Distance of every slot from rsp.
-    slots: Vec<i64>,
-    /// Bytes below the saved registers.
-    bytes: i64,
-    /// Where the old rsp is kept when slots want more alignment than the ABI gives.
-    old: Option<i64>,
-    vectors: bool,
-}
-
-impl Frame {
-    fn of(f: &Func, regs: &[Option<PReg>]) -> Self {
-        let used = |p: PReg| regs.contains(&Some(p));
-        let saved: Vec<PReg> = CALLEE_SAVED.into_iter().filter(|p| used(*p)).collect();
-        let mut order: Vec<usize> = (0..f.slots.len()).collect();
-        order.sort_by_key(|i| std::cmp::Reverse(f.slots[*i].align));
-        let mut slots = vec![0; f.slots.len()];
-        let mut bytes = 0u32;
-        for i in order {
-            bytes = bytes.next_multiple_of(f.slots[i].align.max(1));
-            slots[i] = i64::from(bytes);
-            bytes += f.slots[i].bytes;
-        }
-        let align = f.slots.iter().map(|s| s.align).max().unwrap_or(1);
-        let old = (align > 8).then(|| bytes.next_multiple_of(8));
-        let bytes = i64::from(match old {
-            Some(at) => (at + 8).next_multiple_of(align),
-            None => bytes.next_multiple_of(8),
-        });
-        let old = old.map(i64::from);
-        let vectors = regs.iter().flatten().any(|p| p.class() == Class::Vec);
-        Self { saved, slots, bytes, old, vectors }
-    }
-}
-
 struct Assembler<'a> {
-    f: &'a Func,
-    regs: &'a [Option<PReg>],
-    frame: Frame,
+    cx: Encodable<'a>,
     encoder: Encoder,
     /// All instruction bytes, one after the other.
     bytes: Vec<u8>,
@@ -70,8 +32,8 @@ struct Assembler<'a> {
 
 /// Encodes a function; position independent, to be placed at a multiple of [`ALIGN`].
 pub fn encode(f: &Func, regs: &[Option<PReg>]) -> Result<Vec<u8>> {
-    let frame = Frame::of(f, regs);
-    let mut a = Assembler { f, regs, frame, encoder: Encoder::new(64), bytes: vec![], pieces: vec![] };
+    let mut a =
+        Assembler { cx: Encodable::new(f, regs), encoder: Encoder::new(64), bytes: vec![], pieces: vec![] };
     a.prologue()?;
     for item in &f.items {
         a.item(item)?;
@@ -101,69 +63,42 @@ fn rsp_slot(i: &mut Instruction, operand: u32, disp: i64) {
     i.set_memory_displ_size(u32::from(disp != 0));
 }
 
-/// Sets an immediate operand in the form that the instruction has.
-fn immediate(i: &mut Instruction, operand: u32, v: i64) {
-    let kind = match i.code().op_code().op_kind(operand) {
-        Kind::imm8 | Kind::imm8_const_1 => OpKind::Immediate8,
-        Kind::imm8sex16 => OpKind::Immediate8to16,
-        Kind::imm8sex32 => OpKind::Immediate8to32,
-        Kind::imm8sex64 => OpKind::Immediate8to64,
-        Kind::imm16 => OpKind::Immediate16,
-        Kind::imm32 => OpKind::Immediate32,
-        Kind::imm32sex64 => OpKind::Immediate32to64,
-        _ => OpKind::Immediate64,
-    };
-    i.set_op_kind(operand, kind);
-    match kind {
-        OpKind::Immediate8 => i.set_immediate8(v as u8),
-        OpKind::Immediate8to16 => i.set_immediate8to16(v as i16),
-        OpKind::Immediate8to32 => i.set_immediate8to32(v as i32),
-        OpKind::Immediate8to64 => i.set_immediate8to64(v),
-        OpKind::Immediate16 => i.set_immediate16(v as u16),
-        OpKind::Immediate32 => i.set_immediate32(v as u32),
-        OpKind::Immediate32to64 => i.set_immediate32to64(v),
-        _ => i.set_immediate64(v as u64),
-    }
-}
-
-/// View of the index register in gathers and scatters.
-fn index_view(code: Code) -> u8 {
-    let op = code.op_code();
-    op.op_kinds()
-        .iter()
-        .find_map(|k| match k {
-            Kind::mem_vsib32x | Kind::mem_vsib64x => Some(16),
-            Kind::mem_vsib32y | Kind::mem_vsib64y => Some(32),
-            Kind::mem_vsib32z | Kind::mem_vsib64z => Some(64),
-            _ => None,
-        })
-        .unwrap_or(8)
-}
-
 impl Assembler<'_> {
-    fn preg(&self, v: VReg) -> Result<PReg> {
-        self.regs[v.0 as usize].ok_or_else(|| Diag::bug(format!("v{} has no machine register", v.0)))
-    }
-    fn raw(&mut self, i: &Instruction, pool: Option<u32>) -> Result<()> {
+    /// Appends an instruction; gives its length and where in it the displacement is.
+    fn write(&mut self, i: &Instruction) -> Result<(usize, usize)> {
         self.encoder.set_buffer(std::mem::take(&mut self.bytes));
         let done = self.encoder.encode(i, 0);
         let at = self.encoder.get_constant_offsets().displacement_offset();
         self.bytes = self.encoder.take_buffer();
         let n = done.map_err(|e| Diag::bug(format!("{:?} does not encode: {e}", i.code())))?;
+        Ok((n, at))
+    }
+    fn raw(&mut self, i: &Instruction, pool: Option<u32>) -> Result<()> {
+        let start = self.bytes.len();
+        let (mut n, mut at) = self.write(i)?;
+        if let Some(short) = short::vex(i) {
+            let (m, other) = self.write(&short)?;
+            if m <= n {
+                self.bytes.drain(start..start + n);
+                (n, at) = (m, other);
+            } else {
+                self.bytes.truncate(start + n);
+            }
+        }
         self.pieces.push(Piece::Bytes(n, pool.map(|p| (at, p))));
         Ok(())
     }
     fn prologue(&mut self) -> Result<()> {
-        for p in self.frame.saved.clone() {
+        for p in self.cx.frame.saved.clone() {
             self.raw(&reg1(Code::Push_r64, p.view(8)), None)?;
         }
-        if self.frame.bytes > 0 {
-            if self.frame.old.is_some() {
+        if self.cx.frame.bytes > 0 {
+            if self.cx.frame.old.is_some() {
                 self.raw(&reg2(Code::Mov_r64_rm64, Register::RAX, Register::RSP), None)?;
             }
-            self.adjust(Code::Sub_rm64_imm32, self.frame.bytes)?;
+            self.adjust(Code::Sub_rm64_imm32, self.cx.frame.bytes)?;
         }
-        if let Some(at) = self.frame.old {
+        if let Some(at) = self.cx.frame.old {
             let mut i = reg1(Code::And_rm64_imm8, Register::RSP);
             immediate(&mut i, 1, -64);
             self.raw(&i, None)?;
@@ -182,19 +117,19 @@ impl Assembler<'_> {
         self.raw(&i, None)
     }
     fn epilogue(&mut self) -> Result<()> {
-        if self.frame.vectors {
+        if self.cx.frame.vectors {
             let mut i = Instruction::default();
             i.set_code(Code::VEX_Vzeroupper);
             self.raw(&i, None)?;
         }
-        if let Some(at) = self.frame.old {
+        if let Some(at) = self.cx.frame.old {
             let mut i = reg1(Code::Mov_r64_rm64, Register::RSP);
             rsp_slot(&mut i, 1, at);
             self.raw(&i, None)?;
-        } else if self.frame.bytes > 0 {
-            self.adjust(Code::Add_rm64_imm32, self.frame.bytes)?;
+        } else if self.cx.frame.bytes > 0 {
+            self.adjust(Code::Add_rm64_imm32, self.cx.frame.bytes)?;
         }
-        for p in self.frame.saved.clone().into_iter().rev() {
+        for p in self.cx.frame.saved.clone().into_iter().rev() {
             self.raw(&reg1(Code::Pop_r64, p.view(8)), None)?;
         }
         let mut i = Instruction::default();
@@ -204,7 +139,7 @@ impl Assembler<'_> {
     fn item(&mut self, item: &Item) -> Result<()> {
         match item {
             Item::Op(op) => {
-                let (i, pool) = self.instruction(op)?;
+                let (i, pool) = self.cx.instruction(op)?;
                 self.raw(&i, pool)
             }
             Item::Move { dst, src, bytes } => self.copy(*dst, *src, *bytes),
@@ -230,8 +165,8 @@ impl Assembler<'_> {
     }
     fn copy(&mut self, dst: VReg, src: VReg, bytes: u8) -> Result<()> {
         // What nobody reads has no register.
-        let Some(d) = self.regs[dst.0 as usize] else { return Ok(()) };
-        let s = self.preg(src)?;
+        let Some(d) = self.cx.regs[dst.0 as usize] else { return Ok(()) };
+        let s = self.cx.preg(src)?;
         if d == s {
             return Ok(());
         }
@@ -248,62 +183,6 @@ impl Assembler<'_> {
         };
         self.raw(&reg2(code, d.view(bytes), s.view(bytes)), None)
     }
-    fn instruction(&self, op: &Op) -> Result<(Instruction, Option<u32>)> {
-        let mut i = Instruction::default();
-        i.set_code(op.code);
-        let mut pool = None;
-        for (n, o) in op.opnds.iter().enumerate() {
-            let n = n as u32;
-            match o {
-                Opnd::Def(v, b) | Opnd::Use(v, b) | Opnd::UseDef(v, b) => {
-                    i.set_op_kind(n, OpKind::Register);
-                    i.set_op_register(n, self.preg(*v)?.view(*b));
-                }
-                Opnd::Mem(m) => pool = self.memory(&mut i, n, m)?,
-                Opnd::Bcast(m) => {
-                    pool = self.memory(&mut i, n, m)?;
-                    i.set_is_broadcast(true);
-                }
-                Opnd::Imm(v) => immediate(&mut i, n, *v),
-            }
-        }
-        if let Some((m, zeroing)) = op.mask {
-            i.set_op_mask(self.preg(m)?.view(8));
-            i.set_zeroing_masking(zeroing);
-        }
-        Ok((i, pool))
-    }
-    fn memory(&self, i: &mut Instruction, n: u32, m: &Mem) -> Result<Option<u32>> {
-        i.set_op_kind(n, OpKind::Memory);
-        if let Base::Pool(at) = m.base {
-            i.set_memory_base(Register::RIP);
-            i.set_memory_displ_size(8);
-            return Ok(Some((i64::from(at) + m.disp) as u32));
-        }
-        if let Some((x, scale)) = m.index {
-            let view = if self.f.class(x) == Class::Vec { index_view(i.code()) } else { 8 };
-            i.set_memory_index(self.preg(x)?.view(view));
-            i.set_memory_index_scale(u32::from(scale));
-        }
-        let disp = match m.base {
-            Base::Reg(r) => {
-                i.set_memory_base(self.preg(r)?.view(8));
-                m.disp
-            }
-            Base::Frame(s) => {
-                i.set_memory_base(Register::RSP);
-                m.disp + self.frame.slots[s as usize]
-            }
-            Base::Pool(_) => m.disp,
-        };
-        if i32::try_from(disp).is_err() {
-            return Err(Diag::bug(format!("displacement {disp} in {:?}", i.code())));
-        }
-        i.set_memory_displacement64(disp as u64);
-        i.set_memory_displ_size(u32::from(disp != 0));
-        Ok(None)
-    }
-
     /// Addresses of all pieces and labels under the present forms of the jumps.
     fn places(&self, labels: &mut [usize]) -> Vec<usize> {
         let mut at = 0;
@@ -328,7 +207,7 @@ impl Assembler<'_> {
     }
     /// Chooses short and long jumps: all begin short, and those that do not reach grow until nothing changes.
     fn layout(mut self) -> Result<Vec<u8>> {
-        let mut labels = vec![0; self.f.labels()];
+        let mut labels = vec![0; self.cx.f.labels()];
         let places = loop {
             let places = self.places(&mut labels);
             let mut grew = false;
@@ -346,7 +225,7 @@ impl Assembler<'_> {
         };
         let end = places.last().copied().unwrap_or(0);
         let pool = end.next_multiple_of(ALIGN);
-        let mut out = Vec::with_capacity(pool + self.f.pool.len());
+        let mut out = Vec::with_capacity(pool + self.cx.f.pool.len());
         let mut taken = 0;
         for (i, p) in self.pieces.iter().enumerate() {
             match p {
@@ -373,9 +252,9 @@ impl Assembler<'_> {
                 }
             }
         }
-        if !self.f.pool.is_empty() {
+        if !self.cx.f.pool.is_empty() {
             out.resize(pool, 0xcc);
-            out.extend_from_slice(&self.f.pool);
+            out.extend_from_slice(&self.cx.f.pool);
         }
         Ok(out)
     }

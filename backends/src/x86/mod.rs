@@ -5,11 +5,14 @@
 
 mod access;
 mod alloc;
+mod audit;
 mod cond;
 mod encode;
+mod instr;
 pub mod mir;
 mod regs;
 pub mod select;
+mod short;
 
 use select::Isa;
 use sinter_ir::target::TargetDesc;
@@ -30,11 +33,14 @@ pub fn refuses(k: &Kernel, target: &TargetDesc) -> Option<String> {
 /// Machine code of a kernel that is not [refused](refuses): `fn(bufs, syms, begin, end) -> i32`, System V.
 pub fn emit(k: &Kernel, target: &TargetDesc) -> Result<Vec<u8>> {
     let isa = Isa::of(target).ok_or_else(|| Diag::bug(format!("kernel {} for {}", k.name, target.name)))?;
-    assemble(select::select(k, isa), isa.avx512)
+    assemble(select::select(k, isa), isa)
 }
 
-/// Machine code of what selection built, position independent, for a multiple of 64 bytes.
-pub fn assemble(mut f: mir::Func, wide: bool) -> Result<Vec<u8>> {
-    let regs = alloc::allocate(&mut f, wide)?;
+/// Machine code of what selection built, position independent, for a multiple of [`ALIGN`] bytes.
+pub fn assemble(mut f: mir::Func, isa: Isa) -> Result<Vec<u8>> {
+    let regs = alloc::allocate(&mut f, isa.avx512)?;
+    if cfg!(debug_assertions) {
+        audit::audit(&f, &regs, isa)?;
+    }
     encode::encode(&f, &regs)
 }
