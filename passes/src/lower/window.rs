@@ -98,7 +98,7 @@ impl Axis {
         b.bin(BinOp::DivS, up, d)
     }
     /// Whether no tap of any point can lie outside.
-    fn unpadded(&self) -> bool {
+    pub fn unpadded(&self) -> bool {
         let reach = (self.points.clone() - 1.into()) * self.stride.into()
             + (self.taps.clone() - 1.into()) * self.dilation.into();
         let room = self.size.clone() - 1.into() - reach + self.before.clone();

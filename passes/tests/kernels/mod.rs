@@ -100,6 +100,8 @@ impl Case {
         let (bits, registers) = rng.pick(&[(128, 16), (128, 32), (256, 16), (512, 32)]);
         (self.target.vector_bits, self.target.vector_registers) = (bits, registers);
         self.target.cores = rng.pick(&[1, 4]);
+        // Small caches cut even small problems into blocks.
+        self.target.cache_bytes = rng.pick(&[[32 << 10, 1 << 20], [256, 1 << 10]]).to_vec();
     }
     /// Makes a dim of an operand symbolic; equal dims of `same` share the symbol.
     pub fn free(&mut self, at: &[(usize, usize)]) -> Expr {

@@ -20,6 +20,12 @@ pub enum Strip {
 }
 
 impl Strip {
+    /// A last panel of so many columns.
+    pub fn last(columns: i64, tile: Tile) -> Self {
+        let lanes = i64::from(tile.lanes);
+        let vectors = (columns + lanes - 1) / lanes;
+        Strip::Last { vectors: vectors as usize, lanes: columns - (vectors - 1) * lanes }
+    }
     /// Vectors of a tile here.
     pub fn vectors(&self, tile: Tile) -> usize {
         match self {

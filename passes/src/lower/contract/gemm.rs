@@ -1,11 +1,11 @@
 //! Products as loop nests: what they consist of, and where their operands lie in memory.
 
 pub use super::arith::{add_const, dot, scaled, unravel};
-use super::choose;
 use super::finish::Strip;
 use super::micro::{Depth, Operand, Step, Tile};
 use super::num::Num;
 use sinter_ir::expr::product;
+use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Buf, CmpOp, Reg};
 use sinter_ir::{Expr, Result};
@@ -59,6 +59,8 @@ pub struct Gemm {
     pub b: (Cols, Num, Buf),
     /// Register tile.
     pub tile: Tile,
+    /// Bytes of A per work item, see [`block_bytes`].
+    pub block: i64,
     /// How finished tiles are handed on.
     pub finish: Finish,
 }
@@ -91,8 +93,10 @@ pub struct Place<'a> {
 /// Consumer of finished vectors and scalars.
 pub type Sink<'a> = dyn FnMut(&mut KernelBuilder, Place, Reg) -> Result<()> + 'a;
 
-/// Rows per block: a block of A should stay in the second-level cache while all panels of B pass.
-const BLOCK_BYTES: i64 = 256 << 10;
+/// Bytes of A that should stay in the second-level cache while all panels of B pass.
+pub fn block_bytes(target: &TargetDesc) -> i64 {
+    target.cache_bytes.get(1).map_or(256 << 10, |&b| i64::try_from(b / 4).unwrap_or(i64::MAX))
+}
 
 impl Gemm {
     /// Whether a tile may have to go through memory.
@@ -103,13 +107,14 @@ impl Gemm {
     pub fn spill_elems(&self) -> i64 {
         (self.tile.mr * self.tile.nr()) as i64
     }
-    /// Heights of the tiles that rows are cut into.
-    pub fn heights(&self) -> Vec<usize> {
-        choose::heights(self.tile.mr, &self.m)
-    }
     /// Work items: `[batch][block of rows][panel of columns]`.
     pub fn trips(&self) -> Expr {
         product(&self.work())
+    }
+    /// Vector multiply-adds of the whole product, where known.
+    pub fn vector_ops(&self) -> Option<i64> {
+        let vectors = self.n.ceil_div(&i64::from(self.tile.lanes).into());
+        (product(&self.batch) * self.m.clone() * self.k.clone() * vectors).as_const()
     }
     pub(super) fn work(&self) -> [Expr; 3] {
         [
@@ -132,13 +137,8 @@ impl Gemm {
     /// The panels in front of the last, and the last where it has code of its own.
     pub fn strip(&self, b: &mut KernelBuilder, col: Reg, last: bool) -> Strip {
         let nr = self.tile.nr() as i64;
-        let lanes = i64::from(self.tile.lanes);
         match self.n.as_const() {
-            Some(n) if last => {
-                let left = n % nr;
-                let vectors = (left + lanes - 1) / lanes;
-                Strip::Last { vectors: vectors as usize, lanes: left - (vectors - 1) * lanes }
-            }
+            Some(n) if last => Strip::last(n % nr, self.tile),
             Some(_) => Strip::Whole,
             None if self.exact_cols() => Strip::Whole,
             None => {
@@ -151,7 +151,7 @@ impl Gemm {
     pub(super) fn rows_per_block(&self) -> i64 {
         let mr = self.tile.mr as i64;
         let row_bytes = self.k.as_const().unwrap_or(512).max(1) * self.a.1.bytes();
-        let block = (BLOCK_BYTES / row_bytes).max(mr) / mr * mr;
+        let block = (self.block / row_bytes).max(mr) / mr * mr;
         match self.m.as_const() {
             Some(m) if m <= block => (m + mr - 1).max(mr) / mr * mr,
             _ => block,

@@ -128,7 +128,7 @@ pub fn lower(
         let [a, b] = from.clone();
         (gemm.a.2, gemm.b.2) = (k.source(a)?, k.source(b)?);
         gemm.finish = k.out.finish();
-        let slots = k.slots(&gemm.trips());
+        let slots = slots::for_work(cx.target, &gemm.trips(), gemm.vector_ops().as_ref());
         let spill = k.spill(&gemm, slots, false);
         let Kernel { b, out, .. } = k;
         gemm.emit(b, slots, spill, &mut |b, at, v| shape.put(b, at, v, out))

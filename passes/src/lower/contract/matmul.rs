@@ -1,6 +1,6 @@
 //! `MatMul` as a [`Gemm`].
 
-use super::gemm::{Cols, Finish, Gemm, Rows};
+use super::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use super::kernel::{self, Shape, Source, name};
 use super::micro::Tile;
 use super::num::Num;
@@ -34,6 +34,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
         m,
         n,
         k,
+        block: block_bytes(cx.target),
         finish: Finish::Registers,
     };
     let mut rows = 1;

@@ -1,11 +1,13 @@
 //! The loops round the register tile: batches, blocks of rows, panels of columns.
 
+use super::choose;
 use super::finish::{Strip, Tiles};
 use super::gemm::{Gemm, Sink, add_const, scaled, unravel};
 use super::micro::{Depth, Operand, Tile, contract, zeros};
-use sinter_ir::Result;
+
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, Buf, CmpOp, LoopKind, Reg};
+use sinter_ir::{Expr, Result};
 
 /// Rows and columns of one call of [`Gemm::rows_loop`].
 #[derive(Debug, Clone)]
@@ -93,37 +95,48 @@ impl Gemm {
             let tiles = Tiles { tile, num: self.a.1, finish: self.finish, batch: at.batch, col: at.col };
             done = done.clone().and_then(|()| tiles.put(b, row, &at.strip, &acc, spill, sink));
         };
-        let heights = self.heights();
-        let Some(m) = self.m.as_const() else {
-            // Each height takes what it can, the next ones the rest.
-            let mut lo = at.lo;
-            for h in heights {
-                let left = b.sub(at.hi, lo);
-                let mask = b.i64(-(h as i64));
-                let taken = b.bin(BinOp::And, left, mask);
-                let hi = b.add(lo, taken);
-                b.for_(Bound::Reg(lo), Bound::Reg(hi), h as i64, LoopKind::Serial, |b, row| rows(b, row, h));
-                lo = hi;
-            }
-            return done;
-        };
-        let mr = self.tile.mr as i64;
-        let whole = b.i64(m - m % mr);
-        for h in heights {
-            if h == self.tile.mr {
-                let hi = b.bin(BinOp::MinS, at.hi, whole);
-                b.for_(Bound::Reg(at.lo), Bound::Reg(hi), mr, LoopKind::Serial, |b, row| rows(b, row, h));
-            } else {
-                let mine = b.cmp(CmpOp::Gt, at.hi, whole);
-                b.if_(mine, |b| rows(b, whole, h), |_| {});
-            }
-        }
+        for_tiles(b, &self.m, self.tile.mr, (at.lo, at.hi), &mut rows);
         done
     }
 }
 
+/// Cuts the rows `lo .. hi` of `m` into tiles, `mr` high and lower for the rest: `f` gets the first row and the
+/// height. With a known `m`, what is no whole tile is at its very end; `lo` is a multiple of `mr`.
+pub fn for_tiles(
+    b: &mut KernelBuilder,
+    m: &Expr,
+    mr: usize,
+    (lo, hi): (Reg, Reg),
+    f: &mut dyn FnMut(&mut KernelBuilder, Reg, usize),
+) {
+    let step = mr as i64;
+    let Some(m) = m.as_const() else {
+        // Each height takes what it can, the next ones the rest.
+        let mut lo = lo;
+        for h in choose::heights(mr, m) {
+            let left = b.sub(hi, lo);
+            let mask = b.i64(-(h as i64));
+            let taken = b.bin(BinOp::And, left, mask);
+            let end = b.add(lo, taken);
+            b.for_(Bound::Reg(lo), Bound::Reg(end), h as i64, LoopKind::Serial, |b, row| f(b, row, h));
+            lo = end;
+        }
+        return;
+    };
+    let whole = b.i64(m - m % step);
+    for h in choose::heights(mr, &m.into()) {
+        if h == mr {
+            let end = b.bin(BinOp::MinS, hi, whole);
+            b.for_(Bound::Reg(lo), Bound::Reg(end), step, LoopKind::Serial, |b, row| f(b, row, h));
+        } else {
+            let mine = b.cmp(CmpOp::Gt, hi, whole);
+            b.if_(mine, |b| f(b, whole, h), |_| {});
+        }
+    }
+}
+
 /// A bound as a register.
-pub(super) fn reg(b: &mut KernelBuilder, x: &Bound) -> Reg {
+pub fn reg(b: &mut KernelBuilder, x: &Bound) -> Reg {
     match x {
         Bound::Const(c) => b.i64(*c),
         Bound::Reg(r) => *r,

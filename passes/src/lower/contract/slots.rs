@@ -17,6 +17,15 @@ pub fn count(target: &TargetDesc, trips: &Expr) -> i64 {
     trips.as_const().map_or(most, |t| t.clamp(1, most))
 }
 
+/// Vector operations that are worth a thread's attention: some ten microseconds.
+const WORTH: i64 = 40_000;
+
+/// Slots for a number of trips that are `work` vector operations in all, where that is known.
+pub fn for_work(target: &TargetDesc, trips: &Expr, work: Option<&i64>) -> i64 {
+    let most = work.map_or(i64::MAX, |w| (w / WORTH).max(1));
+    count(target, trips).min(most)
+}
+
 /// Parallel over `slots`, serial over each slot's trips. `start` sees the slot once, `each` every trip.
 pub fn for_each<S>(
     b: &mut KernelBuilder,
@@ -25,6 +34,11 @@ pub fn for_each<S>(
     start: impl FnOnce(&mut KernelBuilder, Reg) -> S,
     each: impl FnOnce(&mut KernelBuilder, &S, Reg),
 ) {
+    if slots == 1 {
+        let first = b.i64(0);
+        let state = start(b, first);
+        return b.range(trips, |b, t| each(b, &state, t));
+    }
     b.parallel(&slots.into(), |b, slot| {
         let state = start(b, slot);
         if trips.is(slots) {
@@ -55,15 +69,17 @@ pub fn for_each_run<S>(
     each: impl FnOnce(&mut KernelBuilder, &S, &[Reg], Bound, Bound),
 ) {
     let Some((inner, outer)) = work.split_last() else { return };
+    if slots == 1 {
+        let first = b.i64(0);
+        let state = start(b, first);
+        return b.range(&product(outer), |b, t| {
+            let at = unravel(b, t, outer);
+            let hi = b.bound(inner);
+            each(b, &state, &at, Bound::Const(0), hi);
+        });
+    }
     b.parallel(&slots.into(), |b, slot| {
         let state = start(b, slot);
-        if slots == 1 {
-            return b.range(&product(outer), |b, t| {
-                let at = unravel(b, t, outer);
-                let hi = b.bound(inner);
-                each(b, &state, &at, Bound::Const(0), hi);
-            });
-        }
         let (lo, hi) = share(b, slot, slots, &product(work));
         if product(outer).is(1) {
             let at: Vec<Reg> = outer.iter().map(|_| b.i64(0)).collect();

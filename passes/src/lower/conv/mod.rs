@@ -12,7 +12,7 @@ mod patches;
 pub mod transpose;
 
 use super::body::Body;
-use super::contract::gemm::{Cols, Finish, Gemm, Rows};
+use super::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use super::contract::micro::Tile;
 use super::contract::num::Num;
 use super::contract::{kernel, pack};
@@ -89,6 +89,7 @@ impl Layer<'_> {
             n: points,
             k,
             tile,
+            block: block_bytes(self.cx.target),
             finish: Finish::Registers,
         };
         let packed = self.body.const_of(self.w).map(|t| self.pack(&mut gemm, t)).transpose()?;
@@ -139,6 +140,7 @@ impl Layer<'_> {
             n: o,
             k,
             tile,
+            block: block_bytes(self.cx.target),
             finish: Finish::Registers,
         };
         let shape = kernel::Shape { grouped: None, rows: 1, cols: self.xt.rank() - 1 };

@@ -3,7 +3,7 @@
 use super::{Data, Plan, ready};
 use crate::lower::Arg;
 use crate::lower::body::Params;
-use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows};
+use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use crate::lower::contract::slots;
 use crate::lower::index::Idx;
 use sinter_ir::tile::build::KernelBuilder;
@@ -40,9 +40,10 @@ pub fn emit(p: &Plan, data: &mut Data) -> Result<Arg> {
         a: (Rows::Strided { row: p.i.clone(), step: 1.into() }, p.num, x),
         b: (Cols::Panels, p.num, w),
         tile: p.wide,
+        block: block_bytes(p.cx.target),
         finish: Finish::Registers,
     };
-    let slots = slots::count(p.cx.target, &gemm.trips());
+    let slots = slots::for_work(p.cx.target, &gemm.trips(), gemm.vector_ops().as_ref());
     let spill: Option<Buf> = gemm.spills().then(|| {
         let count = Expr::from(gemm.spill_elems() * slots);
         let arg = data.scratch(&count, p.num.acc);

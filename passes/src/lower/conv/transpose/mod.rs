@@ -13,7 +13,7 @@ mod repack;
 use super::panel::{Axis, Gather};
 use crate::lower::body::Body;
 use crate::lower::contract::finish::Strip;
-use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, dot, scaled, unravel};
+use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes, dot, scaled, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build, name};
 use crate::lower::contract::micro::{Depth, Operand, Step, Tile};
 use crate::lower::contract::nest::Region;
@@ -72,6 +72,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
         a: (Rows::Panels, num, Buf(0)),
         b: (Cols::Panels, num.ready(), Buf(0)),
         tile,
+        block: block_bytes(cx.target),
         finish: Finish::Scalars,
     };
     let dims = [xt.dims.as_slice(), &wt.dims].concat();

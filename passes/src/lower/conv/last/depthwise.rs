@@ -1,7 +1,7 @@
 //! Convolution with channels last: lanes run along the output channels, a few neighbouring points share the weights
 //! of a tap.
 
-use super::Layer;
+use super::super::Layer;
 use crate::lower::Lowered;
 use crate::lower::contract::kernel::{Kernel, Source, build};
 use crate::lower::contract::pack;

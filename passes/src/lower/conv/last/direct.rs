@@ -1,0 +1,482 @@
+//! Any convolution of channels-last data: tiles of neighbouring points of one row by panels of output channels.
+//!
+//! Sums run over the taps of the outer axes, clipped per row of points, and over the innermost taps with the
+//! channels, one run of neighbouring elements where nothing lies between them. Innermost taps are never clipped:
+//! where windows leave the image, a padded copy of a few rows stands for it.
+
+use super::super::Layer;
+use super::slab::Slab;
+use crate::lower::Lowered;
+use crate::lower::contract::finish::{Strip, Tiles};
+use crate::lower::contract::gemm::{Finish, add_const, block_bytes, scaled, unravel};
+use crate::lower::contract::kernel::{Kernel, Source, build};
+use crate::lower::contract::micro::{Depth, Operand, Step, Tile, contract, zeros};
+use crate::lower::contract::nest::{for_tiles, reg};
+use crate::lower::contract::num::Num;
+use crate::lower::contract::{pack, slots};
+use crate::lower::out::Index;
+use crate::lower::window::{Axis, Span};
+use sinter_ir::expr::product;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{BinOp, Bound, Buf, CmpOp, LoopKind, Reg};
+use sinter_ir::{Expr, Result, Tensor};
+
+/// Distances of points that are a multiple of this many bytes meet in a few sets of the first-level cache.
+const ALIASED: i64 = 2048;
+
+/// How a convolution is cut up.
+pub struct Plan<'a> {
+    pub layer: &'a Layer<'a>,
+    /// Outer axes that matter; the last is cut into blocks.
+    pub outer: Vec<Axis>,
+    /// Innermost axis.
+    pub inner: Axis,
+    /// Which spatial axes these are.
+    places: Vec<usize>,
+    /// Channels of the data, and of one group.
+    pub channels: i64,
+    per_group: i64,
+    /// Output channels of one group.
+    columns: i64,
+    tile: Tile,
+    /// Rows and points per work item.
+    pub rows: i64,
+    points: Option<i64>,
+    /// Elements between points, in a padded copy; none: the image is read in place.
+    pub slab: Option<i64>,
+}
+
+/// Lowers a convolution.
+pub fn lower(layer: &Layer, w: &Tensor, axes: Vec<Axis>) -> Result<Lowered> {
+    let mut plan = Plan::new(layer, w, axes);
+    let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
+    plan.split(slots);
+    let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
+    let packed = plan.pack(w)?;
+    build(layer.cx, layer.body, &layer.name("conv_last"), |k| {
+        let weights = k.source(Source::Packed(packed.clone(), layer.wt.dtype))?;
+        let x = k.source(Source::Value(layer.x))?;
+        let finish = k.out.finish();
+        let spill_elems = (plan.tile.mr * plan.tile.nr()) as i64;
+        let spill =
+            (finish != Finish::Registers).then(|| k.scratch(&(spill_elems * slots).into(), layer.num.acc));
+        let size = plan.slab.map(|pitch| plan.slab_size(pitch));
+        let slab = size.clone().map(|s| k.scratch(&(s * slots.into()), layer.num.acc));
+        let Kernel { b, out, .. } = k;
+        let start = |b: &mut KernelBuilder, slot| {
+            let home = size.as_ref().map(|s| {
+                let s = b.dim(s);
+                b.mul(slot, s)
+            });
+            (home.zip(slab), spill.map(|s| (s, scaled(b, slot, spill_elems))))
+        };
+        let mut done = Ok(());
+        slots::for_each_run(b, slots, &plan.work(), start, |b, &(home, spill), at, lo, hi| {
+            let mut put = |b: &mut KernelBuilder, index: &[Reg], value: Reg, tail: Option<Reg>| {
+                let index: Vec<Index> = index.iter().map(|&at| Index { at, axes: 1 }).collect();
+                out.put(b, &index, value, tail)
+            };
+            let item = Item { plan: &plan, x, weights, home, spill, finish, at };
+            done = item.emit(b, lo, hi, &mut put);
+        });
+        done
+    })
+}
+
+impl<'a> Plan<'a> {
+    fn new(layer: &'a Layer<'a>, w: &Tensor, axes: Vec<Axis>) -> Self {
+        // Axes of one position do nothing.
+        let trivial = |a: &Axis| a.size.is(1) && a.points.is(1) && a.taps.is(1) && a.unpadded();
+        let mut kept: Vec<(usize, Axis)> =
+            axes.iter().cloned().enumerate().filter(|(_, a)| !trivial(a)).collect();
+        let (last, inner) = kept.pop().unwrap_or_else(|| (axes.len() - 1, axes[axes.len() - 1].clone()));
+        let (mut places, outer): (Vec<usize>, Vec<Axis>) = kept.into_iter().unzip();
+        places.push(last);
+        let per_group = w.shape()[1] as i64;
+        let channels = per_group * layer.op.group as i64;
+        let columns = (w.shape()[0] / layer.op.group.max(1)) as i64;
+        let aliased = |pitch: i64| (pitch * layer.num.bytes()) % ALIASED == 0;
+        let many = columns > 4 * i64::from(layer.cx.target.lanes(layer.num.acc.bits()));
+        let slab = if aliased(inner.stride * channels) && many {
+            Some(channels + 64 / layer.num.ready().bytes())
+        } else {
+            (!inner.unpadded()).then_some(channels)
+        };
+        let tile = Tile::pick(layer.cx.target, layer.num, &inner.points, &columns.into());
+        let mut plan = Self {
+            layer,
+            outer,
+            inner,
+            places,
+            channels,
+            per_group,
+            columns,
+            tile,
+            rows: 1,
+            points: None,
+            slab,
+        };
+        plan.block();
+        plan
+    }
+
+    /// Chooses the work items by the size of what they read.
+    fn block(&mut self) {
+        // Input rows are read once per panel.
+        let bytes = block_bytes(self.layer.cx.target);
+        let element = self.layer.num.ready().bytes();
+        let most = |e: &Expr| e.as_const().unwrap_or_else(|| self.layer.cx.symbols.range(e).1).max(1);
+        let fixed = |e: &Expr| e.as_const().unwrap_or(1).max(1);
+        let window: i64 = self.outer.iter().map(|a| fixed(&a.taps)).product();
+        let point = self.inner.stride * self.slab.unwrap_or(self.channels) * element;
+        let width = most(&self.inner.points);
+        let fit = (bytes / (point * window).max(1)).max(1);
+        if width > fit {
+            let mr = self.tile.mr as i64;
+            self.points = Some((fit / mr).max(1) * mr);
+        }
+        if let Some(rows) = self.outer.last() {
+            let row = point * width.min(self.points.unwrap_or(i64::MAX));
+            let others = window / fixed(&rows.taps);
+            let fit = bytes / (row * others).max(1);
+            let room = fit - (fixed(&rows.taps) - 1) * rows.dilation;
+            self.rows = (room / rows.stride).clamp(1, most(&rows.points));
+        }
+    }
+    /// Makes smaller items when there are fewer than threads could take.
+    fn split(&mut self, slots: i64) {
+        if let Some(points) = self.outer.last().and_then(|a| a.points.as_const()).filter(|_| slots > 1) {
+            self.rows = self.rows.min((points + slots - 1) / slots).max(1);
+        }
+    }
+    fn panels(&self) -> i64 {
+        let nr = self.tile.nr() as i64;
+        (self.columns + nr - 1) / nr
+    }
+    /// Outermost first; the innermost are panels of all groups.
+    fn work(&self) -> Vec<Expr> {
+        let mut work = vec![self.layer.xt.dims[0].clone()];
+        if let Some((rows, outer)) = self.outer.split_last() {
+            work.extend(outer.iter().map(|a| a.points.clone()));
+            work.push(rows.points.ceil_div(&self.rows.into()));
+        }
+        work.push(self.points.map_or(1.into(), |n| self.inner.points.ceil_div(&n.into())));
+        work.push((self.panels() * self.layer.op.group as i64).into());
+        work
+    }
+    fn trips(&self) -> Expr {
+        product(&self.work())
+    }
+    /// Vector multiply-adds of the whole convolution, where known.
+    fn vector_ops(&self) -> Option<i64> {
+        let points = product(&self.layer.yt.dims[..self.layer.yt.rank() - 1]).as_const()?;
+        let vectors = (self.columns + i64::from(self.tile.lanes) - 1) / i64::from(self.tile.lanes);
+        points.checked_mul(self.depth())?.checked_mul(vectors * self.layer.op.group as i64)
+    }
+    /// Terms per sum.
+    fn depth(&self) -> i64 {
+        self.taps() * self.per_group
+    }
+    fn taps(&self) -> i64 {
+        product(&self.layer.wt.dims[2..]).as_const().unwrap_or(0)
+    }
+    /// `[group][panel][tap][channel][nr]`.
+    fn pack(&self, w: &Tensor) -> Result<bytes::Bytes> {
+        let (taps, per) = (self.taps() as usize, self.per_group as usize);
+        let columns = self.columns as usize;
+        let groups = self.layer.op.group;
+        pack::panels(w, (groups, taps * per, columns), self.tile.nr(), |g, k, j| {
+            Some(((g * columns + j) * per + k % per) * taps + k / per)
+        })
+    }
+    /// Points of a row that an item reads.
+    pub fn width(&self) -> Expr {
+        let points = self.points.map_or(self.inner.points.clone(), |n| n.into());
+        (points.max_of(&1.into()) - 1.into()) * self.inner.stride.into()
+            + (self.inner.taps.clone() - 1.into()) * self.inner.dilation.into()
+            + 1.into()
+    }
+    /// Rows of the last outer axis that an item reads.
+    pub fn slab_rows(&self) -> Expr {
+        self.outer.last().map_or(1.into(), |a| {
+            Expr::from((self.rows - 1) * a.stride + 1) + (a.taps.clone() - 1.into()) * a.dilation.into()
+        })
+    }
+    /// Elements of a slab: `[taps of all outer axes but the last][rows][width][pitch]`.
+    fn slab_size(&self, pitch: i64) -> Expr {
+        let outer = self.outer.len().saturating_sub(1);
+        let planes = product(self.outer[..outer].iter().map(|a| &a.taps));
+        planes * self.slab_rows() * self.width() * pitch.into()
+    }
+    /// Elements of the image between positions of an outer axis.
+    pub fn pitch(&self, axis: usize) -> Expr {
+        let inner: Vec<&Expr> =
+            self.outer[axis + 1..].iter().map(|a| &a.size).chain([&self.inner.size]).collect();
+        product(inner) * self.channels.into()
+    }
+    /// Elements of one image.
+    pub fn image(&self) -> Expr {
+        product(&self.layer.xt.dims[1..])
+    }
+}
+
+/// One work item.
+pub struct Item<'a> {
+    pub plan: &'a Plan<'a>,
+    pub x: Buf,
+    weights: Buf,
+    /// Offset and memory of the slab.
+    pub home: Option<(Reg, Buf)>,
+    spill: Option<(Buf, Reg)>,
+    finish: Finish,
+    /// Coordinates.
+    pub at: &'a [Reg],
+}
+
+/// Takes a vector at the coordinates of the result.
+type Put<'p> = dyn FnMut(&mut KernelBuilder, &[Reg], Reg, Option<Reg>) -> Result<()> + 'p;
+
+/// What the tiles of a panel read.
+struct Panel {
+    group: Reg,
+    /// Column within the group.
+    col: Reg,
+    /// First weight.
+    weights: Reg,
+    strip: Strip,
+}
+
+impl Item<'_> {
+    /// The first position of the innermost axis, and one past the last.
+    pub fn span(&self, b: &mut KernelBuilder) -> (Reg, Reg) {
+        let all = b.dim(&self.plan.inner.points);
+        match (self.plan.points, self.at.last()) {
+            (Some(n), Some(&block)) => {
+                let lo = scaled(b, block, n);
+                let end = add_const(b, lo, n);
+                (lo, b.bin(BinOp::MinS, end, all))
+            }
+            _ => (b.i64(0), all),
+        }
+    }
+    /// The rows of points of the last outer axis.
+    pub fn row_span(&self, b: &mut KernelBuilder, axis: &Axis) -> (Reg, Reg) {
+        let lo = scaled(b, self.at[self.plan.outer.len()], self.plan.rows);
+        let end = add_const(b, lo, self.plan.rows);
+        let all = b.dim(&axis.points);
+        (lo, b.bin(BinOp::MinS, end, all))
+    }
+    fn emit(&self, b: &mut KernelBuilder, lo: Bound, hi: Bound, put: &mut Put) -> Result<()> {
+        let plan = self.plan;
+        let outer = plan.outer.len().saturating_sub(1);
+        let spans: Vec<Span> =
+            plan.outer[..outer].iter().zip(&self.at[1..]).map(|(a, &o)| a.inside(b, o)).collect();
+        if let (Some(pitch), Some((home, buf))) = (plan.slab, self.home) {
+            Slab { item: self, pitch, home, buf, spans: &spans }.fill(b);
+        }
+        let (panels, nr) = (plan.panels(), plan.tile.nr() as i64);
+        let whole = plan.columns / nr;
+        let size = plan.depth() * nr;
+        let mut done = Ok(());
+        let (lo, hi) = (reg(b, &lo), reg(b, &hi));
+        b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, q| {
+            let at = unravel(b, q, &[plan.layer.op.group.into(), panels.into()]);
+            let weights = scaled(b, q, size);
+            let col = scaled(b, at[1], nr);
+            let mut panel = |b: &mut KernelBuilder, strip: Strip| {
+                let p = Panel { group: at[0], col, weights, strip };
+                done = done.clone().and_then(|()| self.panel(b, &p, &spans, put));
+            };
+            if whole == panels {
+                return panel(b, Strip::Whole);
+            }
+            let left = plan.columns - whole * nr;
+            let last = Strip::last(left, plan.tile);
+            if whole == 0 {
+                return panel(b, last);
+            }
+            let end = b.i64(whole);
+            let inside = b.cmp(CmpOp::Lt, at[1], end);
+            let panel = std::cell::RefCell::new(panel);
+            b.if_(inside, |b| panel.borrow_mut()(b, Strip::Whole), |b| panel.borrow_mut()(b, last));
+        });
+        done
+    }
+
+    /// All points of the item in one panel.
+    fn panel(&self, b: &mut KernelBuilder, p: &Panel, spans: &[Span], put: &mut Put) -> Result<()> {
+        let mut done = Ok(());
+        let Some(axis) = self.plan.outer.last() else { return self.row(b, p, (spans, None), put) };
+        let (lo, hi) = self.row_span(b, axis);
+        b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, y| {
+            let span = axis.inside(b, y);
+            let ahead = b.sub(y, lo);
+            let ahead = scaled(b, ahead, axis.stride);
+            done = self.row(b, p, (&[spans, &[span]].concat(), Some((y, ahead))), put);
+        });
+        done
+    }
+
+    /// One row of points: `row` is its coordinate and the row of the slab that tap 0 reads.
+    fn row(
+        &self,
+        b: &mut KernelBuilder,
+        p: &Panel,
+        (spans, row): (&[Span], Option<(Reg, Reg)>),
+        put: &mut Put,
+    ) -> Result<()> {
+        let plan = self.plan;
+        let (lo, hi) = self.span(b);
+        let per = scaled(b, p.group, plan.per_group);
+        // Offset under tap 0 of all outer axes, and what a tap adds.
+        let width = b.dim(&plan.width());
+        let (mut base, mut steps) = (per, vec![]);
+        match (plan.slab, self.home) {
+            (Some(pitch), Some((home, _))) => {
+                base = b.add(base, home);
+                let line = scaled(b, width, pitch);
+                if let Some((_, ahead)) = row {
+                    let at = b.mul(ahead, line);
+                    base = b.add(base, at);
+                }
+                let mut step = line;
+                for (i, a) in plan.outer.iter().enumerate().rev() {
+                    if i + 1 < plan.outer.len() {
+                        let inner = if i + 2 == plan.outer.len() {
+                            plan.slab_rows()
+                        } else {
+                            plan.outer[i + 1].taps.clone()
+                        };
+                        let inner = b.dim(&inner);
+                        step = b.mul(step, inner);
+                        steps.push(step);
+                    } else {
+                        steps.push(scaled(b, line, a.dilation));
+                    }
+                }
+                steps.reverse();
+            }
+            _ => {
+                let image = b.dim(&plan.image());
+                let image = b.mul(self.at[0], image);
+                base = b.add(base, image);
+                for (i, (a, s)) in plan.outer.iter().zip(spans).enumerate() {
+                    let pitch = b.dim(&plan.pitch(i));
+                    let at = b.mul(s.start, pitch);
+                    base = b.add(base, at);
+                    steps.push(scaled(b, pitch, a.dilation));
+                }
+                let first = scaled(b, lo, plan.inner.stride * plan.channels);
+                base = b.add(base, first);
+            }
+        }
+        let mut coordinates = vec![b.i64(0); plan.layer.xt.rank()];
+        coordinates[0] = self.at[0];
+        for (i, &place) in plan.places.iter().enumerate().take(plan.outer.len()) {
+            coordinates[1 + place] = self.at[1 + i];
+        }
+        if let (Some((y, _)), Some(&place)) = (row, plan.places.iter().rev().nth(1)) {
+            coordinates[1 + place] = y;
+        }
+        let channel = scaled(b, p.group, plan.columns);
+        let mut done = Ok(());
+        for_tiles(b, &plan.inner.points, plan.tile.mr, (lo, hi), &mut |b, x, mr| {
+            let tile = Tile { mr, nv: p.strip.vectors(plan.tile), ..plan.tile };
+            let num = plan.layer.num;
+            let acc = zeros(b, tile, num);
+            let ahead = b.sub(x, lo);
+            let pitch = plan.slab.unwrap_or(plan.channels);
+            let ahead = scaled(b, ahead, plan.inner.stride * pitch);
+            let from = b.add(base, ahead);
+            let none = b.i64(0);
+            let sums = Sums { item: self, p, spans, steps: &steps, tile, pitch, acc: &acc };
+            sums.taps(b, 0, from, none);
+            let tiles = Tiles { tile, num, finish: self.finish, batch: &[], col: p.col };
+            let result = tiles.put(b, x, &p.strip, &acc, self.spill, &mut |b, at, value| {
+                let mut index = coordinates.clone();
+                if let Some(&place) = plan.places.last() {
+                    index[1 + place] = at.row;
+                }
+                if let Some(last) = index.last_mut() {
+                    *last = b.add(channel, at.col);
+                }
+                put(b, &index, value, at.tail)
+            });
+            done = done.clone().and(result);
+        });
+        done
+    }
+}
+
+/// The sums of one tile.
+struct Sums<'a> {
+    item: &'a Item<'a>,
+    p: &'a Panel,
+    spans: &'a [Span],
+    /// Elements that a tap of each outer axis adds.
+    steps: &'a [Reg],
+    tile: Tile,
+    /// Elements between points.
+    pitch: i64,
+    acc: &'a [Reg],
+}
+
+impl Sums<'_> {
+    /// Loops over the taps of outer axis `level` and those inside.
+    fn taps(&self, b: &mut KernelBuilder, level: usize, from: Reg, tap: Reg) {
+        let Some((axis, span)) = self.item.plan.outer.get(level).zip(self.spans.get(level)) else {
+            return self.runs(b, from, tap);
+        };
+        b.for_(span.lo.clone(), span.hi.clone(), 1, LoopKind::Serial, |b, t| {
+            let ahead = b.mul(t, self.steps[level]);
+            let from = b.add(from, ahead);
+            let taps = b.dim(&axis.taps);
+            let tap = b.mul(tap, taps);
+            let tap = b.add(tap, t);
+            self.taps(b, level + 1, from, tap);
+        });
+    }
+    /// The innermost taps with all channels.
+    fn runs(&self, b: &mut KernelBuilder, from: Reg, tap: Reg) {
+        let plan = self.item.plan;
+        let taps = plan.inner.taps.as_const().unwrap_or(1);
+        let line = taps * plan.per_group * plan.tile.nr() as i64;
+        let at = scaled(b, tap, line);
+        let weights = b.add(self.p.weights, at);
+        let merged = plan.inner.dilation == 1 && plan.per_group == self.pitch;
+        if merged || taps == 1 {
+            return self.run(b, from, weights, taps * plan.per_group);
+        }
+        b.for_(Bound::Const(0), Bound::Const(taps), 1, LoopKind::Serial, |b, t| {
+            let ahead = scaled(b, t, plan.inner.dilation * self.pitch);
+            let from = b.add(from, ahead);
+            let ahead = scaled(b, t, plan.per_group * plan.tile.nr() as i64);
+            let weights = b.add(weights, ahead);
+            self.run(b, from, weights, plan.per_group);
+        });
+    }
+    fn run(&self, b: &mut KernelBuilder, from: Reg, weights: Reg, count: i64) {
+        let plan = self.item.plan;
+        let (buf, num): (Buf, Num) = match self.item.home {
+            Some((_, buf)) => (buf, plan.layer.num.ready()),
+            None => (self.item.x, plan.layer.num),
+        };
+        let distance = plan.inner.stride * self.pitch;
+        let x = Operand {
+            buf,
+            num,
+            starts: vec![from],
+            parts: (0..self.tile.mr as i64).map(|i| (0, i * distance)).collect(),
+            step: Step::Const(1),
+        };
+        let y = Operand {
+            buf: self.item.weights,
+            num: plan.layer.weights,
+            starts: vec![weights],
+            parts: vec![(0, 0)],
+            step: Step::Const(plan.tile.nr() as i64),
+        };
+        let depth = Depth { all: Bound::Const(count), ragged: None };
+        contract(b, self.tile, &depth, &x, &y, self.acc);
+    }
+}

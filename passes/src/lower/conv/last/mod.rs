@@ -1,0 +1,71 @@
+//! Convolution with channels last: output points are the rows of a product, output channels its columns.
+//!
+//! - pointwise of stride 1: a plain product over all points of all images;
+//! - depthwise: lanes along the channels, see [`depthwise`];
+//! - all others: [`direct`], with the image in place or rows of it copied to a padded [`slab`].
+
+mod depthwise;
+mod direct;
+mod slab;
+
+use super::Layer;
+use crate::lower::Lowered;
+use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
+use crate::lower::contract::kernel::{self, Shape, Source};
+use crate::lower::contract::micro::Tile;
+use crate::lower::contract::pack;
+use crate::lower::window::Axis;
+use sinter_ir::expr::product;
+use sinter_ir::tile::Buf;
+use sinter_ir::{Diag, Result, Tensor};
+
+/// Lowers a convolution of channels-last data with constant weights.
+pub fn lower(layer: &Layer) -> Result<Lowered> {
+    let w = layer.body.const_of(layer.w).ok_or_else(|| {
+        Diag::unsupported("a convolution with channels last and weights computed at run time")
+    })?;
+    let group = layer.op.group;
+    if group > 1 && w.shape()[1] == 1 && w.shape()[0] == group {
+        return depthwise::lower(layer);
+    }
+    let axes = axes(layer);
+    let plain = |a: &Axis| a.stride == 1 && a.taps.is(1) && a.unpadded();
+    if group == 1 && axes.iter().all(plain) { pointwise(layer, w) } else { direct::lower(layer, w, axes) }
+}
+
+/// The spatial axes.
+fn axes(layer: &Layer) -> Vec<Axis> {
+    let axis = |i: usize| Axis {
+        size: layer.xt.dims[1 + i].clone(),
+        points: layer.yt.dims[1 + i].clone(),
+        taps: layer.wt.dims[2 + i].clone(),
+        stride: layer.op.strides[i] as i64,
+        dilation: layer.op.dilations[i] as i64,
+        before: layer.op.pads_before[i].clone(),
+    };
+    (0..layer.xt.rank() - 2).map(axis).collect()
+}
+
+fn pointwise(layer: &Layer, w: &Tensor) -> Result<Lowered> {
+    let rank = layer.xt.rank();
+    let (m, n) = (product(&layer.yt.dims[..rank - 1]), layer.wt.dims[0].clone());
+    let (o, c) = (w.shape()[0], w.shape()[1]);
+    let tile = Tile::pick(layer.cx.target, layer.num, &m, &n);
+    let packed = pack::panels(w, (1, c, o), tile.nr(), |_, k, j| Some(j * c + k))?;
+    let gemm = Gemm {
+        batch: vec![],
+        a_batch: vec![],
+        b_batch: vec![],
+        a: (Rows::Strided { row: c.into(), step: 1.into() }, layer.num, Buf(0)),
+        b: (Cols::Panels, layer.weights, Buf(0)),
+        m,
+        n,
+        k: c.into(),
+        tile,
+        block: block_bytes(layer.cx.target),
+        finish: Finish::Registers,
+    };
+    let from = [Source::Value(layer.x), Source::Packed(packed, layer.wt.dtype)];
+    let shape = Shape { grouped: None, rows: rank - 1, cols: 1 };
+    kernel::lower(layer.cx, layer.body, &layer.name("conv1_last"), &gemm, &from, &shape)
+}

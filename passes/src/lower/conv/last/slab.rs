@@ -1,0 +1,137 @@
+//! Rows of an image copied with the zeros of their padding, in the form of the arithmetic.
+
+use super::direct::Item;
+use crate::lower::contract::gemm::{add_const, scaled};
+use crate::lower::window::Span;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, LoopKind, Reg, Ty};
+
+/// A slab to fill.
+pub struct Slab<'a> {
+    pub item: &'a Item<'a>,
+    /// Elements between points.
+    pub pitch: i64,
+    /// Offset of its first element.
+    pub home: Reg,
+    pub buf: Buf,
+    /// Taps inside of the outer axes but the last.
+    pub spans: &'a [Span],
+}
+
+impl Slab<'_> {
+    /// Copies all rows that lie inside the image; sums leave out the others.
+    pub fn fill(&self, b: &mut KernelBuilder) {
+        let image = b.dim(&self.item.plan.image());
+        let image = b.mul(self.item.at[0], image);
+        let none = b.i64(0);
+        self.planes(b, 0, image, none);
+    }
+    /// Taps of outer axis `level` and those inside; `plane` counts what has been passed.
+    fn planes(&self, b: &mut KernelBuilder, level: usize, from: Reg, plane: Reg) {
+        let plan = self.item.plan;
+        let Some(span) = self.spans.get(level) else { return self.rows(b, from, plane) };
+        let axis = &plan.outer[level];
+        b.for_(span.lo.clone(), span.hi.clone(), 1, LoopKind::Serial, |b, t| {
+            let shift = scaled(b, t, axis.dilation);
+            let position = b.add(span.start, shift);
+            let pitch = b.dim(&plan.pitch(level));
+            let ahead = b.mul(position, pitch);
+            let from = b.add(from, ahead);
+            let taps = b.dim(&axis.taps);
+            let up = b.mul(plane, taps);
+            let plane = b.add(up, t);
+            self.planes(b, level + 1, from, plane);
+        });
+    }
+    /// The rows of one plane.
+    fn rows(&self, b: &mut KernelBuilder, from: Reg, plane: Reg) {
+        let plan = self.item.plan;
+        let width = b.dim(&plan.width());
+        let line = scaled(b, width, self.pitch);
+        let Some(axis) = plan.outer.last() else { return self.line(b, from, self.home) };
+        let rows = b.dim(&plan.slab_rows());
+        let first = b.mul(plane, rows);
+        let (lo, hi) = self.item.row_span(b, axis);
+        let before = b.dim(&axis.before);
+        let start = scaled(b, lo, axis.stride);
+        let start = b.sub(start, before);
+        // Rows that the points of this item reach.
+        let reach = b.sub(hi, lo);
+        let reach = add_const(b, reach, -1);
+        let reach = scaled(b, reach, axis.stride);
+        let window = b.dim(&((axis.taps.clone() - 1.into()) * axis.dilation.into() + 1.into()));
+        let reach = b.add(reach, window);
+        let (zero, size) = (b.i64(0), b.dim(&axis.size));
+        let under = b.sub(zero, start);
+        let lo = b.bin(BinOp::MaxS, under, zero);
+        let room = b.sub(size, start);
+        let hi = b.bin(BinOp::MinS, room, reach);
+        let pitch = b.dim(&plan.pitch(plan.outer.len() - 1));
+        b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, r| {
+            let position = b.add(start, r);
+            let ahead = b.mul(position, pitch);
+            let from = b.add(from, ahead);
+            let to = b.add(first, r);
+            let to = b.mul(to, line);
+            let to = b.add(self.home, to);
+            self.line(b, from, to);
+        });
+    }
+    /// One row: zeros, points inside, zeros.
+    fn line(&self, b: &mut KernelBuilder, from: Reg, to: Reg) {
+        let plan = self.item.plan;
+        let (lo, _) = self.item.span(b);
+        let before = b.dim(&plan.inner.before);
+        let start = scaled(b, lo, plan.inner.stride);
+        let start = b.sub(start, before);
+        let (zero, width, size) = (b.i64(0), b.dim(&plan.width()), b.dim(&plan.inner.size));
+        let under = b.sub(zero, start);
+        let first = b.bin(BinOp::MaxS, under, zero);
+        let first = b.bin(BinOp::MinS, first, width);
+        let room = b.sub(size, start);
+        let last = b.bin(BinOp::MaxS, room, first);
+        let last = b.bin(BinOp::MinS, last, width);
+        let ahead = scaled(b, start, plan.channels);
+        let from = b.add(from, ahead);
+        self.points(b, None, to, (zero, first));
+        self.points(b, Some(from), to, (first, last));
+        self.points(b, None, to, (last, width));
+    }
+    /// Points `lo .. hi` of a row: zeros without a source.
+    fn points(&self, b: &mut KernelBuilder, from: Option<Reg>, to: Reg, (lo, hi): (Reg, Reg)) {
+        let channels = self.item.plan.channels;
+        if channels == self.pitch {
+            let (lo, hi) = (scaled(b, lo, channels), scaled(b, hi, channels));
+            return self.elements(b, (from, to), (lo, hi));
+        }
+        b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, p| {
+            let skip = scaled(b, p, self.pitch);
+            let to = b.add(to, skip);
+            let from = from.map(|f| {
+                let skip = scaled(b, p, channels);
+                b.add(f, skip)
+            });
+            let (zero, n) = (b.i64(0), b.i64(channels));
+            self.elements(b, (from, to), (zero, n));
+        });
+    }
+    fn elements(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), (lo, hi): (Reg, Reg)) {
+        let num = self.item.plan.layer.num;
+        let lanes = self.item.plan.layer.cx.target.lanes(num.acc.bits());
+        let step = i64::from(lanes);
+        let mask = b.i64(-step);
+        let count = b.sub(hi, lo);
+        let even = b.bin(BinOp::And, count, mask);
+        let end = b.add(lo, even);
+        let rest = b.sub(count, even);
+        let move_ = |b: &mut KernelBuilder, at: Reg, tail: Option<Reg>| {
+            let value = match from {
+                Some(f) => num.load(b, lanes, self.item.x, Addr::reg(f).plus(at, 1), tail),
+                None => b.zero(Ty { elem: num.acc, lanes }),
+            };
+            b.store(self.buf, Addr::reg(to).plus(at, 1), value, tail);
+        };
+        b.for_(Bound::Reg(lo), Bound::Reg(end), step, LoopKind::Serial, |b, i| move_(b, i, None));
+        b.for_(Bound::Reg(end), Bound::Reg(hi), step, LoopKind::Serial, |b, i| move_(b, i, Some(rest)));
+    }
+}
