@@ -8,10 +8,16 @@
 pub const MAX_TOKENS: usize = 1 << 22;
 
 mod error;
+#[cfg(feature = "text")]
+pub mod eval;
 pub mod gguf;
 pub mod info;
 #[cfg(feature = "text")]
+pub mod model;
+#[cfg(feature = "text")]
 pub mod sample;
+#[cfg(feature = "text")]
+pub mod session;
 #[cfg(feature = "text")]
 pub mod stop;
 #[cfg(feature = "text")]
@@ -22,7 +28,11 @@ pub mod tokenizer;
 pub use error::{Error, Kind, Result};
 pub use info::LanguageModel;
 #[cfg(feature = "text")]
+pub use model::Model;
+#[cfg(feature = "text")]
 pub use sample::{Sampler, Settings};
+#[cfg(feature = "text")]
+pub use session::{Finish, Language, Options, Outcome, Session};
 #[cfg(feature = "text")]
 pub use template::{ChatTemplate, Context, Message};
 #[cfg(feature = "text")]

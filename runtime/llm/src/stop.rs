@@ -36,6 +36,10 @@ impl Stops {
         let stops = stops.iter().map(|s| s.as_bytes().to_vec()).collect();
         Ok(Self { stops, buffer: Vec::with_capacity(longest + held), given: 0, found: false })
     }
+    /// Bytes of the longest stop sequence.
+    pub fn longest(&self) -> usize {
+        self.stops.iter().map(Vec::len).max().unwrap_or(0)
+    }
     /// Whether a stop sequence was found.
     pub fn found(&self) -> bool {
         self.found

@@ -13,12 +13,17 @@ pub struct Stream {
     /// Bytes of the buffer that were given.
     given: usize,
     lead: Lead,
+    longest: usize,
 }
 
 impl Stream {
     /// `longest`: bytes of the longest token.
     pub(super) fn new(lead: Lead, longest: usize) -> Self {
-        Self { buffer: Vec::with_capacity(longest + HELD), given: 0, lead }
+        Self { buffer: Vec::with_capacity(longest + HELD), given: 0, lead, longest: longest + HELD }
+    }
+    /// Bytes that one push gives at most.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
     /// Adds the bytes of a token; gives all bytes that are whole characters, or can never become one, in order.
     pub fn push(&mut self, piece: &[u8]) -> &[u8] {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
+pub mod fake;
 pub mod gguf;
 
 use std::path::{Path, PathBuf};
