@@ -35,7 +35,8 @@ fn only_writes(op: &Op) -> bool {
 fn access_fits(o: &Opnd, a: OpAccess) -> bool {
     match o {
         Opnd::Def(..) => matches!(a, OpAccess::Write),
-        Opnd::Use(..) => matches!(a, OpAccess::Read | OpAccess::CondRead),
+        // iced knows that `x ^ x` reads nothing.
+        Opnd::Use(..) => matches!(a, OpAccess::Read | OpAccess::CondRead | OpAccess::None),
         Opnd::UseDef(..) => !matches!(a, OpAccess::None | OpAccess::Read | OpAccess::CondRead),
         _ => true,
     }

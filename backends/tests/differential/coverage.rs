@@ -181,16 +181,9 @@ fn every_construct_is_generated() {
 #[test]
 fn own_emitter_takes_kernels() {
     for t in crate::targets().iter().filter(|t| t.has("avx2")) {
-        let mut reasons = std::collections::BTreeMap::new();
-        let mut taken = 0;
         for seed in 0..400 {
             let k = r#gen::kernel(seed, 4 + seed as usize % 40);
-            match sinter_backends::x86::refuses(&k, t) {
-                None => taken += 1,
-                Some(why) => *reasons.entry(why).or_insert(0) += 1,
-            }
+            assert_eq!(sinter_backends::x86::refuses(&k, t), None, "{} on {}", k.name, t.name);
         }
-        println!("{}: {taken} of 400; {reasons:?}", t.name);
-        assert!(taken >= 100, "{}: {taken} of 400; {reasons:?}", t.name);
     }
 }

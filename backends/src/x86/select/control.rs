@@ -17,6 +17,18 @@ enum Limit {
     Reg(VReg),
 }
 
+/// First value and number of iterations of a loop that becomes straight code.
+pub fn unrolls(s: &Select<'_>, lo: &Bound, hi: &Bound, step: i64, kind: LoopKind) -> Option<(i64, i64)> {
+    let known = |b: &Bound| match b {
+        Bound::Const(c) => Some(*c),
+        Bound::Reg(r) => s.int_of(*r),
+    };
+    let (lo, hi) = (known(lo)?, known(hi)?);
+    let count = (hi.saturating_sub(lo).saturating_add(step - 1)).div_euclid(step).max(0);
+    let small = count <= 1 || (kind == LoopKind::Unrolled && count <= UNROLL_MAX);
+    (kind != LoopKind::Parallel && small).then_some((lo, count))
+}
+
 impl Select<'_> {
     fn limit(&mut self, b: &Bound) -> Limit {
         match b {
@@ -49,21 +61,13 @@ impl Select<'_> {
         body: &[Stmt],
     ) {
         let (first, mut last) = (self.limit(lo), self.limit(hi));
-        if let (Limit::Const(lo), Limit::Const(hi)) = (first, last)
-            && kind != LoopKind::Parallel
-        {
-            let count = (hi.saturating_sub(lo).saturating_add(step - 1)) / step;
-            if count <= 0 {
-                return;
+        if let Some((first, count)) = unrolls(self, lo, hi, step, kind) {
+            for i in 0..count {
+                self.fixed.insert(var, first + i * step);
+                self.block(body);
             }
-            if count == 1 || (kind == LoopKind::Unrolled && count <= UNROLL_MAX) {
-                for i in 0..count {
-                    self.fixed.insert(var, lo + i * step);
-                    self.block(body);
-                }
-                self.fixed.remove(&var);
-                return;
-            }
+            self.fixed.remove(&var);
+            return;
         }
         let v = self.dst(var)[0];
         let mut changes = BTreeSet::new();
@@ -88,15 +92,16 @@ impl Select<'_> {
             self.compare_limit(v, last);
             self.f.branch(Cond::GE, after);
         }
-        let outer = self.enter_loop(var, step, body, &changes);
+        changes.insert(var);
+        let outer = self.enter_loop(Some((var, step)), &[body], &changes);
         self.f.loop_begin(head);
         self.block(body);
-        self.step_loop(step);
+        self.step_loop(&outer);
         self.add_imm(v, step);
         self.compare_limit(v, last);
         self.f.branch(Cond::L, head);
         self.f.loop_end();
-        self.leave_loop(outer);
+        self.leave_loop(outer, &changes);
         self.f.bind(after);
     }
     /// `a`, or `b` where comparing them gives the condition.
@@ -117,7 +122,7 @@ impl Select<'_> {
                 out
             })
             .collect();
-        let outer = self.enter_while(&changes);
+        let outer = self.enter_loop(None, &[test, body], &changes);
         self.f.jump(head);
         self.f.loop_begin(inside);
         self.block(body);
@@ -126,22 +131,28 @@ impl Select<'_> {
         let t = self.test(cond);
         self.branch_if(t, inside);
         self.f.loop_end();
-        self.leave_loop(outer);
+        self.leave_loop(outer, &changes);
     }
     pub(super) fn if_(&mut self, cond: Reg, then: &[Stmt], els: &[Stmt]) {
         let t = self.test(cond);
         let no = self.f.label();
         self.branch_unless(t, no);
+        let mut changes = BTreeSet::new();
+        assigned(then, &mut changes);
+        assigned(els, &mut changes);
+        let sums = self.fork();
         self.block(then);
         if els.is_empty() {
             self.f.bind(no);
-            return;
+        } else {
+            let after = self.f.label();
+            self.f.jump(after);
+            self.f.bind(no);
+            self.rejoin(sums.clone(), &BTreeSet::new());
+            self.block(els);
+            self.f.bind(after);
         }
-        let after = self.f.label();
-        self.f.jump(after);
-        self.f.bind(no);
-        self.block(els);
-        self.f.bind(after);
+        self.rejoin(sums, &changes);
     }
     /// The end of the kernel, then the ways out with an error code.
     pub(super) fn leave(&mut self) {

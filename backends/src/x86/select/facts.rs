@@ -1,7 +1,7 @@
 //! What selection knows about a kernel before it starts: constants, use counts, values that need no register.
 
 use sinter_ir::Expr;
-use sinter_ir::tile::{Inst, Kernel, Reg, Scalar, Stmt};
+use sinter_ir::tile::{Addr, Buf, Elem, Inst, Kernel, Reg, Scalar, Stmt};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a load or comparison may be put off.
@@ -164,6 +164,17 @@ fn own_reads(s: &Stmt, f: &mut dyn FnMut(Reg)) {
         }
         Stmt::While { cond, .. } | Stmt::If { cond, .. } | Stmt::FailIf { cond, .. } => f(*cond),
         Stmt::SetSym { value, .. } => f(*value),
+    }
+}
+
+/// Buffer, address and element type of a statement's own access to memory.
+pub fn own_addresses<'s>(k: &Kernel, s: &'s Stmt) -> Option<(Buf, &'s Addr, Elem)> {
+    match s {
+        Stmt::Let { dst, inst: Inst::Load { buf, at, .. } | Inst::LoadGather { buf, at, .. } } => {
+            Some((*buf, at, k.ty(*dst).elem))
+        }
+        Stmt::Store { buf, at, value, .. } => Some((*buf, at, k.ty(*value).elem)),
+        _ => None,
     }
 }
 

@@ -52,6 +52,7 @@ pub struct Select<'k> {
     /// Loop variables that are a constant while their loop is unrolled.
     fixed: BTreeMap<Reg, i64>,
     dims: BTreeMap<Expr, VReg>,
+    sums: address::Sums,
     bases: BTreeMap<u32, VReg>,
     syms: VReg,
     range: Option<(VReg, VReg)>,
@@ -96,6 +97,7 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
         compares: BTreeMap::new(),
         fixed: BTreeMap::new(),
         dims: BTreeMap::new(),
+        sums: address::Sums::new(),
         bases: BTreeMap::new(),
         syms,
         range: None,
@@ -243,7 +245,10 @@ impl Select<'_> {
     }
     fn stmt(&mut self, s: &Stmt) {
         match s {
-            Stmt::Let { dst, inst } => self.assign(*dst, inst),
+            Stmt::Let { dst, inst } => {
+                self.assign(*dst, inst);
+                self.forget(*dst);
+            }
             Stmt::Store { buf, at, value, tail } => {
                 if self.ty(*value).lanes > 1 {
                     self.store_vector(*buf, at, *value, *tail);
