@@ -2,14 +2,16 @@
 //!
 //! The base runtime stays free of all this: only hosts that talk link it. The model itself is behind [`Model`].
 
-#![forbid(unsafe_code)]
-
 /// Most entries of a vocabulary.
 pub const MAX_TOKENS: usize = 1 << 22;
 
+#[cfg(feature = "text")]
+pub mod bundle;
 mod error;
 #[cfg(feature = "text")]
 pub mod eval;
+#[cfg(feature = "text")]
+pub mod files;
 pub mod gguf;
 pub mod info;
 #[cfg(feature = "text")]

@@ -49,6 +49,22 @@ type StateBytes = unsafe extern "C" fn(i64) -> u64;
 type Sizes = unsafe extern "C" fn(*mut u64);
 type Version = unsafe extern "C" fn() -> u32;
 
+/// The functions of a bundle, as its header declares them.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Functions {
+    /// `NAME_abi_version`.
+    pub abi_version: Version,
+    /// `NAME_sizes`.
+    pub sizes: Sizes,
+    /// `NAME_init`.
+    pub init: Init,
+    /// `NAME_run`.
+    pub run: Run,
+    /// `NAME_state_bytes`; models without states have none.
+    pub state_bytes: Option<StateBytes>,
+}
+
 /// A loaded bundle with its memory: one per thread of use.
 pub struct Bundle {
     // Fields that others point into come last, so that they are dropped last.
@@ -60,7 +76,8 @@ pub struct Bundle {
     arena: Aligned,
     weights: Image,
     pool: Option<Box<Pool>>,
-    code: Code,
+    /// The functions are in it, unless they are linked into the program.
+    code: Option<Code>,
 }
 
 impl Bundle {
@@ -75,22 +92,33 @@ impl Bundle {
             at.ok_or_else(|| bad(format!("no function {full}")))
         };
         // SAFETY: the archive was checked to be one relocation-free code section; its functions have the types of
-        // ABI 1, which `abi_version` confirms before any other is called.
-        let (version, sizes, init, run) = unsafe {
-            (
-                std::mem::transmute::<*const u8, Version>(entry("abi_version")?),
-                std::mem::transmute::<*const u8, Sizes>(entry("sizes")?),
-                std::mem::transmute::<*const u8, Init>(entry("init")?),
-                std::mem::transmute::<*const u8, Run>(entry("run")?),
-            )
+        // ABI 1, which `abi_version` confirms before any other is called. Only bundles with states have the last.
+        let functions = unsafe {
+            Functions {
+                abi_version: std::mem::transmute::<*const u8, Version>(entry("abi_version")?),
+                sizes: std::mem::transmute::<*const u8, Sizes>(entry("sizes")?),
+                init: std::mem::transmute::<*const u8, Init>(entry("init")?),
+                run: std::mem::transmute::<*const u8, Run>(entry("run")?),
+                state_bytes: entry("state_bytes")
+                    .ok()
+                    .map(|at| std::mem::transmute::<*const u8, StateBytes>(at)),
+            }
         };
-        // SAFETY: as above; only bundles with states have it.
-        let state_bytes =
-            entry("state_bytes").ok().map(|at| unsafe { std::mem::transmute::<*const u8, StateBytes>(at) });
+        Self::start(functions, Some(code), weights, threads)
+    }
+    /// A bundle whose archive is linked into the program.
+    ///
+    /// # Safety
+    /// The functions must be those of one bundle.
+    pub unsafe fn linked(functions: Functions, weights: Image, threads: usize) -> Result<Self, Error> {
+        Self::start(functions, None, weights, threads)
+    }
+    fn start(f: Functions, code: Option<Code>, weights: Image, threads: usize) -> Result<Self, Error> {
+        let Functions { abi_version, sizes, init, run, state_bytes } = f;
         // SAFETY: takes nothing, touches nothing.
-        let abi = unsafe { version() };
+        let abi = unsafe { abi_version() };
         if abi != ABI_VERSION {
-            return Err(bad(format!("ABI {abi}, this runtime knows {ABI_VERSION}")));
+            return Err(Error::Load(format!("the code has ABI {abi}, this runtime knows {ABI_VERSION}")));
         }
         let mut size = [0u64; 4];
         // SAFETY: writes four words.
@@ -102,7 +130,7 @@ impl Bundle {
                 weights.bytes().len()
             )));
         }
-        let mut arena = Aligned::zeroed(arena).map_err(|e| bad(e.to_string()))?;
+        let mut arena = Aligned::zeroed(arena).map_err(|e| Error::Load(format!("arena: {e}")))?;
         let mut ctx = Box::new([0u64; context::STATEFUL_BYTES / 8]);
         let pool = (threads > 1).then(|| Box::new(Pool::new(threads)));
         if let Some(p) = &pool {
@@ -169,6 +197,35 @@ impl Bundle {
         let mut bound = unsafe { self.bind(None, inputs, dims, output_bytes, output_dims) }?;
         bound.run()?;
         Ok(bound.into_outputs())
+    }
+    /// Hash of the weights, from their header: tells models apart.
+    pub fn weights_hash(&self) -> u64 {
+        sinter_runtime_core::weights_info(self.weights.bytes()).map_or(0, |i| i.hash)
+    }
+    /// One run on memory of the caller's: allocates nothing. `dims` are all dims of all inputs, followed by room for
+    /// those of all outputs. The run changes the states, also where it fails.
+    ///
+    /// # Safety
+    /// As for [`Bundle::bind`], and every output must have room for its largest size.
+    pub unsafe fn call(
+        &mut self,
+        states: Option<&mut States>,
+        inputs: &[*const c_void],
+        outputs: &[*mut c_void],
+        dims: &mut [i64],
+    ) -> Result<(), Error> {
+        if inputs.len() != self.inputs || outputs.len() != self.outputs {
+            return Err(Error::Call(format!(
+                "{} inputs and {} outputs are needed",
+                self.inputs, self.outputs
+            )));
+        }
+        self.take(states)?;
+        // SAFETY: the caller's promise; context, weights and arena are owned here.
+        let status = unsafe {
+            (self.run)(self.ctx.as_mut_ptr().cast(), inputs.as_ptr(), outputs.as_ptr(), dims.as_mut_ptr())
+        };
+        if status == 0 { Ok(()) } else { Err(Error::Code(status)) }
     }
     /// Prepares runs on the same inputs: nothing is allocated or copied in between. `dims` are all dims of all inputs
     /// in order and must describe `inputs`; `output_bytes` are the largest sizes of the outputs and `output_dims` the

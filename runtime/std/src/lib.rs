@@ -11,7 +11,7 @@ mod pool;
 mod states;
 pub mod texts;
 
-pub use bundle::{Bound, Bundle, Error, Outputs};
+pub use bundle::{Bound, Bundle, Error, Functions, Outputs};
 pub use memory::{Aligned, Image};
 pub use pool::Pool;
 pub use states::States;

@@ -9,7 +9,7 @@ use crate::tokenizer::Stream;
 use std::ops::ControlFlow;
 
 /// How to go on with a text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Most tokens to generate; `None`: until the model ends or the cache is full.
     pub max_tokens: Option<usize>,
@@ -21,18 +21,6 @@ pub struct Options {
     pub ignore_eos: bool,
     /// The answer is a text of its own rather than the rest of one: a space that tokenizers put in front is dropped.
     pub own_text: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            max_tokens: None,
-            settings: Settings::default(),
-            stops: vec![],
-            ignore_eos: false,
-            own_text: false,
-        }
-    }
 }
 
 /// Why an answer ended.
