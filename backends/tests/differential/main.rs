@@ -9,6 +9,7 @@ mod coverage;
 mod r#gen;
 mod host;
 mod insts;
+mod matrix;
 mod rng;
 mod steps;
 

@@ -2,7 +2,7 @@
 
 use super::codes::V;
 use super::emit::{Src, Vx};
-use crate::x86::mir::{Opnd, VReg};
+use crate::x86::mir::{Class, Opnd, VReg};
 use sinter_ir::tile::{Elem, Reg};
 
 /// Flips the sign bit of every byte: adds 128, whatever the signedness.
@@ -17,7 +17,7 @@ impl Vx<'_, '_> {
         let (x, y) = (self.operand(a), self.operand(b));
         for (i, (p, d)) in parts.iter().zip(self.dst(dst)).enumerate() {
             let (x, y) = ((x[i], a_signed), (y[i], b_signed));
-            if p.lanes > 1 {
+            if p.class == Class::Vec {
                 self.dot_part(p.bytes, d, acc[i], x, y);
                 continue;
             }

@@ -1,0 +1,143 @@
+//! Conversions, lanes, folds, memory.
+
+use super::{Build, FORMS, Form, LANES, TAILS, check, kernel};
+use crate::r#gen::NUMBERS;
+use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst};
+
+#[test]
+fn conversions() {
+    use CvtOp::*;
+    let mut all = vec![];
+    let int = |e: Elem| !e.is_float() && e != Elem::B1;
+    for from in NUMBERS.into_iter().chain([Elem::B1]) {
+        for to in NUMBERS {
+            for op in [SExt, ZExt, Narrow, SToF, UToF, FToS, FToU, FToF, Bits] {
+                let ok = match op {
+                    SExt | ZExt => !from.is_float() && int(to) && from.bits() < to.bits(),
+                    Narrow => int(from) && int(to) && from.bits() > to.bits(),
+                    SToF | UToF => int(from) && to.is_float(),
+                    FToS | FToU => from.is_float() && matches!(to, Elem::I32 | Elem::I64),
+                    FToF => from.is_float() && to.is_float() && from != to,
+                    Bits => from.bits() == to.bits() && from.is_float() != to.is_float(),
+                };
+                for form in if ok { &[Form::Loaded, Form::Copied][..] } else { &[] } {
+                    let k = kernel(format!("{op:?} {from:?} {to:?} {form:?}"), *form, &LANES, &mut |b, n| {
+                        let x = b.operand(from, n);
+                        let r = b.b.cvt(op, to, x);
+                        b.keep(r);
+                    });
+                    all.push((from, k));
+                }
+            }
+        }
+    }
+    check(&all);
+}
+
+#[test]
+fn scalars_and_lanes() {
+    let mut all = vec![];
+    for e in NUMBERS.into_iter().chain([Elem::B1]) {
+        let k = kernel(format!("lanes {e:?}"), Form::Loaded, &LANES[..16], &mut |b, n| {
+            let x = b.operand(e, n);
+            for i in [0, n / 2, n - 1] {
+                let r = b.b.reg(e, 1);
+                b.b.set(r, Inst::Lane(x, i));
+                let s = b.b.reg(e, n.min(12));
+                b.b.set(s, Inst::Splat(r));
+                b.keep(s);
+            }
+            if e != Elem::B1 && !e.is_float() {
+                let r = b.b.reg(e, n);
+                b.b.set(r, Inst::LaneIndex);
+                b.keep(r);
+            }
+        });
+        all.push((e, k));
+        use BinOp::*;
+        let folds: &[BinOp] = match e {
+            Elem::B1 => &[And, Or],
+            Elem::F32 | Elem::F64 => &[Add, Mul, Min, Max],
+            _ => &[Add, Mul, MinS, MaxS, MinU, MaxU, And, Or],
+        };
+        for &op in folds {
+            let k =
+                kernel(format!("Fold {op:?} {e:?}"), Form::Loaded, &[2, 4, 8, 16, 32, 64], &mut |b, n| {
+                    let x = b.operand(e, n);
+                    let r = b.b.fold(op, x);
+                    b.keep(r);
+                    // Truths that are all the same.
+                    if e == Elem::B1 {
+                        let x = b.load(Elem::I8, n);
+                        for c in [CmpOp::Eq, CmpOp::Ne] {
+                            let same = b.b.cmp(c, x, x);
+                            let r = b.b.fold(op, same);
+                            b.keep(r);
+                        }
+                    }
+                });
+            all.push((e, k));
+        }
+    }
+    check(&all);
+}
+
+#[test]
+fn dot_products() {
+    let mut all = vec![];
+    for (a_signed, b_signed) in [(false, true), (true, false), (true, true), (false, false)] {
+        for form in FORMS {
+            for own in [true, false] {
+                let name = format!("Dot4 {a_signed} {b_signed} {form:?} {own}");
+                let k = kernel(name, form, &[1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 32], &mut |b, n| {
+                    let acc = b.load(Elem::I32, n);
+                    let (x, y) = (b.load(Elem::I8, 4 * n), b.operand(Elem::I8, 4 * n));
+                    let r = if own { acc } else { b.b.reg(Elem::I32, n) };
+                    b.b.set(r, Inst::Dot4 { acc, a: x, b: y, a_signed, b_signed });
+                    b.keep(r);
+                });
+                all.push((Elem::I8, k));
+            }
+        }
+    }
+    check(&all);
+}
+
+#[test]
+fn memory_under_tails() {
+    let mut all = vec![];
+    for e in NUMBERS {
+        for i in 0..TAILS.len() as i64 {
+            let tail = |b: &mut Build| b.b.load(Elem::I64, 1, b.both, Addr::at(i), None);
+            let loads =
+                kernel(format!("load {e:?} {}", TAILS[i as usize]), Form::Loaded, &LANES, &mut |b, n| {
+                    let t = tail(b);
+                    let r = b.b.load(e, n, b.input, Addr::at(n.into()), Some(t));
+                    b.keep(r);
+                });
+            let stores =
+                kernel(format!("store {e:?} {}", TAILS[i as usize]), Form::Loaded, &LANES, &mut |b, n| {
+                    let t = tail(b);
+                    let x = b.load(e, n);
+                    b.b.store(b.output, Addr::at(b.at / i64::from(e.bytes())), x, Some(t));
+                    b.at += i64::from(n) * i64::from(e.bytes());
+                });
+            all.extend([(e, loads), (e, stores)]);
+            for ie in [Elem::I32, Elem::I64] {
+                let name = format!("gather {e:?} {ie:?} {}", TAILS[i as usize]);
+                let gathers = kernel(name, Form::Loaded, &LANES[..14], &mut |b, n| {
+                    let t = tail(b);
+                    let x = b.load(ie, n);
+                    let m = b.b.int(ie, n, 127);
+                    let x = b.b.bin(BinOp::And, x, m);
+                    let r = b.b.reg(e, n);
+                    let tail = (i != 0).then_some(t);
+                    b.b.set(r, Inst::LoadGather { buf: b.input, at: Addr::at(5), index: x, tail });
+                    b.keep(r);
+                });
+                all.push((ie, gathers));
+            }
+        }
+    }
+    check(&all);
+}
