@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod canon;
 pub mod check;
 pub mod fuse;
+pub mod layout;
 pub mod lower;
 pub mod math;
 pub mod pipeline;

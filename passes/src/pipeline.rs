@@ -1,7 +1,7 @@
 //! The pipeline: the ordered list of passes and the driver that runs them.
 
 use crate::report::{PassReport, PassStat};
-use crate::{assemble, canon, check, fuse, rebuild};
+use crate::{assemble, canon, check, fuse, layout, rebuild};
 use sinter_ir::program::{self, Program};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module, Result};
@@ -43,6 +43,7 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "widen", canon::widen::run, "compute 16-bit floats in f32"),
     pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
     pass("canon", "texts", canon::texts::run, "constant strings become views made while running"),
+    pass("fuse", "layout", layout::run, "channels first or last, by cost; transposes move and cancel"),
     pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
 ];
 

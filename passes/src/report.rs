@@ -10,6 +10,9 @@ pub struct PassReport {
     pub rules: BTreeMap<String, u64>,
     /// Passes in the order they ran.
     pub passes: Vec<PassStat>,
+    /// What the layouts left to do.
+    #[serde(default)]
+    pub layout: LayoutStat,
     /// Kernel calls in program order.
     pub kernels: Vec<KernelStat>,
     /// Sizes.
@@ -25,6 +28,17 @@ pub struct PassStat {
     pub nodes_before: usize,
     /// Nodes after.
     pub nodes_after: usize,
+}
+
+/// Transposes in front of fusion, which folds some of them into loads and stores.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutStat {
+    /// Before layouts were chosen.
+    pub transposes_before: u64,
+    /// After.
+    pub transposes: u64,
+    /// Bytes that those write, at typical sizes.
+    pub bytes: u64,
 }
 
 /// One kernel call and what it stands for.

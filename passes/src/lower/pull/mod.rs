@@ -9,6 +9,7 @@ pub mod elementwise;
 mod lookup;
 pub use lookup::checked;
 mod movement;
+pub(crate) use movement::groups;
 mod random;
 
 use super::Arg;

@@ -192,7 +192,7 @@ fn floor_mod(b: &mut KernelBuilder, x: Reg, n: Reg) -> Reg {
 type Span = std::ops::Range<usize>;
 
 /// Smallest runs of dims on both sides whose products are equal, from the last to the first.
-fn groups(a: &[Expr], c: &[Expr]) -> Vec<(Span, Span)> {
+pub(crate) fn groups(a: &[Expr], c: &[Expr]) -> Vec<(Span, Span)> {
     let (mut i, mut j) = (a.len(), c.len());
     let mut out = Vec::new();
     while i > 0 || j > 0 {

@@ -1,0 +1,58 @@
+//! `layout`: in which order the elements of every value are stored.
+//!
+//! Convolutions and poolings run best with channels last. [`spread`] finds what else could follow: element-wise ops,
+//! concatenations, reductions, reshapes ([`carry`]), with constants re-laid at compile time. [`choose`] then decides
+//! over the whole graph, by what convolutions gain and the transposes that stay cost ([`cost`]), with a smallest cut
+//! ([`cut`]). [`rewrite`] builds the graph. Inputs, outputs and the borders of regions keep the model's order.
+
+mod carry;
+mod choose;
+mod cost;
+mod cut;
+mod perm;
+mod rewrite;
+mod spread;
+
+use crate::report::{LayoutStat, PassReport};
+use cost::Sizes;
+use sinter_ir::{Graph, Module, Result, Symbols};
+
+/// Names of all rewrites of this pass.
+pub const RULES: &[&str] = &[
+    "layout/conv",
+    "layout/pool",
+    "layout/pointwise",
+    "layout/quantize",
+    "layout/broadcast",
+    "layout/concat",
+    "layout/pad",
+    "layout/slice",
+    "layout/rows",
+    "layout/resize",
+    "layout/reduce",
+    "layout/gather",
+    "layout/reshape",
+    "layout/matmul-rows",
+    "layout/transpose",
+    "layout/constant",
+];
+
+/// Runs the pass on the main graph and on the regions of `If` and `Loop`.
+pub fn run(module: &mut Module, report: &mut PassReport) -> Result<()> {
+    let sizes = Sizes::new(&module.symbols);
+    let count = |m: &Module| rewrite::transposes(m, &|g, v| sizes.bytes(g.ty(v)));
+    let (transposes_before, _) = count(module);
+    module.graph = graph(&module.graph, &mut module.symbols, report, true)?;
+    let (transposes, bytes) = count(module);
+    report.layout = LayoutStat { transposes_before, transposes, bytes };
+    Ok(())
+}
+
+fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport, main: bool) -> Result<Graph> {
+    let sizes = Sizes::new(symbols);
+    let options = spread::Options::find(g);
+    let choice = choose::choose(g, &sizes, &options);
+    rewrite::rewrite(g, (&options, &choice), symbols, report, main, &mut |r, symbols, report| {
+        graph(r, symbols, report, false)
+    })
+}
