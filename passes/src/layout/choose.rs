@@ -19,6 +19,20 @@ pub(super) struct Choice {
     pub value: Vec<bool>,
 }
 
+impl Choice {
+    /// Every other order that there is.
+    pub fn everything(g: &Graph, options: &Options) -> Self {
+        let node: Vec<bool> = options.carried.iter().map(Option::is_some).collect();
+        let mut value = vec![false; g.value_count()];
+        for (id, n) in g.iter() {
+            let gives = options.carried[id.0 as usize].as_ref().is_some_and(|c| c.gives.is_some());
+            let loose = options.loose[id.0 as usize];
+            n.outputs.iter().for_each(|v| value[v.0 as usize] = gives || loose);
+        }
+        Self { node, value }
+    }
+}
+
 /// The cheapest choice; the model's order where it makes no difference.
 pub(super) fn choose(g: &Graph, sizes: &Sizes, options: &Options) -> Choice {
     let mut net = Network::new();

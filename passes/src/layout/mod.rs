@@ -14,8 +14,10 @@ mod rewrite;
 mod spread;
 
 use crate::report::{LayoutStat, PassReport};
+use choose::Choice;
 use cost::Sizes;
 use sinter_ir::{Graph, Module, Result, Symbols};
+use spread::Options;
 
 /// Names of all rewrites of this pass.
 pub const RULES: &[&str] = &[
@@ -39,20 +41,35 @@ pub const RULES: &[&str] = &[
 
 /// Runs the pass on the main graph and on the regions of `If` and `Loop`.
 pub fn run(module: &mut Module, report: &mut PassReport) -> Result<()> {
+    with(module, report, choose::choose)
+}
+
+/// Stores everything that can be in its other order, whatever it costs: what the rewrites are tested with.
+pub fn run_everywhere(module: &mut Module, report: &mut PassReport) -> Result<()> {
+    with(module, report, |g, _, options| Choice::everything(g, options))
+}
+
+type Choose = fn(&Graph, &Sizes, &Options) -> Choice;
+
+fn with(module: &mut Module, report: &mut PassReport, choose: Choose) -> Result<()> {
     let sizes = Sizes::new(&module.symbols);
     let count = |m: &Module| rewrite::transposes(m, &|g, v| sizes.bytes(g.ty(v)));
     let (transposes_before, _) = count(module);
-    module.graph = graph(&module.graph, &mut module.symbols, report, true)?;
+    module.graph = graph(&module.graph, &mut module.symbols, report, (choose, true))?;
     let (transposes, bytes) = count(module);
     report.layout = LayoutStat { transposes_before, transposes, bytes };
     Ok(())
 }
 
-fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport, main: bool) -> Result<Graph> {
-    let sizes = Sizes::new(symbols);
-    let options = spread::Options::find(g);
-    let choice = choose::choose(g, &sizes, &options);
+fn graph(
+    g: &Graph,
+    symbols: &mut Symbols,
+    report: &mut PassReport,
+    (choose, main): (Choose, bool),
+) -> Result<Graph> {
+    let options = Options::find(g);
+    let choice = choose(g, &Sizes::new(symbols), &options);
     rewrite::rewrite(g, (&options, &choice), symbols, report, main, &mut |r, symbols, report| {
-        graph(r, symbols, report, false)
+        graph(r, symbols, report, (choose, false))
     })
 }

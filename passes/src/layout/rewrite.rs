@@ -53,6 +53,7 @@ impl Rewrite<'_> {
             let inputs = operands.map(|(&v, n)| self.need(v, n)).collect::<Result<Vec<_>>>()?;
             let new = match (&carried.op, &inputs[..]) {
                 (Op::Identity(_), &[x]) => x,
+                (Op::Reshape(r), &[x]) => self.emit_reshape(x, r.clone(), &node.origin)?,
                 _ => self.rb.add1(carried.op.clone(), &inputs, &node.origin)?,
             };
             self.rb.report.fired(carried.rule);
@@ -70,6 +71,11 @@ impl Rewrite<'_> {
             return Ok(());
         }
         let inputs = node.inputs.iter().map(|&v| self.get(v, None)).collect::<Result<Vec<_>>>()?;
+        if let (Op::Reshape(r), &[x], &[y]) = (&node.op, &inputs[..], &node.outputs[..]) {
+            let new = self.emit_reshape(x, r.clone(), &node.origin)?;
+            self.made(y, None, new);
+            return Ok(());
+        }
         let (symbols, report) = (&mut *self.rb.symbols, &mut *self.rb.report);
         let op = map_regions(&node.op, &mut |r| regions(r, symbols, report))?;
         let new = self.rb.add(op, &inputs, &node.origin)?;
@@ -128,7 +134,7 @@ impl Rewrite<'_> {
             return self.constant(v, tensor);
         }
         let (x, origin) = (self.get(v, None)?, self.origin(v));
-        let x = self.rb.add1(Reshape { dims }, &[x], &origin)?;
+        let x = self.emit_reshape(x, Reshape { dims }, &origin)?;
         self.emit_transpose(x, perm.clone(), &origin)
     }
 
@@ -157,6 +163,7 @@ impl Rewrite<'_> {
                 for op in ops {
                     new = match op {
                         Op::Transpose(t) => self.emit_transpose(new, t.perm, &origin)?,
+                        Op::Reshape(r) => self.emit_reshape(new, r, &origin)?,
                         op => self.rb.add1(op, &[new], &origin)?,
                     };
                 }
@@ -190,8 +197,20 @@ impl Rewrite<'_> {
         if perm.is_sorted() {
             return Ok(x);
         }
-        let op = transpose(&self.rb.graph.ty(x).dims, perm).ok_or_else(|| Diag::bug("layout: ranks"))?;
-        self.rb.add1(op, &[x], origin)
+        match transpose(&self.rb.graph.ty(x).dims, perm).ok_or_else(|| Diag::bug("layout: ranks"))? {
+            Op::Reshape(r) => self.emit_reshape(x, r, origin),
+            op => self.rb.add1(op, &[x], origin),
+        }
+    }
+
+    /// Reshapes are joined with those in front.
+    fn emit_reshape(&mut self, x: ValueId, op: Reshape, origin: &Origin) -> Result<ValueId> {
+        let before = self.rb.graph.def(x).filter(|n| matches!(n.op, Op::Reshape(_)));
+        let x = before.map_or(x, |n| n.inputs[0]);
+        match self.rb.graph.ty(x).dims == op.dims {
+            true => Ok(x),
+            false => self.rb.add1(op, &[x], origin),
+        }
     }
 
     fn origin(&self, v: ValueId) -> Origin {
