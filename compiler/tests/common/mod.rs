@@ -270,7 +270,11 @@ pub fn native_with_sizes(
 
 /// Compiles a module for this machine.
 pub fn program(module: sinter_ir::Module) -> Result<Program, String> {
-    let target = sinter::driver::native().map_err(|d| d.to_string())?;
+    program_for(sinter::driver::native().map_err(|d| d.to_string())?, module)
+}
+
+/// Compiles a module for a target.
+pub fn program_for(target: &TargetDesc, module: sinter_ir::Module) -> Result<Program, String> {
     let mut options = sinter_passes::pipeline::PipelineOptions::default();
     let all = |d: Vec<Diag>| d.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let compiled = sinter_passes::pipeline::run(module, &mut options, target).map_err(all)?;
@@ -301,6 +305,12 @@ pub fn session(module: sinter_ir::Module) -> Result<Session, String> {
 /// Emits a program for a target that this machine can run, and loads it for one thread.
 pub fn open(target: &TargetDesc, program: &Program) -> Result<(Session, Sizes), String> {
     let text = |d: Diag| d.to_string();
+    // The portable emitter is for targets without AVX2: no kernel falls back to it.
+    for k in program.kernels.iter().filter(|_| target.has("avx2")) {
+        if let Some(why) = sinter_backends::x86::refuses(k, target) {
+            return Err(format!("kernel {} falls back to the portable emitter: {why}", k.name));
+        }
+    }
     let emitted = sinter_backends::emit(program, target).map_err(text)?;
     let manifest = sinter::manifest::Manifest::new(program, target, 0);
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
