@@ -152,6 +152,18 @@ fn random_kernels_two() {
     }
 }
 
+/// Many more values than registers.
+#[test]
+fn large_kernels() {
+    for first in (5000..5032).step_by(16) {
+        let kernels: Vec<Kernel> = (first..first + 16).map(|s| r#gen::kernel(s, 250)).collect();
+        let cases: Vec<Case> = (first..first + 16).map(case).collect();
+        for t in runnable().into_iter().filter(|t| t.has("avx2")) {
+            check(&kernels, &cases, t, 1);
+        }
+    }
+}
+
 #[test]
 fn parallel_kernels_on_threads() {
     for threads in 1..=3 {

@@ -6,6 +6,11 @@ use crate::x86::mir::{Base, Class, Func, Item, Mem, Op, Opnd, VReg};
 use iced_x86::{Code, OpCodeOperandKind as Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// For how many items a temporary is kept that holds a spilled integer, and how many of them at a time: code that works
+/// on one value for a while loads it once.
+const HELD_FOR: u32 = 3;
+const HELD: usize = 2;
+
 /// Where a spilled register's value comes from.
 #[derive(Clone)]
 enum Home {
@@ -110,6 +115,12 @@ struct Rewriter<'a> {
     widths: Vec<u8>,
     evex: bool,
     out: Vec<Item>,
+    /// Spilled registers whose value a temporary holds as well, and since how many items nothing has asked for it.
+    held: Vec<(VReg, VReg, u32)>,
+    /// Stores to the frame that nothing can have read yet.
+    unread: BTreeMap<VReg, usize>,
+    /// Items of `out` that turned out to be of no use.
+    dead: BTreeSet<usize>,
     /// Registers of single instructions: there is nothing left to spill in them.
     temps: &'a mut BTreeSet<VReg>,
 }
@@ -151,10 +162,11 @@ pub fn rewrite(
     }
     let items = std::mem::take(&mut f.items);
     let out = Vec::with_capacity(items.len() * 5 / 4);
-    let mut r = Rewriter { f, homes, widths, evex, out, temps };
+    let (held, unread, dead) = (vec![], BTreeMap::new(), BTreeSet::new());
+    let mut r = Rewriter { f, homes, widths, evex, out, held, unread, dead, temps };
     items.into_iter().for_each(|i| r.item(i));
-    let out = r.out;
-    f.items = out;
+    let (out, dead) = (r.out, r.dead);
+    f.items = out.into_iter().enumerate().filter(|(i, _)| !dead.contains(i)).map(|(_, item)| item).collect();
 }
 
 impl Rewriter<'_> {
@@ -170,6 +182,7 @@ impl Rewriter<'_> {
     fn fetch(&mut self, v: VReg, to: VReg) {
         match self.homes[&v].clone() {
             Home::Slot(base) => {
+                self.unread.remove(&v);
                 let bytes = self.view(v);
                 let code = load_code(self.f.class(v), bytes, self.evex);
                 let opnds = vec![Opnd::Def(to, bytes), Opnd::Mem(base.into())];
@@ -184,21 +197,61 @@ impl Rewriter<'_> {
     /// Takes a new value to its slot.
     fn keep(&mut self, v: VReg, from: VReg) {
         if let Home::Slot(base) = self.homes[&v] {
+            if let Some(before) = self.unread.insert(v, self.out.len()) {
+                self.dead.insert(before);
+            }
             let bytes = self.view(v);
             let code = store_code(self.f.class(v), bytes, self.evex);
             let opnds = vec![Opnd::Mem(base.into()), Opnd::Use(from, bytes)];
             self.out.push(Item::Op(Op { code, opnds, mask: None, implicit: vec![] }));
         }
     }
+    /// Forgets what another way to here would not know, or what has not been asked for.
+    fn pass(&mut self, item: &Item) {
+        match item {
+            Item::Bind(_) | Item::Jump(_) | Item::Ret(_) => {
+                self.held.clear();
+                self.unread.clear();
+            }
+            Item::Branch(..) => self.unread.clear(),
+            _ => {}
+        }
+        self.held.retain_mut(|h| {
+            h.2 += 1;
+            h.2 <= HELD_FOR
+        });
+    }
+    /// The temporary that holds a spilled register.
+    fn holder(&self, v: VReg) -> Option<VReg> {
+        self.held.iter().find(|h| h.0 == v).map(|h| h.1)
+    }
+    /// Notes that a temporary holds a spilled register.
+    fn hold(&mut self, v: VReg, t: VReg) {
+        self.held.retain(|h| h.0 != v);
+        if self.f.class(v) == Class::Gpr {
+            self.held.push((v, t, 0));
+            if self.held.len() > HELD {
+                self.held.remove(0);
+            }
+        }
+    }
     fn item(&mut self, mut item: Item) {
+        self.pass(&item);
         if let Item::Move { dst, src, .. } = item {
             let (to, from) = (self.homes.contains_key(&dst), self.homes.contains_key(&src));
             match (to, from) {
-                (false, true) => return self.fetch(src, dst),
-                (true, false) => return self.keep(dst, src),
+                (false, true) if self.holder(src).is_none() => return self.fetch(src, dst),
+                (true, false) => {
+                    self.held.retain(|h| h.0 != dst);
+                    return self.keep(dst, src);
+                }
                 (true, true) => {
                     let t = self.temp(src);
-                    self.fetch(src, t);
+                    match self.holder(src) {
+                        Some(h) => self.out.push(Item::Move { dst: t, src: h, bytes: self.view(src) }),
+                        None => self.fetch(src, t),
+                    }
+                    self.hold(dst, t);
                     return self.keep(dst, t);
                 }
                 _ => {}
@@ -222,11 +275,20 @@ impl Rewriter<'_> {
                 t.1 |= a.writes();
             }
         });
-        let temps: BTreeMap<VReg, VReg> = touched.keys().map(|v| (*v, self.temp(*v))).collect();
+        let mut temps: BTreeMap<VReg, VReg> = BTreeMap::new();
         for (v, (reads, _)) in &touched {
-            if *reads {
-                self.fetch(*v, temps[v]);
-            }
+            let t = match self.holder(*v) {
+                Some(t) => t,
+                None => {
+                    let t = self.temp(*v);
+                    if *reads {
+                        self.fetch(*v, t);
+                    }
+                    t
+                }
+            };
+            temps.insert(*v, t);
+            self.hold(*v, t);
         }
         item.regs_mut(&mut |v, _| {
             if let Some(t) = temps.get(v) {
@@ -241,9 +303,12 @@ impl Rewriter<'_> {
         }
     }
     /// Turns one read of a spilled register into a memory operand where the instruction takes one.
-    fn fold(&self, op: &mut Op) {
+    fn fold(&mut self, op: &mut Op) {
         for n in 0..op.opnds.len() {
             let Opnd::Use(v, bytes) = op.opnds[n] else { continue };
+            if self.holder(v).is_some() {
+                continue;
+            }
             let count = op.opnds.iter().filter(|o| matches!(o, Opnd::Use(x, _) if *x == v)).count();
             if count != 1 || op.mask.is_some() || !takes_memory(op, n) {
                 continue;
@@ -263,6 +328,7 @@ impl Rewriter<'_> {
             };
             if let Some(m) = mem {
                 op.opnds[n] = Opnd::Mem(m);
+                self.unread.remove(&v);
                 return;
             }
         }
