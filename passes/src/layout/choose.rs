@@ -6,9 +6,10 @@
 use super::carry::Need;
 use super::cost::{self, Sizes};
 use super::cut::{NO, Network, Var, YES};
-use super::perm::Layout;
+use super::perm::{Layout, stored_dims};
 use super::spread::Options;
-use sinter_ir::{Graph, Node, Op, ValueId};
+use crate::plan::views::{concat_offsets, slice_offset};
+use sinter_ir::{Graph, Node, Op, TensorType, ValueId};
 
 /// What is stored in its other order.
 #[derive(Debug)]
@@ -41,7 +42,8 @@ pub(super) fn choose(g: &Graph, sizes: &Sizes, options: &Options) -> Choice {
         let Some(c) = &options.carried[id.0 as usize] else { continue };
         let var = net.var();
         nodes[id.0 as usize] = var;
-        let gain = gain(g, sizes, node);
+        let gain = gain(g, sizes, node) + copies(g, sizes, &node.op, node, None) as i64
+            - copies(g, sizes, &c.op, node, c.gives.as_ref()) as i64;
         net.differ(YES, var, gain.max(0) as u64);
         let extended = node.inputs.iter().zip(&c.needs).filter(|(v, n)| {
             matches!(n, Need::Extended(_)) && g.as_const(**v).is_none() && !g.ty(**v).numel().is(1)
@@ -101,4 +103,20 @@ fn gain(g: &Graph, sizes: &Sizes, node: &Node) -> i64 {
         (Op::Transpose(t), &[x], _) => cost::conversion(sizes, ty(x), &Layout::Axes(t.perm.clone())) as i64,
         _ => 0,
     }
+}
+
+/// Cycles that a concatenation or slice spends on copies in a layout: parts that lie one after the other are made
+/// in place.
+fn copies(g: &Graph, sizes: &Sizes, op: &Op, node: &Node, layout: Option<&Layout>) -> u64 {
+    let stored = |v: ValueId| {
+        let ty = g.ty(v);
+        TensorType::new(ty.dtype, stored_dims(&ty.dims, layout).unwrap_or_default())
+    };
+    let parts: Vec<TensorType> = node.inputs.iter().map(|&v| stored(v)).collect();
+    let in_place = match (op, &parts[..]) {
+        (Op::Concat(c), _) => concat_offsets(c, &parts.iter().collect::<Vec<_>>()).is_some(),
+        (Op::Slice(s), [x]) => slice_offset(s, x).is_some(),
+        _ => true,
+    };
+    if in_place { 0 } else { node.outputs.iter().map(|&y| cost::copy(sizes, g.ty(y))).sum() }
 }

@@ -12,10 +12,6 @@ const LANES: f64 = 8.0;
 /// Bytes per cycle from or to the second-level cache.
 const BYTES: f64 = 8.0;
 
-/// How much slower the kernels of channels-last convolutions that sum over channels are than those of channels-first
-/// ones at full vectors.
-const SUMS: f64 = 3.0;
-
 /// Sizes to count with.
 #[derive(Debug)]
 pub(super) struct Sizes {
@@ -50,7 +46,12 @@ pub(super) fn conversion(sizes: &Sizes, ty: &TensorType, layout: &Layout) -> u64
         return 0;
     }
     let elements = sizes.of(&product(&ty.dims));
-    (elements + 2.0 * sizes.bytes(ty) as f64 / BYTES) as u64 + 1
+    elements as u64 + copy(sizes, ty) + 1
+}
+
+/// Cycles to copy a value.
+pub(super) fn copy(sizes: &Sizes, ty: &TensorType) -> u64 {
+    (2.0 * sizes.bytes(ty) as f64 / BYTES) as u64
 }
 
 /// How full vectors of `LANES` elements are along an axis.
@@ -77,7 +78,7 @@ pub(super) fn conv(sizes: &Sizes, op: &Conv, x: &TensorType, w: &TensorType, y: 
         // Panels of neighbouring points, or of channels.
         let gather = if in_place { 0.0 } else { images * groups * points * depth * element };
         let speed = UNITS * LANES;
-        (work / (speed * filled(points)) + gather, work * SUMS / (speed * filled(channels / groups)))
+        (work / (speed * filled(points)) + gather, work / (speed * filled(channels / groups)))
     };
     (first - last) as i64
 }
@@ -117,6 +118,7 @@ mod tests {
     #[test]
     fn strides_and_narrow_images_gain_and_few_channels_lose() {
         assert!(gain(2, 32, &[1, 32, 57, 57], &[32, 1, 3, 3], &[1, 32, 28, 28]) > 0);
+        assert!(gain(1, 1, &[1, 256, 9, 9], &[256, 256, 3, 3], &[1, 256, 7, 7]) > 0);
         assert!(gain(1, 1, &[1, 32, 66, 66], &[1, 32, 3, 3], &[1, 1, 64, 64]) < 0);
     }
 
