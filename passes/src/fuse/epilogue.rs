@@ -2,7 +2,8 @@
 
 use super::cluster::{ClusterId, Clusters};
 use super::policy::{self, Kind, MAX_NODES};
-use sinter_ir::{NodeId, Symbols, ValueId};
+use super::rows;
+use sinter_ir::{NodeId, Op, Symbols, ValueId};
 use std::collections::BTreeSet;
 
 /// Largest number of nodes looked at to bring several branches behind a root together again.
@@ -12,7 +13,14 @@ const REGION: usize = 16;
 pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
     for &n in cl.g.order() {
         let node = cl.g.node(n);
+        if cl.home[n.0 as usize].is_some() {
+            continue;
+        }
         match policy::kind(&node.op) {
+            Kind::Root if matches!(node.op, Op::Reduce(_) | Op::Softmax(_)) => {
+                let c = cl.start(n, true);
+                rows::grow(cl, symbols, c);
+            }
             Kind::Root => {
                 let c = cl.start(n, true);
                 if let [y] = node.outputs.as_slice() {

@@ -4,6 +4,7 @@
 
 use super::cluster::{Cluster, Clusters};
 use super::policy;
+use super::rows::Space;
 use sinter_ir::expr::product;
 use sinter_ir::op::binary::BinaryKind;
 use sinter_ir::{Expr, NodeId, Op, Symbols, ValueId};
@@ -20,31 +21,37 @@ pub(super) fn breaks(cl: &Clusters, symbols: &Symbols, cluster: &Cluster, n: Nod
     if cost < WORTH && cluster.root.is_none() {
         return false;
     }
+    let rows = cluster.root.and_then(|r| Space::of(cl, r));
     let outs = cl.live_outs(&cluster.members);
-    if outs.iter().all(|v| policy::elements(symbols, cl.g.ty(*v)) <= SMALL) {
+    let most = outs.iter().map(|v| policy::elements(symbols, cl.g.ty(*v))).max().unwrap_or(0);
+    let inside = rows.as_ref().map_or(0, |s| symbols.max(&product(&s.dims)).max(0) as u64);
+    if most.max(inside) <= SMALL {
         return false;
     }
     let mut with = cluster.members.clone();
     with.insert(n);
-    vectorises(cl, symbols, &cluster.members, cluster.root) && !vectorises(cl, symbols, &with, cluster.root)
+    let fine = |set: &BTreeSet<NodeId>| match &rows {
+        Some(space) => rows_vectorise(cl, symbols, set, space),
+        None => vectorises(cl, symbols, set, cluster.root),
+    };
+    fine(&cluster.members) && !fine(&with)
+}
+
+/// Whether the kernel of a group over rows has vectors: along the row, or along the last axis of what stays.
+fn rows_vectorise(cl: &Clusters, symbols: &Symbols, set: &BTreeSet<NodeId>, space: &Space) -> bool {
+    let t = Trace { cl, symbols, set, root: None };
+    let Some((axis, along)) = space.lanes() else { return true };
+    let roots = set.iter().filter(|n| Space::of(cl, **n).is_some()).map(|n| cl.g.node(*n).inputs[0]);
+    let outs = cl.live_outs(set);
+    let (full, rest): (Vec<ValueId>, Vec<ValueId>) =
+        outs.into_iter().partition(|v| space.is_full(symbols, cl.g.ty(*v)));
+    let last = |v: ValueId| cl.g.ty(v).dims.iter().rposition(|d| !d.is(1));
+    roots.chain(full).all(|v| t.value(v, Some(axis))) && (along || rest.iter().all(|&v| t.value(v, last(v))))
 }
 
 fn vectorises(cl: &Clusters, symbols: &Symbols, set: &BTreeSet<NodeId>, root: Option<NodeId>) -> bool {
     let t = Trace { cl, symbols, set, root };
-    let outs = cl.live_outs(set).into_iter().all(|v| t.value(v, cl.g.ty(v).rank().checked_sub(1)));
-    let operand = match root.map(|r| cl.g.node(r)) {
-        Some(node) => match &node.op {
-            Op::Reduce(r) => {
-                let (x, last) = (node.inputs[0], cl.g.ty(node.inputs[0]).rank().checked_sub(1));
-                let along = last.is_some_and(|l| r.axes.contains(&l));
-                let kept = (0..cl.g.ty(x).rank()).rev().find(|i| !r.axes.contains(i));
-                t.value(x, if along { last } else { kept })
-            }
-            _ => true,
-        },
-        None => true,
-    };
-    outs && operand
+    cl.live_outs(set).into_iter().all(|v| t.value(v, cl.g.ty(v).rank().checked_sub(1)))
 }
 
 struct Trace<'a> {
@@ -64,7 +71,7 @@ impl Trace<'_> {
         }
         let inner = self.cl.g.value(v).def.filter(|(d, _)| self.set.contains(d));
         match inner {
-            Some((d, _)) if Some(d) == self.root => true,
+            Some((d, _)) if Some(d) == self.root || Space::of(self.cl, d).is_some() => true,
             Some((d, _)) => self.node(d, v, axis),
             None => product(&ty.dims[axis + 1..]).is(1),
         }

@@ -1,7 +1,7 @@
 //! Fusion: groups nodes into [`sinter_ir::op::Group`]s, each lowered to one kernel.
 //!
-//! First every root (contraction, reduction, softmax, pooling, ..) takes the element-wise nodes behind it as
-//! its epilogue; then, from the outputs backwards, element-wise and movement nodes join the group of their
+//! First every root (contraction, pooling, ..) takes the element-wise nodes behind it as its epilogue, and reductions
+//! over the same rows come together with all between and behind them ([`rows`]); then, from the outputs backwards, element-wise and movement nodes join the group of their
 //! users where that saves memory traffic without repeating heavy work. [`cluster`] keeps the groups acyclic,
 //! [`policy`] decides what pays, [`build`] makes the new graph.
 
@@ -11,6 +11,7 @@ mod epilogue;
 mod lanes;
 pub(crate) mod policy;
 mod pull;
+mod rows;
 
 use crate::rebuild::map_regions;
 use crate::report::PassReport;

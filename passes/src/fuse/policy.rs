@@ -78,11 +78,16 @@ pub(crate) fn cheap(cost: u64, times: u64) -> bool {
 pub(crate) fn root_repeats(op: &Op) -> Option<u64> {
     match op {
         _ if !crate::lower::pulls_operands(op) => None,
-        // Maximum, sum, result.
-        Op::Softmax(_) => Some(3),
+        // Maximum, then the exponentials, which are kept.
+        Op::Softmax(_) => Some(2),
         _ => Some(1),
     }
 }
+
+/// Arithmetic from which groups over rows keep the results of one pass for the next.
+pub(crate) const DEAR: u64 = 16;
+/// Bytes of a row up to which they do: kept results should stay in the first-level cache, or near.
+pub(crate) const MOST_KEPT: i64 = 64 << 10;
 
 /// Elements of a type at the largest dims.
 pub(crate) fn elements(symbols: &Symbols, ty: &TensorType) -> u64 {

@@ -3,6 +3,7 @@
 
 use super::cluster::{ClusterId, Clusters};
 use super::policy::{self, Kind, MAX_INPUTS, MAX_NODES, MAX_OUTPUTS};
+use super::rows::Space;
 use sinter_ir::{NodeId, Op, Symbols, ValueId};
 use std::collections::BTreeSet;
 
@@ -100,11 +101,13 @@ fn export(cl: &mut Clusters, symbols: &Symbols, n: NodeId) -> bool {
         // Results share one loop nest; packed ones need their own.
         let whole = |v: ValueId| cl.g.ty(v).dtype.bits() >= 8;
         let same = |o: &ValueId| cl.g.ty(*o).dims == cl.g.ty(v).dims && whole(*o) && whole(v);
-        if cluster.root.is_some()
-            || !outs.iter().all(same)
-            || outs.len() >= MAX_OUTPUTS
-            || !allowed(cl, symbols, c, n, v)
-        {
+        // Rows store whatever has an element per element of them.
+        let space = Space::of_cluster(cl, c);
+        let stores = match &space {
+            Some(s) => s.is_full(symbols, cl.g.ty(v)) && whole(v),
+            None => cluster.root.is_none() && outs.iter().all(same),
+        };
+        if !stores || outs.len() >= MAX_OUTPUTS || !allowed(cl, symbols, c, n, v) {
             continue;
         }
         let mut set = cluster.members.clone();
@@ -133,7 +136,8 @@ fn allowed(cl: &Clusters, symbols: &Symbols, c: ClusterId, n: NodeId, v: ValueId
     if operands.len() > MAX_INPUTS {
         return false;
     }
-    let times = repeats(cl, symbols, cluster, v, 0);
+    let kept = Space::of_cluster(cl, c).is_some_and(|s| s.keeps(symbols, cl.g.ty(v), &cl.g.node(n).op));
+    let times = if kept { Some(1) } else { repeats(cl, symbols, cluster, v, 0) };
     !super::lanes::breaks(cl, symbols, cluster, n)
         && times.is_some_and(|t| policy::cheap(policy::cost(&cl.g.node(n).op), t))
 }
@@ -152,7 +156,7 @@ fn repeats(
     }
     for &u in cl.users[v.0 as usize].iter().filter(|u| cluster.members.contains(u)) {
         let node = cl.g.node(u);
-        let times = if cluster.root == Some(u) {
+        let times = if cluster.root == Some(u) || Space::of(cl, u).is_some() {
             policy::root_repeats(&node.op)?
         } else {
             let out = node.outputs.first()?;

@@ -11,11 +11,6 @@ use sinter_ir::{DType, Diag, Expr, Op, Result, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// Arithmetic that is worth keeping its result for a later pass.
-const DEAR: u64 = 16;
-/// Bytes of kept results: they should stay in the first-level cache, or near.
-const MOST_KEPT: i64 = 64 << 10;
-
 /// Reductions over the same axes of values with the same dims, and what hangs on them.
 pub struct Plan<'a> {
     /// The group.
@@ -159,8 +154,8 @@ impl<'a> Plan<'a> {
                     && float
                     && whole
                     && level[v.0 as usize] <= p
-                    && self.cost(v, &kept) >= DEAR
-                    && row.saturating_mul(4 * (kept.len() as i64 + 1)) <= MOST_KEPT
+                    && self.cost(v, &kept) >= policy::DEAR
+                    && row.saturating_mul(4 * (kept.len() as i64 + 1)) <= policy::MOST_KEPT
                 {
                     self.kept[p].push(v);
                     kept.insert(v);
