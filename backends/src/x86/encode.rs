@@ -96,7 +96,7 @@ impl Assembler<'_> {
             if self.cx.frame.old.is_some() {
                 self.raw(&reg2(Code::Mov_r64_rm64, Register::RAX, Register::RSP), None)?;
             }
-            self.adjust(Code::Sub_rm64_imm32, self.cx.frame.bytes)?;
+            self.adjust([Code::Sub_rm64_imm8, Code::Sub_rm64_imm32], self.cx.frame.bytes)?;
         }
         if let Some(at) = self.cx.frame.old {
             let mut i = reg1(Code::And_rm64_imm8, Register::RSP);
@@ -111,7 +111,8 @@ impl Assembler<'_> {
         }
         Ok(())
     }
-    fn adjust(&mut self, code: Code, by: i64) -> Result<()> {
+    fn adjust(&mut self, codes: [Code; 2], by: i64) -> Result<()> {
+        let code = codes[usize::from(i8::try_from(by).is_err())];
         let mut i = reg1(code, Register::RSP);
         immediate(&mut i, 1, by);
         self.raw(&i, None)
@@ -127,7 +128,7 @@ impl Assembler<'_> {
             rsp_slot(&mut i, 1, at);
             self.raw(&i, None)?;
         } else if self.cx.frame.bytes > 0 {
-            self.adjust(Code::Add_rm64_imm32, self.cx.frame.bytes)?;
+            self.adjust([Code::Add_rm64_imm8, Code::Add_rm64_imm32], self.cx.frame.bytes)?;
         }
         for p in self.cx.frame.saved.clone().into_iter().rev() {
             self.raw(&reg1(Code::Pop_r64, p.view(8)), None)?;

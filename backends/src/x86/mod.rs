@@ -10,6 +10,7 @@ mod cond;
 mod encode;
 mod instr;
 pub mod mir;
+mod peephole;
 mod regs;
 pub mod select;
 mod short;

@@ -8,6 +8,7 @@ mod spill;
 mod tests;
 
 use super::mir::Func;
+use super::peephole;
 use super::regs::PReg;
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeSet;
@@ -19,11 +20,13 @@ const ROUNDS: usize = 12;
 /// has 32 vector registers (AVX-512). Registers that are never used get none.
 pub fn allocate(f: &mut Func, wide: bool) -> Result<Vec<Option<PReg>>> {
     coalesce::coalesce(f);
+    peephole::sums(f);
     let mut temps = BTreeSet::new();
     for _ in 0..ROUNDS {
         let live = live::intervals(f);
         let found = scan::scan(f, &live, &temps, wide);
         if found.spilled.is_empty() {
+            peephole::zeros(f);
             return Ok(found.regs);
         }
         if found.spilled.iter().any(|v| temps.contains(v)) {
