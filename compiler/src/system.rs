@@ -204,6 +204,40 @@ pub fn say(line: std::fmt::Arguments) {
     }
 }
 
+/// Writes a part of a line to standard output, to be seen at once.
+pub fn say_part(text: &str) {
+    let mut out = std::io::stdout();
+    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        let _ = STDOUT.set(Diag::output(format!("cannot write to standard output: {e}")));
+    }
+}
+
+/// Whether standard output takes no more: there is nobody to speak to.
+pub fn unheard() -> bool {
+    STDOUT.get().is_some()
+}
+
+/// The next line of standard input without its end; `None`: there is none.
+pub fn hear() -> Result<Option<String>> {
+    let mut line = String::new();
+    match std::io::stdin().read_line(&mut line) {
+        Ok(0) => Ok(None),
+        Ok(_) => Ok(Some(line.trim_end_matches(['\n', '\r']).to_owned())),
+        Err(e) => Err(Diag::input(format!("standard input: {e}"))),
+    }
+}
+
+/// Whether a person sits at standard input.
+pub fn is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdin())
+}
+
+/// Seconds since 1970, for chats that tell the date.
+pub fn now() -> Option<i64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|d| i64::try_from(d.as_secs()).ok())
+}
+
 /// Writes a line to standard error, where nobody may listen any more.
 pub fn warn(line: std::fmt::Arguments) {
     let _ = writeln!(std::io::stderr(), "{line}");

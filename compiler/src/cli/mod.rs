@@ -17,7 +17,9 @@ macro_rules! eprintln {
 pub mod bench;
 pub mod check;
 pub mod compile;
+pub mod eval;
 pub mod inspect;
+pub mod language;
 pub mod run;
 pub mod targets;
 
@@ -51,6 +53,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Measure a bundle or a model on this machine, alone or next to other runtimes.
     Bench(bench::BenchArgs),
+    /// Measure how well a language model predicts a text, and how close it is to another one.
+    Eval(eval::EvalArgs),
     /// Show a model or a bundle: signature, ops, sizes, memory timeline.
     Inspect(inspect::InspectArgs),
     /// List the targets.
@@ -115,6 +119,7 @@ pub fn run(cli: Cli) -> Result<(), Vec<Diag>> {
         Command::Check(a) => check::run(&a),
         Command::Run(a) => run::run(&a),
         Command::Bench(a) => bench::run(&a),
+        Command::Eval(a) => eval::run(&a),
         Command::Inspect(a) => inspect::run(&a),
         Command::Targets(a) => targets::run(&a),
     }?;

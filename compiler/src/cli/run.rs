@@ -1,6 +1,7 @@
 //! `sinter run`.
 
 use super::compile::import_options;
+use super::language::{self, LanguageArgs};
 use super::{ModelArgs, inspect};
 use crate::data::{self, picture::Normalise};
 use crate::driver::{self, Request};
@@ -51,6 +52,9 @@ pub struct RunArgs {
     /// Print outputs whole, as JSON.
     #[arg(long)]
     pub json: bool,
+    /// How to talk.
+    #[command(flatten)]
+    pub language: LanguageArgs,
 }
 
 /// Elements printed per output.
@@ -89,6 +93,9 @@ pub fn session(out: &driver::Output, threads: usize) -> Result<Session> {
 
 /// Runs the command.
 pub fn run(a: &RunArgs) -> Result<(), Vec<Diag>> {
+    if a.language.talks() {
+        return language::run(a);
+    }
     let mut session = open(&a.bundle, &a.dims, a.threads)?;
     let one = |d: Diag| vec![d];
     let inputs = inputs(a, &session.manifest).map_err(one)?;

@@ -27,26 +27,28 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| Error::input(format!("cannot read {}: {e}", path.display())))
 }
 
-/// What goes with the model: tokenizer, template.
-pub fn language(dir: &Path, manifest: &Manifest) -> Result<Language> {
+/// What goes with the model: tokenizer and template. `file` gives the contents of a bundle's file, if it has it.
+pub fn language(manifest: &Manifest, file: &dyn Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Language> {
     let info = manifest.language_model()?.clone();
-    let path = dir.join(TOKENIZER_FILE);
-    if !path.is_file() {
-        return Err(Error::input(format!("{} has no {TOKENIZER_FILE}", dir.display())).help(
-            "the checkpoint must bring one: it is made from tokenizer.model by the `transformers` library",
-        ));
-    }
-    let tokenizer = Tokenizer::from_json(&read(&path)?)?;
-    let path = dir.join(TEMPLATE_FILE);
-    let template = match path.is_file() {
-        true => {
-            let text = String::from_utf8(read(&path)?);
-            let text = text.map_err(|_| Error::input(format!("{} is no UTF-8", path.display())))?;
-            Some(ChatTemplate::new(&text)?)
-        }
-        false => None,
+    let tokenizer = file(TOKENIZER_FILE)?.ok_or_else(|| {
+        Error::input(format!("the bundle `{}` has no {TOKENIZER_FILE}", manifest.name))
+            .help("the checkpoint must bring one: the `transformers` library makes it from a tokenizer.model")
+    })?;
+    let tokenizer = Tokenizer::from_json(&tokenizer)?;
+    let template = match file(TEMPLATE_FILE)?.map(String::from_utf8) {
+        Some(Ok(text)) => Some(ChatTemplate::new(&text)?),
+        Some(Err(_)) => return Err(Error::input(format!("{TEMPLATE_FILE} is no UTF-8"))),
+        None => None,
     };
     Ok(Language { info, tokenizer, template })
+}
+
+/// [`language`] of a bundle folder.
+pub fn language_of(dir: &Path, manifest: &Manifest) -> Result<Language> {
+    language(manifest, &|name| {
+        let path = dir.join(name);
+        if path.is_file() { read(&path).map(Some) } else { Ok(None) }
+    })
 }
 
 /// Reads a bundle's manifest.
@@ -72,7 +74,7 @@ pub fn model(dir: &Path, opening: Opening) -> Result<BundleModel> {
 
 /// Opens a bundle folder for a session.
 pub fn open(dir: &Path, opening: Opening) -> Result<Session<BundleModel>> {
-    let language = language(dir, &manifest(dir)?)?;
+    let language = language_of(dir, &manifest(dir)?)?;
     Session::new(model(dir, opening)?, Arc::new(language))
 }
 

@@ -1,0 +1,104 @@
+//! `sinter eval`.
+
+use super::language::{diag, open};
+use crate::frontend::onnx::ImportOptions;
+use crate::progress::Progress;
+use crate::system::{self, Clock};
+use clap::Args;
+use sinter_ir::Diag;
+use sinter_llm::eval::{self, Perplexity};
+use sinter_llm::files::Opening;
+use std::path::PathBuf;
+
+/// Options of `eval`.
+///
+/// Protocol: the text's tokens without special tokens, in windows that each begin anew; the first token of a window is
+/// given, the others are predicted; a shorter rest is left out. Perplexity is e to the mean of -ln p of all predicted
+/// tokens.
+#[derive(Debug, Clone, Args)]
+pub struct EvalArgs {
+    /// Bundle folder of a language model, or a checkpoint that is compiled on the fly.
+    pub bundle: String,
+    /// The text.
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// A model to compare with: bundle or checkpoint, of the same vocabulary.
+    #[arg(long, value_name = "MODEL")]
+    pub against: Option<String>,
+    /// Tokens of a window.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub window: usize,
+    /// Most windows; default: the whole text.
+    #[arg(long, value_name = "N")]
+    pub windows: Option<usize>,
+    /// Threads.
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
+    let one = |d: Diag| vec![d];
+    let bad = |e| one(diag(e));
+    let text = system::read(&a.text).map_err(one)?;
+    let text = std::str::from_utf8(&text);
+    let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", a.text.display()))))?;
+    let opening = Opening { threads: a.threads, capacity: Some(a.window) };
+    let import = ImportOptions::default;
+    let (mut model, language) = open(&a.bundle, opening, import())?;
+    let mut other = a.against.as_ref().map(|p| open(p, opening, import())).transpose()?;
+    let tokens = language.tokenizer.encode(text, false).map_err(bad)?;
+    let most = a.windows.unwrap_or(usize::MAX);
+    let total = (tokens.len() / a.window.max(1)).min(most);
+    let progress = Progress::start();
+    let mut done = 0;
+    let mut step = |p: &Perplexity| {
+        done += 1;
+        progress.step(&format!("window {done} of {total}, perplexity {:.3}", p.value()));
+    };
+    let clock = Clock::start();
+    let (p, compared) = match &mut other {
+        None => (eval::perplexity(&mut model, &tokens, a.window, most, &mut step).map_err(bad)?, None),
+        Some((reference, l)) => {
+            // Equal numbers of tokens do not make an equal vocabulary.
+            if l.tokenizer.encode(text, false).map_err(bad)? != tokens {
+                return Err(one(Diag::input(
+                    "the models cut the text into other tokens: they cannot be compared",
+                )));
+            }
+            let (p, q, d) =
+                eval::compare(&mut model, reference, &tokens, a.window, most, &mut step).map_err(bad)?;
+            (p, Some((q, d)))
+        }
+    };
+    let seconds = clock.seconds();
+    drop(progress);
+    if a.json {
+        let compared = compared.map(|(q, d)| {
+            serde_json::json!({ "perplexity": q.value(), "top1": q.accuracy(), "kl": d.mean(), "kl_worst": d.worst,
+                "agreement": d.agreement() })
+        });
+        println!(
+            "{}",
+            serde_json::json!({ "model": a.bundle, "window": a.window, "windows": p.tokens / (a.window - 1),
+                "tokens": p.tokens, "perplexity": p.value(), "top1": p.accuracy(), "against": compared })
+        );
+        return Ok(());
+    }
+    println!("perplexity {:.4} over {} tokens in windows of {}", p.value(), p.tokens, a.window);
+    println!("the most probable token was right for {:.2} %", p.accuracy() * 100.0);
+    if let (Some((q, d)), Some(name)) = (compared, &a.against) {
+        println!("{name}: perplexity {:.4}", q.value());
+        println!("KL divergence from it: mean {:.6}, worst {:.4}", d.mean(), d.worst);
+        println!("same most probable token: {:.2} %", d.agreement() * 100.0);
+    }
+    eprintln!(
+        "{seconds:.1} s, {:.1} tokens/s, {} thread(s)",
+        p.tokens as f64 / seconds.max(1e-9),
+        a.threads.max(1)
+    );
+    Ok(())
+}
