@@ -34,13 +34,19 @@ impl Facts {
     /// Collects everything.
     pub fn of(k: &Kernel) -> Self {
         let mut f = Self { writes: vec![0; k.regs.len()], reads: vec![0; k.regs.len()], ..Self::default() };
-        f.count(&k.body);
+        let mut splats = Vec::new();
+        f.count(&k.body, &mut splats);
         let writes = &f.writes;
         f.consts.retain(|r, _| writes[r.0 as usize] == 1);
+        for (dst, a) in splats {
+            if let (1, Some(c)) = (writes[dst.0 as usize], f.consts.get(&a).copied()) {
+                f.consts.insert(dst, c);
+            }
+        }
         f.defer(k, &k.body, None);
         f
     }
-    fn count(&mut self, body: &[Stmt]) {
+    fn count(&mut self, body: &[Stmt], splats: &mut Vec<(Reg, Reg)>) {
         for s in body {
             own_reads(s, &mut |r| self.reads[r.0 as usize] += 1);
             match s {
@@ -50,6 +56,7 @@ impl Facts {
                         Inst::Const(c) => {
                             self.consts.insert(*dst, *c);
                         }
+                        Inst::Splat(a) => splats.push((*dst, *a)),
                         Inst::Dim(e) => match e.as_const() {
                             Some(c) => {
                                 self.consts.insert(*dst, Scalar::Int(c));
@@ -78,7 +85,7 @@ impl Facts {
                 }
                 _ => {}
             }
-            s.blocks().into_iter().for_each(|b| self.count(b));
+            s.blocks().into_iter().for_each(|b| self.count(b, splats));
         }
     }
     /// Finds what can be put off in a list of statements; `last` is read behind its end.

@@ -104,6 +104,7 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
         fails: BTreeMap::new(),
     };
     s.entry();
+    s.constants();
     s.block(&k.body);
     s.leave();
     s.f
@@ -147,6 +148,27 @@ impl Select<'_> {
                 self.dims.insert(e, v);
             }
         }
+    }
+    /// Vectors that are constant get their value once, in front of everything: the allocator makes those again that it
+    /// has no register for.
+    fn constants(&mut self) {
+        let mut known: BTreeMap<(Scalar, Ty), Reg> = BTreeMap::new();
+        for (r, c) in self.facts.consts.clone() {
+            if !self.is_constant_vector(r) {
+                continue;
+            }
+            match known.get(&(c, self.ty(r))) {
+                Some(same) => self.regs[r.0 as usize] = self.dst(*same),
+                None => {
+                    known.insert((c, self.ty(r)), r);
+                    self.vector(r, &Inst::Const(c));
+                }
+            }
+        }
+    }
+    fn is_constant_vector(&self, r: Reg) -> bool {
+        let Ty { elem, lanes } = self.ty(r);
+        lanes > 1 && elem != Elem::B1 && self.facts.consts.contains_key(&r)
     }
     /// Type of a TileIR register.
     pub fn ty(&self, r: Reg) -> Ty {
@@ -281,6 +303,8 @@ impl Select<'_> {
     fn assign(&mut self, dst: Reg, inst: &Inst) {
         let late = self.facts.late.contains(&dst);
         match inst {
+            // Made in front of everything.
+            Inst::Const(_) | Inst::Splat(_) if self.is_constant_vector(dst) => {}
             Inst::Load { buf, at, tail: None } if late => {
                 let m = self.address(*buf, at, self.ty(dst).elem);
                 self.pending.insert(dst, Pending::Load(m));
