@@ -7,12 +7,15 @@
 
 pub mod clif;
 pub mod object;
+pub mod peaks;
+mod sites;
 mod targets;
 pub mod x86;
 
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Result};
+pub use sites::{Site, sites};
 use std::collections::BTreeMap;
 pub use targets::{target, targets};
 
@@ -47,11 +50,21 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
 
 /// Emits a program. Call [`legalise`] first.
 pub fn emit(program: &Program, target: &TargetDesc) -> Result<Emitted> {
+    emit_as(program, target, false)
+}
+
+/// Emits a program that notes down how long each of its [`sites`] takes, in memory named by the context. Only for
+/// running in the process that asked: such code is no bundle.
+pub fn emit_measured(program: &Program, target: &TargetDesc) -> Result<Emitted> {
+    emit_as(program, target, true)
+}
+
+fn emit_as(program: &Program, target: &TargetDesc, measure: bool) -> Result<Emitted> {
     if let Some(d) = legalise(program, target).into_iter().next() {
         return Err(d);
     }
     let weights = object::weights::file(program);
-    let (blob, code) = clif::compile(program, target, &weights)?;
+    let (blob, code) = clif::compile(program, target, &weights, measure)?;
     let archive = object::archive(&program.name, &blob, target)?;
     let header = object::header::text(program);
     Ok(Emitted { archive, header, weights, code, blob })

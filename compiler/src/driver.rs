@@ -1,5 +1,6 @@
 //! From a model file to bundles in memory: import, passes, emission.
 
+use crate::bench::sites::Measured;
 use crate::dump::{self, Dump, Past};
 use crate::frontend::onnx::{self, ImportOptions};
 use crate::manifest::{Manifest, sha256};
@@ -34,6 +35,8 @@ pub struct Request {
     pub text_bytes: Option<u64>,
     /// Write the module's text after every pass to this folder, and the program's for the first target.
     pub dump_ir: Option<PathBuf>,
+    /// Also emit code that measures itself.
+    pub measure: bool,
     /// Flags for the manifest.
     pub flags: BTreeMap<String, String>,
 }
@@ -49,6 +52,8 @@ pub struct Bundle {
     pub report: Report,
     /// Files by name.
     pub files: BTreeMap<String, Bytes>,
+    /// Code for measuring, where it was asked for.
+    pub measured: Option<Measured>,
     /// The program, for inspection.
     pub program: Program,
 }
@@ -65,43 +70,12 @@ pub struct Output {
 /// The strongest target of the table that this machine can run.
 pub fn native() -> Result<&'static TargetDesc, Diag> {
     let able = |t: &&TargetDesc| {
-        t.triple.starts_with(std::env::consts::ARCH) && t.features.iter().all(|f| host_has(f))
+        t.triple.starts_with(std::env::consts::ARCH) && t.features.iter().all(|f| system::host_has(f))
     };
     backends::targets().iter().rev().find(able).ok_or_else(|| {
         Diag::unsupported(format!("no target fits this machine ({})", std::env::consts::ARCH))
             .help("name one with --target; `sinter targets` lists them")
     })
-}
-
-#[cfg(target_arch = "x86_64")]
-fn host_has(feature: &str) -> bool {
-    use std::is_x86_feature_detected as has;
-    match feature {
-        "sse3" => has!("sse3"),
-        "ssse3" => has!("ssse3"),
-        "sse4.1" => has!("sse4.1"),
-        "sse4.2" => has!("sse4.2"),
-        "popcnt" => has!("popcnt"),
-        "avx" => has!("avx"),
-        "avx2" => has!("avx2"),
-        "bmi1" => has!("bmi1"),
-        "bmi2" => has!("bmi2"),
-        "fma" => has!("fma"),
-        "lzcnt" => has!("lzcnt"),
-        "avx512f" => has!("avx512f"),
-        "avx512bw" => has!("avx512bw"),
-        "avx512dq" => has!("avx512dq"),
-        "avx512vl" => has!("avx512vl"),
-        "avx512vnni" => has!("avx512vnni"),
-        "avx512bf16" => has!("avx512bf16"),
-        "f16c" => has!("f16c"),
-        _ => false,
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn host_has(_: &str) -> bool {
-    false
 }
 
 /// A target by name.
@@ -183,18 +157,16 @@ fn compile_module(
         let mut manifest = Manifest::new(&program, target, emitted.code.values().sum());
         manifest.sources.clone_from(&past.sources);
         manifest.flags.clone_from(&past.flags);
-        let report = Report::new(
-            &program,
-            folder,
-            &emitted.code,
-            &compiled.report.rules,
-            &manifest.dims,
-            &out.warnings,
-        );
+        let report =
+            Report::new(&program, folder, &emitted.code, &compiled.report, &manifest.dims, &out.warnings);
         let files = files(&program, emitted, &mut manifest, &report).map_err(|d| vec![d])?;
+        let measured = match request.measure {
+            true => Some(Measured::new(&program, target, &compiled.report).map_err(|d| vec![d])?),
+            false => None,
+        };
         // The weights are in the files now.
         let program = Program { weights: Vec::new(), ..program };
-        out.bundles.push(Bundle { folder: folder.clone(), manifest, report, files, program });
+        out.bundles.push(Bundle { folder: folder.clone(), manifest, report, files, measured, program });
     }
     Ok(out)
 }

@@ -30,6 +30,10 @@ impl Session {
     pub fn run_on(&mut self, states: &mut States, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.with(Some(states), inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
     }
+    /// Must be called before code emitted for measuring runs; see [`sinter_runtime::Bundle::measure`].
+    pub fn measure(&mut self, sites: usize) {
+        self.bundle.measure(sites);
+    }
     /// Runs the model on tensors, checked against the signature.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.with(None, inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
@@ -110,6 +114,14 @@ impl Ready<'_> {
     /// One run.
     pub fn run(&mut self) -> Result<()> {
         self.0.run().map_err(|e| load_error(&e))
+    }
+    /// See [`sinter_runtime::Bound::measured`].
+    pub fn measured(&mut self) -> Vec<[u64; 2]> {
+        self.0.measured()
+    }
+    /// See [`sinter_runtime::Bound::symbols`].
+    pub fn symbols(&self, count: usize) -> Vec<i64> {
+        self.0.symbols(count)
     }
 }
 

@@ -2,9 +2,11 @@
 
 #![allow(clippy::disallowed_methods)]
 
+mod host;
 mod process;
 
 use bytes::Bytes;
+pub use host::host_has;
 pub use process::{Scratch, Talk, absolute, pause, variable};
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;

@@ -17,3 +17,4 @@ pub mod rebuild;
 pub mod report;
 pub mod symbols;
 pub mod tidy;
+pub mod work;

@@ -1,5 +1,6 @@
 //! What the passes did: counted rules, node counts, kernels, memory. Goes into the bundle's report.
 
+use crate::work::Work;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,6 +51,9 @@ pub struct KernelStat {
     pub ops: String,
     /// The user's nodes.
     pub origin: Vec<String>,
+    /// Its arithmetic.
+    #[serde(default)]
+    pub work: Work,
 }
 
 /// Bytes of the plan.

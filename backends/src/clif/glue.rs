@@ -269,6 +269,10 @@ fn state_bytes(layout: &mut Layout, p: &Program, isa: &dyn TargetIsa) -> Result<
     })
 }
 
+/// Machine code of `uint64_t ticks(void)`: lfence; rdtsc; shl rdx, 32; or rax, rdx; ret. The fence keeps what was
+/// before it out of what is measured.
+pub const TICKS: &[u8] = &[0x0f, 0xae, 0xe8, 0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3];
+
 /// cpuid leaf, sub-leaf and register bits that feature names stand for: `(leaf, sub-leaf, register 0..=3 for a b c d,
 /// bit)`.
 const CPUID: &[(&str, u32, u32, u8, u8)] = &[

@@ -18,6 +18,8 @@ pub enum Name {
     Task,
     /// Calls a kernel, through the host's threads when it has any.
     Dispatch,
+    /// Reads the processor's counter of time.
+    Ticks,
     /// cpuid and xgetbv checks.
     Cpu,
     /// Error texts, NUL-terminated.
@@ -54,6 +56,7 @@ impl Name {
             Name::Dispatch => (1, 1),
             Name::Cpu => (1, 2),
             Name::Texts => (1, 3),
+            Name::Ticks => (1, 4),
             Name::Run => (2, 0),
             Name::Init => (2, 1),
             Name::Sizes => (2, 2),

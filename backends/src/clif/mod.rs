@@ -85,11 +85,12 @@ fn is_vector(k: &Kernel) -> bool {
     k.regs.iter().any(|t| t.lanes > 1)
 }
 
-/// Compiles everything. Also gives code bytes per function.
+/// Compiles everything, for measuring with a stopwatch around every site. Also gives code bytes per function.
 pub fn compile(
     program: &Program,
     target: &TargetDesc,
     weights: &[u8],
+    measure: bool,
 ) -> Result<(Blob, BTreeMap<String, u64>)> {
     let isas = isa::Isas::new(target)?;
     let mut layout = layout::Layout::new(&program.name, program.kernels.len());
@@ -105,8 +106,11 @@ pub fn compile(
         layout.add(layout::Name::Kernel(i as u32), &k.name, &mut ctx, isa.as_ref())?;
     }
     glue::add_all(&mut layout, program, target, weights, isas.small.as_ref())?;
+    if measure {
+        layout.add_raw(layout::Name::Ticks, "ticks", glue::TICKS);
+    }
     let mut ctx = Context::new();
-    program::build(&mut ctx.func, program, isas.small.as_ref())?;
+    program::build(&mut ctx.func, program, isas.small.as_ref(), measure)?;
     layout.add(layout::Name::Run, "run", &mut ctx, isas.small.as_ref())?;
     layout.finish()
 }

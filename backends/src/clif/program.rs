@@ -32,10 +32,12 @@ struct Run<'a, 'f> {
     state_offsets: Vec<Expr>,
     bufs: StackSlot,
     exit: Block,
+    /// Where the next stopwatch is noted down, in code for measuring.
+    site: Option<i32>,
 }
 
-/// Builds `run`.
-pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa) -> Result<()> {
+/// Builds `run`; `measure`: with a stopwatch around every site, see [`crate::sites`].
+pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa, measure: bool) -> Result<()> {
     *func = Function::with_name_signature(Name::Run.func(), sig(isa, &[I64; 4], Some(I32)));
     let mut fctx = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(func, &mut fctx);
@@ -56,8 +58,23 @@ pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa) -> Result<()
     let bufs = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most, 3));
     let (state_offsets, _) = p.state_offsets();
     let states = None;
-    let mut r =
-        Run { b, p, isa, ctx, weights, arena, inputs, outputs, dims, states, state_offsets, bufs, exit };
+    let site = measure.then_some(0);
+    let mut r = Run {
+        b,
+        p,
+        isa,
+        ctx,
+        weights,
+        arena,
+        inputs,
+        outputs,
+        dims,
+        states,
+        state_offsets,
+        bufs,
+        exit,
+        site,
+    };
     r.fail_if(fresh, Code::NotInitialised);
     r.states();
     r.prologue()?;
@@ -183,8 +200,14 @@ impl Run<'_, '_> {
     }
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::Call { kernel, args, .. } => self.call(*kernel, args)?,
-            Step::Copy { dst, src, bytes } => self.copy(*dst, *src, bytes),
+            Step::Call { kernel, args, .. } => {
+                let status = self.timed(|r| r.call(*kernel, args))?;
+                self.called(*kernel, status);
+            }
+            Step::Copy { dst, src, bytes } => self.timed(|r| {
+                r.copy(*dst, *src, bytes);
+                Ok(())
+            })?,
             Step::SetSym { sym, value } => {
                 let v = self.expr(value);
                 self.set_sym(*sym, v, Code::BadRunTimeValue);
@@ -223,7 +246,34 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
-    fn call(&mut self, kernel: u32, args: &[Loc]) -> Result<()> {
+    /// Notes down how long something takes and that it happened.
+    fn timed<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let Some(site) = self.site else { return f(self) };
+        self.site = Some(site + 1);
+        let begin = self.ticks();
+        let result = f(self)?;
+        let end = self.ticks();
+        let flags = MemFlagsData::trusted();
+        let table = self.b.ins().load(I64, flags, self.ctx, context::PROFILE);
+        let spent = self.b.ins().isub(end, begin);
+        for (word, more) in [(0, Some(spent)), (1, None)] {
+            let at = 16 * site + 8 * word;
+            let old = self.b.ins().load(I64, flags, table, at);
+            let new = match more {
+                Some(v) => self.b.ins().iadd(old, v),
+                None => self.b.ins().iadd_imm_s(old, 1),
+            };
+            self.b.ins().store(flags, new, table, at);
+        }
+        Ok(result)
+    }
+    fn ticks(&mut self) -> Value {
+        let f = import(&mut self.b, Name::Ticks, sig(self.isa, &[], Some(I64)));
+        let call = self.b.ins().call(f, &[]);
+        self.b.inst_results(call)[0]
+    }
+    /// Calls a kernel and gives its status.
+    fn call(&mut self, kernel: u32, args: &[Loc]) -> Result<Value> {
         let k = self.p.kernels.get(kernel as usize).ok_or_else(|| Diag::bug("call of an unknown kernel"))?;
         for (i, loc) in args.iter().enumerate() {
             let v = self.address(*loc);
@@ -245,17 +295,20 @@ impl Run<'_, '_> {
                 self.b.ins().call(d, &[self.ctx, f, bufs, syms, n])
             }
         };
-        let status = self.b.inst_results(call)[0];
+        Ok(self.b.inst_results(call)[0])
+    }
+    /// What follows a call: leaves with its error, checks what it defined.
+    fn called(&mut self, kernel: u32, status: Value) {
         let next = self.b.create_block();
         self.b.ins().brif(status, self.exit, &[BlockArg::from(status)], next, &[]);
         self.b.switch_to_block(next);
         // A kernel may have defined symbols: check their ranges.
-        for s in k.defines() {
+        let defined = self.p.kernels.get(kernel as usize).map(|k| k.defines());
+        for s in defined.into_iter().flatten() {
             let syms = self.syms();
             let v = self.b.ins().load(I64, MemFlagsData::trusted(), syms, 8 * s.0 as i32);
             self.set_sym(s, v, Code::BadRunTimeValue);
         }
-        Ok(())
     }
     /// Eight bytes at a time, then the rest.
     fn copy(&mut self, dst: Loc, src: Loc, bytes: &Expr) {

@@ -4,8 +4,12 @@
 //! runtime in a process of its own ([`peer`]).
 
 pub mod inputs;
+pub mod page;
+pub mod peaks;
 pub mod peer;
+pub mod profile;
 pub mod rounds;
+pub mod sites;
 pub mod stats;
 
 pub use stats::Stats;
@@ -50,6 +54,8 @@ pub struct Bench {
     pub entries: Vec<Entry>,
     /// Smallest `ratio` of all peers that took part: how we compare with the fastest.
     pub against_fastest: Option<f64>,
+    /// Kernel by kernel, where a model was named.
+    pub profile: Option<profile::Profile>,
 }
 
 /// Version of the JSON layout.

@@ -2,11 +2,13 @@
 
 use super::compile::import_options;
 use super::{ModelArgs, run as own};
-use crate::bench::inputs;
+use crate::bench::peaks::Peaks;
 use crate::bench::peer::{self, Job, Peer};
+use crate::bench::profile::{self, Profile};
 use crate::bench::rounds::{Player, Runner, play};
 use crate::bench::stats::{difference, show};
 use crate::bench::{Bench, Entry, SCHEMA};
+use crate::bench::{inputs, page};
 use crate::driver::{self, Request};
 use crate::progress::Progress;
 use crate::session::{Ready, Session};
@@ -42,6 +44,12 @@ pub struct BenchArgs {
     /// Compile for the range of open dims, not for the shapes of the inputs.
     #[arg(long)]
     pub open: bool,
+    /// Measure no kernels, only whole runs.
+    #[arg(long, conflicts_with = "profile")]
+    pub no_kernels: bool,
+    /// Write a picture of where the time goes to an HTML file.
+    #[arg(long, value_name = "FILE.html")]
+    pub profile: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -68,6 +76,8 @@ impl Runner for Own<'_, '_> {
 struct Subject {
     session: Session,
     inputs: Vec<(String, Tensor)>,
+    /// What is measured kernel by kernel: only the compiler knows how.
+    out: Option<driver::Output>,
 }
 
 fn subject(a: &BenchArgs) -> Result<Subject, Vec<Diag>> {
@@ -77,7 +87,7 @@ fn subject(a: &BenchArgs) -> Result<Subject, Vec<Diag>> {
     if system::is_dir(path) {
         let session = own::open(&a.model.model, &[], threads)?;
         let specs: Vec<_> = session.manifest.inputs.iter().map(|p| p.spec()).collect();
-        return Ok(Subject { inputs: inputs::find(&specs, dir).map_err(one)?, session });
+        return Ok(Subject { inputs: inputs::find(&specs, dir).map_err(one)?, session, out: None });
     }
     let mut import = import_options(&a.model, None, &[]).map_err(one)?;
     let specs = inputs::specs(path, &import)?;
@@ -85,7 +95,8 @@ fn subject(a: &BenchArgs) -> Result<Subject, Vec<Diag>> {
     let compile = |import| {
         let progress = Progress::start();
         let targets = vec!["native".into()];
-        let request = Request { model: path.into(), import, targets, ..Request::default() };
+        let measure = !a.no_kernels;
+        let request = Request { model: path.into(), import, targets, measure, ..Request::default() };
         driver::compile(&request, &|w| progress.step(w))
     };
     let open = import.clone();
@@ -99,7 +110,7 @@ fn subject(a: &BenchArgs) -> Result<Subject, Vec<Diag>> {
         }
         other => other?,
     };
-    Ok(Subject { inputs: found, session: own::session(&out, threads).map_err(one)? })
+    Ok(Subject { inputs: found, session: own::session(&out, threads).map_err(one)?, out: Some(out) })
 }
 
 /// Runs the command.
@@ -117,7 +128,7 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
         }
         None => model,
     };
-    let Subject { mut session, inputs } = subject(a)?;
+    let Subject { mut session, inputs, out } = subject(a)?;
     let python = a.python.clone().or_else(|| system::variable("SINTER_PYTHON"));
     let python = python.unwrap_or_else(|| "python3".to_owned());
     let progress = Progress::start();
@@ -144,25 +155,51 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
         Ok(players.iter().map(Player::result).collect::<Vec<_>>())
     };
     let (results, outputs) = session.with(None, &tensors, measure).map_err(one)?;
+    let target = session.manifest.target.clone();
+    let entries = entries(results, peers, &outputs).map_err(one)?;
+    // Its memory is needed no longer.
+    drop(session);
+    progress.step("measuring kernels");
+    let profile = profile(out.as_ref(), &tensors, a.threads.into()).map_err(one)?;
     drop(progress);
     let bench = Bench {
         schema: SCHEMA,
         model: a.model.model.clone(),
-        target: session.manifest.target.clone(),
+        target,
         threads: a.threads.into(),
         precision: a.precision.clone(),
         rounds: a.rounds.into(),
         inputs: inputs.iter().map(|(n, t)| format!("{n} {}{:?}", t.dtype(), t.shape())).collect(),
-        entries: entries(results, peers, &outputs).map_err(one)?,
+        entries,
         against_fastest: None,
+        profile,
     };
     let bench = Bench { against_fastest: bench.fastest(), ..bench };
+    if let Some(file) = &a.profile {
+        let profile = bench.profile.as_ref().ok_or_else(|| {
+            one(Diag::input("a bundle cannot tell kernels apart").help("name the model file"))
+        })?;
+        system::write_file(file, page::page(&bench, profile).as_bytes()).map_err(one)?;
+    }
     if a.json {
         println!("{}", serde_json::to_string_pretty(&bench).unwrap_or_default());
     } else {
         table(&bench);
     }
     Ok(())
+}
+
+/// Measures kernel by kernel.
+fn profile(out: Option<&driver::Output>, inputs: &[Tensor], threads: usize) -> Result<Option<Profile>> {
+    let bundle = out.and_then(|o| o.bundles.first());
+    let Some((bundle, measured)) = bundle.and_then(|b| Some((b, b.measured.as_ref()?))) else {
+        return Ok(None);
+    };
+    let peaks = Peaks::measure(threads)?;
+    let mut session = own::session_of(bundle, &measured.archive, threads)?;
+    session.measure(measured.sites.len());
+    let (profile, _) = session.with(None, inputs, |ready| profile::collect(ready, measured, peaks))?;
+    Ok(Some(profile))
 }
 
 /// Joins times and peers; ours come first.
@@ -230,7 +267,45 @@ fn table(b: &Bench) {
     if absent > 0 {
         println!("{absent} of {} could not take part", b.entries.len() - 1);
     }
+    if let Some(p) = &b.profile {
+        kernels(p);
+    }
     if let Some(r) = b.against_fastest {
         println!("{r:.2} x as fast as the fastest of the others");
     }
+}
+
+/// Kernels shown in the table.
+const KERNELS_SHOWN: usize = 20;
+
+fn kernels(p: &Profile) {
+    println!(
+        "{:<44} {:>6} {:>11} {:>6} {:>8} {:>8} {:>16}",
+        "kernel", "calls", "time", "share", "GOP/s", "GB/s", "of the limit"
+    );
+    for k in p.kernels.iter().take(KERNELS_SHOWN) {
+        let name: String = k.kernel.chars().take(44).collect();
+        let of = format!("{:.1} % of {}", k.of_peak * 100.0, k.bound);
+        println!(
+            "{name:<44} {:>6} {:>11} {:>4.1} % {:>8.2} {:>8.2} {of:>16}",
+            k.calls,
+            show(k.seconds),
+            k.share * 100.0,
+            k.operations_per_second / 1e9,
+            k.bytes_per_second / 1e9
+        );
+    }
+    if p.kernels.len() > KERNELS_SHOWN {
+        println!("and {} more", p.kernels.len() - KERNELS_SHOWN);
+    }
+    let limit = |name: &str, r: f64, unit: &str| format!("{name} {:.0} {unit}", r / 1e9);
+    let ops = [("FMA", p.peaks.fma), ("dot8", p.peaks.dot8), ("bf16", p.peaks.bf16)];
+    let ops = ops.into_iter().filter_map(|(n, r)| Some(limit(n, r?, "GOP/s")));
+    let all: Vec<String> = ops.chain(p.peaks.read.iter().map(|l| limit(l.name, l.rate, "GB/s"))).collect();
+    println!(
+        "kernels {}, at the limits {}; limits measured now: {}",
+        show(p.seconds),
+        show(p.floor),
+        all.join(", ")
+    );
 }

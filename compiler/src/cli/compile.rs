@@ -134,6 +134,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         verify_each: a.verify_each,
         text_bytes: a.text_bytes,
         dump_ir: a.dump_ir.clone(),
+        measure: false,
         flags,
     };
     let progress = Progress::start();

@@ -84,9 +84,16 @@ pub fn open(path: &str, dims: &[String], threads: usize) -> Result<Session, Vec<
 /// A session of the first bundle of a compilation, without files.
 pub fn session(out: &driver::Output, threads: usize) -> Result<Session> {
     let b = out.bundles.first().ok_or_else(|| Diag::bug("no bundle"))?;
-    let file = |name: String| b.files.get(&name).ok_or_else(|| Diag::bug(format!("no file {name}")));
-    let archive = file(format!("lib{}.a", b.manifest.name))?;
-    let weights = file(format!("{}.weights", b.manifest.name))?;
+    session_of(b, file(b, &format!("lib{}.a", b.manifest.name))?, threads)
+}
+
+fn file<'a>(b: &'a driver::Bundle, name: &str) -> Result<&'a [u8]> {
+    b.files.get(name).map(|f| &f[..]).ok_or_else(|| Diag::bug(format!("no file {name}")))
+}
+
+/// A session of a bundle with other code.
+pub fn session_of(b: &driver::Bundle, archive: &[u8], threads: usize) -> Result<Session> {
+    let weights = file(b, &format!("{}.weights", b.manifest.name))?;
     let weights = Aligned::copy_of(weights).map_err(|e| Diag::limit(e.to_string()))?;
     Session::new(b.manifest.clone(), archive, Image::Heap(weights), threads)
 }

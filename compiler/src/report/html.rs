@@ -41,15 +41,17 @@ pub(super) fn page(r: &Report) -> String {
     }
     o.push_str("<h2>Memory over time</h2><p>Each box is a buffer: steps from left to right, arena offsets upward.</p>");
     timeline(&mut o, r);
-    o.push_str("<h2>Kernels</h2><table><tr><th>Kernel and layers<th class=n>Code<th class=n>Calls");
+    o.push_str("<h2>Kernels</h2><table><tr><th>Kernel and layers<th class=n>Code<th class=n>Calls<th class=n>MOP<th class=n>Touches");
     for k in &r.kernels {
         let _ = write!(
             o,
-            "<tr><td>{}<div class=layers>{}</div><td class=n>{}<td class=n>{}",
+            "<tr><td>{}<div class=layers>{}</div><td class=n>{}<td class=n>{}<td class=n>{:.3}<td class=n>{}",
             escape(&k.name),
             escape(&k.layers.join(" · ")),
             size(k.code_bytes),
-            k.calls
+            k.calls,
+            k.operations as f64 / 1e6,
+            size(k.touched_bytes)
         );
     }
     o.push_str("</table><h2>Rewrites</h2><table><tr><th>Rule<th class=n>Times");
@@ -104,6 +106,6 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-fn escape(s: &str) -> String {
+pub(crate) fn escape(s: &str) -> String {
     s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

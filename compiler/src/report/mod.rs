@@ -1,10 +1,13 @@
 //! `report.json` and `report.html`: what was fused, what everything costs, where memory goes.
 
 mod html;
-pub(crate) use html::size;
+pub(crate) use html::{escape, size};
 
+use crate::bench::sites::sites;
 use serde::Serialize;
+use sinter_ir::graph::SymbolInfo;
 use sinter_ir::program::{BufferLife, Program, Step};
+use sinter_passes::report::PassReport;
 use std::collections::BTreeMap;
 
 /// Size and use of one kernel.
@@ -16,6 +19,10 @@ pub struct KernelRow {
     pub code_bytes: u64,
     /// How many steps call it.
     pub calls: u32,
+    /// Operations of all its calls at the largest dims: a contraction's products count two, loops once.
+    pub operations: u64,
+    /// Bytes that all its calls must read and write, at the largest dims.
+    pub touched_bytes: u64,
     /// The user's layers that it computes, first few.
     pub layers: Vec<String>,
 }
@@ -58,7 +65,7 @@ impl Report {
         program: &Program,
         target: &str,
         code: &BTreeMap<String, u64>,
-        rules: &BTreeMap<String, u64>,
+        passes: &PassReport,
         dims: &[crate::manifest::DimInfo],
         warnings: &[String],
     ) -> Self {
@@ -70,12 +77,21 @@ impl Report {
                 row.1.push(label.to_owned());
             }
         });
+        let most = |s| program.symbols.info(s).map(|i: &SymbolInfo| i.max);
+        let mut needs: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for site in sites(program, passes) {
+            let n = site.needs(&most);
+            let sum = needs.entry(site.kernel).or_default();
+            *sum = (sum.0.saturating_add(n.operations as u64), sum.1.saturating_add(n.bytes as u64));
+        }
         let row = |(i, k): (usize, &sinter_ir::tile::Kernel)| {
             let (calls, layers) = calls.get(&(i as u32)).cloned().unwrap_or_default();
             KernelRow {
                 name: k.name.clone(),
                 code_bytes: code.get(&k.name).copied().unwrap_or(0),
                 calls,
+                operations: needs.get(&k.name).map_or(0, |n| n.0),
+                touched_bytes: needs.get(&k.name).map_or(0, |n| n.1),
                 layers,
             }
         };
@@ -91,7 +107,7 @@ impl Report {
             arena_bytes: program.arena_bytes,
             live_bytes: program.live_bytes,
             arena_gap_percent: if program.live_bytes == 0 { 0.0 } else { (gap * 1e4).round() / 100.0 },
-            rules: rules.clone(),
+            rules: passes.rules.clone(),
             dims: dims.to_vec(),
             timeline: program.timeline.clone(),
             warnings: warnings.to_vec(),

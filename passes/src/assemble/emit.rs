@@ -6,6 +6,7 @@ use super::storage::Storage;
 use crate::lower::{self, Arg, NodeView};
 use crate::plan::{Place, VStep};
 use crate::report::KernelStat;
+use crate::work;
 use sinter_ir::{Diag, Graph, Node, Op, Result};
 
 /// The user's name of a node for labels and messages.
@@ -142,7 +143,8 @@ impl Assembler<'_> {
         let packed: Vec<Place> = lowered.packed.iter().map(|p| self.weight(p, &name)).collect();
         let missing =
             || Diag::bug(format!("lowering of {} names an argument that it does not have", node.op.name()));
-        for call in lowered.calls {
+        let works = work::of(&node.op, &view.inputs, &view.outputs, &lowered.calls, &self.symbols);
+        for (call, work) in lowered.calls.into_iter().zip(works) {
             let mut args = Vec::with_capacity(call.args.len());
             for arg in &call.args {
                 args.push(match *arg {
@@ -166,6 +168,7 @@ impl Assembler<'_> {
                 kernel: self.kernels.name(kernel).to_owned(),
                 ops: ops(node),
                 origin: node.origin.iter().map(|o| o.to_string()).collect(),
+                work,
             });
             steps.push(VStep::Call { kernel, args, label: name.clone() });
         }

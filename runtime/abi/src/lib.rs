@@ -50,6 +50,11 @@ pub mod context {
     pub const CAPACITY: i32 = 48;
     /// Bytes of the context of a model with states.
     pub const STATEFUL_BYTES: usize = 56;
+    /// `uint64_t *`: two words for every kernel call and copy in the order of the program, ticks spent and how often.
+    /// Only in code that was emitted for measuring, which no bundle holds.
+    pub const PROFILE: i32 = 56;
+    /// Bytes of the context of such code.
+    pub const PROFILED_BYTES: usize = 64;
     /// Value of `state` after a successful init.
     pub const READY: u64 = 0x5349_4e54_4552_0001;
 }

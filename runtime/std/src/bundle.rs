@@ -68,7 +68,7 @@ pub struct Functions {
 /// A loaded bundle with its memory: one per thread of use.
 pub struct Bundle {
     // Fields that others point into come last, so that they are dropped last.
-    ctx: Box<[u64; context::STATEFUL_BYTES / 8]>,
+    ctx: Box<[u64; context::PROFILED_BYTES / 8]>,
     run: Run,
     state_bytes: Option<StateBytes>,
     inputs: usize,
@@ -76,6 +76,8 @@ pub struct Bundle {
     arena: Aligned,
     weights: Image,
     pool: Option<Box<Pool>>,
+    /// What measured code notes down.
+    profile: Vec<[u64; 2]>,
     /// The functions are in it, unless they are linked into the program.
     code: Option<Code>,
 }
@@ -131,7 +133,7 @@ impl Bundle {
             )));
         }
         let mut arena = Aligned::zeroed(arena).map_err(|e| Error::Load(format!("arena: {e}")))?;
-        let mut ctx = Box::new([0u64; context::STATEFUL_BYTES / 8]);
+        let mut ctx = Box::new([0u64; context::PROFILED_BYTES / 8]);
         let pool = (threads > 1).then(|| Box::new(Pool::new(threads)));
         if let Some(p) = &pool {
             ctx[context::PARALLEL_FOR as usize / 8] = Pool::parallel_for as *const () as u64;
@@ -148,7 +150,13 @@ impl Bundle {
         if status != 0 {
             return Err(Error::Code(status));
         }
-        Ok(Self { ctx, run, state_bytes, inputs, outputs, arena, weights, pool, code })
+        Ok(Self { ctx, run, state_bytes, inputs, outputs, arena, weights, pool, profile: Vec::new(), code })
+    }
+    /// Makes room for what code emitted for measuring notes down, and must be called before such code runs: `sites`
+    /// is the number of its kernel calls and copies.
+    pub fn measure(&mut self, sites: usize) {
+        self.profile = vec![[0; 2]; sites];
+        self.ctx[context::PROFILE as usize / 8] = self.profile.as_mut_ptr() as u64;
     }
     /// Threads that a run uses.
     pub fn threads(&self) -> usize {
@@ -288,6 +296,18 @@ impl Bound<'_> {
         };
         let _ = (weights, code);
         if status == 0 { Ok(()) } else { Err(Error::Code(status)) }
+    }
+    /// Ticks and visits of every site since this was last called; see [`Bundle::measure`].
+    pub fn measured(&mut self) -> Vec<[u64; 2]> {
+        let sites = &mut self.bundle.profile;
+        let ticks = sites.clone();
+        sites.fill([0; 2]);
+        ticks
+    }
+    /// Symbols of the last run, which are the first thing in the arena.
+    pub fn symbols(&self, count: usize) -> Vec<i64> {
+        let words = self.bundle.arena.bytes().as_chunks::<8>().0;
+        words.iter().take(count).map(|w| i64::from_ne_bytes(*w)).collect()
     }
     /// What the last run wrote.
     pub fn into_outputs(mut self) -> Outputs {

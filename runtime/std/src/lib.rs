@@ -6,6 +6,7 @@
 mod archive;
 mod bundle;
 mod code;
+pub mod measure;
 mod memory;
 mod pool;
 mod states;

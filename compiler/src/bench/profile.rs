@@ -1,0 +1,165 @@
+//! Where the time goes, kernel by kernel.
+
+use super::peaks::Peaks;
+use super::sites::{Measured, Needs, SiteInfo};
+use crate::session::Ready;
+use crate::system::Clock;
+use serde::Serialize;
+use sinter_ir::Result;
+use sinter_runtime::measure::ticks;
+use std::collections::BTreeMap;
+
+/// One kernel in one run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KernelTime {
+    /// Its name.
+    pub kernel: String,
+    /// Visits.
+    pub calls: u64,
+    /// Seconds of all visits: for each place in the program the fastest of all runs.
+    pub seconds: f64,
+    /// Part of the time of all kernels.
+    pub share: f64,
+    /// Operations per second.
+    pub operations_per_second: f64,
+    /// Bytes that must be touched per second.
+    pub bytes_per_second: f64,
+    /// What the machine's limits allow at best, in seconds.
+    pub floor: f64,
+    /// The limit that counts most: `FMA`, `dot8`, or a level of memory.
+    pub bound: String,
+    /// `floor / seconds`.
+    pub of_peak: f64,
+    /// Core ops.
+    pub ops: String,
+    /// The user's nodes, first few.
+    pub layers: Vec<String>,
+}
+
+/// One place in the program, in its order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SiteTime {
+    /// Kernel.
+    pub kernel: String,
+    /// The user's node.
+    pub label: String,
+    /// Visits of a run.
+    pub calls: u64,
+    /// Seconds.
+    pub seconds: f64,
+    /// Operations of all visits.
+    pub operations: f64,
+    /// Bytes of all visits.
+    pub bytes: f64,
+    /// Seconds at best.
+    pub floor: f64,
+    /// See [`KernelTime::bound`].
+    pub bound: String,
+}
+
+/// A profile.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Profile {
+    /// Limits of the machine.
+    pub peaks: Peaks,
+    /// Seconds of all kernels.
+    pub seconds: f64,
+    /// Seconds that the machine's limits allow at best.
+    pub floor: f64,
+    /// Slowest first.
+    pub kernels: Vec<KernelTime>,
+    /// In the order of the program; those that were not visited left out.
+    pub sites: Vec<SiteTime>,
+}
+
+/// Layers listed per kernel.
+const LAYERS: usize = 4;
+/// A profile takes about this long.
+const SECONDS: f64 = 1.0;
+/// Least and most runs.
+const RUNS: (usize, usize) = (5, 500);
+
+/// Runs code for measuring and keeps the fastest ticks of every site.
+pub fn collect(ready: &mut Ready, m: &Measured, peaks: Peaks) -> Result<Profile> {
+    let empty = (0..1000).map(|_| (ticks() + 1).abs_diff(ticks())).min().unwrap_or(0);
+    ready.run()?;
+    ready.measured();
+    let mut best: Vec<Option<[u64; 2]>> = vec![None; m.sites.len()];
+    let (clock, begin) = (Clock::start(), ticks());
+    let mut runs = 0;
+    while runs < RUNS.0 || runs < RUNS.1 && clock.seconds() < SECONDS {
+        ready.run()?;
+        for (best, [spent, visits]) in best.iter_mut().zip(ready.measured()) {
+            let spent = spent.saturating_sub(empty * visits);
+            if visits > 0 && best.is_none_or(|b| spent < b[0]) {
+                *best = Some([spent, visits]);
+            }
+        }
+        runs += 1;
+    }
+    let per_tick = clock.seconds() / (ticks() - begin).max(1) as f64;
+    let values = ready.symbols(m.symbols);
+    let value = |s: sinter_ir::Sym| values.get(s.0 as usize).copied();
+    let site = |(info, best): (&SiteInfo, Option<[u64; 2]>)| {
+        let [spent, visits] = best?;
+        Some(SiteTime::new(info, info.needs(&value), spent as f64 * per_tick, visits, &peaks))
+    };
+    let sites: Vec<SiteTime> = m.sites.iter().zip(best).filter_map(site).collect();
+    Ok(Profile::of(sites, &m.sites, peaks))
+}
+
+impl SiteTime {
+    fn new(info: &SiteInfo, needs: Needs, seconds: f64, calls: u64, peaks: &Peaks) -> Self {
+        let (name, rate) = if info.dot8 { ("dot8", peaks.dot8) } else { ("FMA", peaks.fma) };
+        let level = peaks.level(needs.bytes);
+        let limits =
+            [rate.map(|r| (name, needs.operations / r)), level.map(|l| (l.name, needs.bytes / l.rate))];
+        let (bound, floor) =
+            limits.into_iter().flatten().fold(("", 0.0), |a, b| if b.1 > a.1 { b } else { a });
+        let times = calls as f64;
+        Self {
+            kernel: info.kernel.clone(),
+            label: info.label.clone(),
+            calls,
+            seconds,
+            operations: needs.operations * times,
+            bytes: needs.bytes * times,
+            floor: floor * times,
+            bound: bound.to_owned(),
+        }
+    }
+}
+
+impl Profile {
+    fn of(sites: Vec<SiteTime>, infos: &[SiteInfo], peaks: Peaks) -> Self {
+        let seconds: f64 = sites.iter().map(|s| s.seconds).sum();
+        let mut groups: BTreeMap<&str, Vec<&SiteTime>> = BTreeMap::new();
+        for s in &sites {
+            groups.entry(&s.kernel).or_default().push(s);
+        }
+        let total = |group: &[&SiteTime], f: fn(&SiteTime) -> f64| group.iter().map(|s| f(s)).sum::<f64>();
+        let ops = |kernel: &str| infos.iter().find(|i| i.kernel == kernel).map(|i| i.ops.clone());
+        let row = |(kernel, group): (&str, Vec<&SiteTime>)| {
+            let time = total(&group, |s| s.seconds).max(1e-12);
+            let floor = total(&group, |s| s.floor);
+            let longest = group.iter().copied().max_by(|a, b| a.floor.total_cmp(&b.floor));
+            KernelTime {
+                kernel: kernel.to_owned(),
+                calls: group.iter().map(|s| s.calls).sum(),
+                seconds: time,
+                share: time / seconds.max(1e-12),
+                operations_per_second: total(&group, |s| s.operations) / time,
+                bytes_per_second: total(&group, |s| s.bytes) / time,
+                floor,
+                bound: longest.map(|s| s.bound.clone()).unwrap_or_default(),
+                of_peak: floor / time,
+                ops: ops(kernel).unwrap_or_default(),
+                layers: group.iter().take(LAYERS).map(|s| s.label.clone()).collect(),
+            }
+        };
+        let mut kernels: Vec<KernelTime> = groups.into_iter().map(row).collect();
+        kernels.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        let floor = sites.iter().map(|s| s.floor).sum();
+        Self { peaks, seconds, floor, kernels, sites }
+    }
+}
