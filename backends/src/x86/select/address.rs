@@ -4,6 +4,7 @@
 use super::Select;
 use super::control::unrolls;
 use super::facts::own_addresses;
+use super::tails::Tails;
 use crate::x86::mir::{Base, Class, Mem, Opnd, VReg};
 use iced_x86::Code;
 use sinter_ir::tile::{Addr, Buf, Elem, Reg, Stmt};
@@ -25,9 +26,16 @@ type Terms = Vec<(Reg, i64)>;
 /// Sums that are in registers.
 pub type Sums = BTreeMap<Sum, VReg>;
 
+/// What is in registers besides the kernel's own: sums of addresses and masks of tails.
+#[derive(Debug, Clone)]
+pub struct Known {
+    sums: Sums,
+    tails: Tails,
+}
+
 /// What was known outside of a loop, and what follows its variable.
 pub struct Outer {
-    before: Sums,
+    before: Known,
     running: Vec<(VReg, i64)>,
 }
 
@@ -123,15 +131,19 @@ impl Select<'_> {
         if !self.sums.is_empty() {
             self.sums.retain(|k, _| k.terms.iter().all(|t| t.0 != r));
         }
+        if !self.tails.is_empty() {
+            self.tails.retain(|k, _| k.0 != r);
+        }
     }
-    /// Sums known now, to be given to [`Self::rejoin`].
-    pub(super) fn fork(&self) -> Sums {
-        self.sums.clone()
+    /// What is known now, to be given to [`Self::rejoin`].
+    pub(super) fn fork(&self) -> Known {
+        Known { sums: self.sums.clone(), tails: self.tails.clone() }
     }
-    /// What is still true of the sums from before a piece of code that assigns these registers.
-    pub(super) fn rejoin(&mut self, before: Sums, changes: &BTreeSet<Reg>) {
-        self.sums = before;
+    /// What is still true of what was known before a piece of code that assigns these registers.
+    pub(super) fn rejoin(&mut self, before: Known, changes: &BTreeSet<Reg>) {
+        Known { sums: self.sums, tails: self.tails } = before;
         self.sums.retain(|k, _| k.terms.iter().all(|t| !changes.contains(&t.0)));
+        self.tails.retain(|k, _| !changes.contains(&k.0));
     }
     /// Sums that addresses in a body are made of: buffer, terms in bytes.
     fn addresses_in(&self, body: &[Stmt], out: &mut Vec<(Buf, Terms)>, known: &mut BTreeSet<Reg>) {
@@ -161,6 +173,7 @@ impl Select<'_> {
     ) -> Outer {
         let before = self.fork();
         self.rejoin(before.clone(), changes);
+        self.hoist_tails(bodies, changes);
         let mut found = Vec::new();
         bodies.iter().for_each(|b| self.addresses_in(b, &mut found, &mut BTreeSet::new()));
         let is_var = |r: Reg| var.is_some_and(|(v, _)| v == r);

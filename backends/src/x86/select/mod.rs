@@ -16,6 +16,7 @@ mod int;
 mod isa;
 mod layout;
 mod scalar;
+mod tails;
 pub mod vector;
 
 use super::mir::{Base, Class, Func, Label, Mem, Opnd, VReg};
@@ -53,6 +54,7 @@ pub struct Select<'k> {
     fixed: BTreeMap<Reg, i64>,
     dims: BTreeMap<Expr, VReg>,
     sums: address::Sums,
+    tails: tails::Tails,
     bases: BTreeMap<u32, VReg>,
     syms: VReg,
     range: Option<(VReg, VReg)>,
@@ -98,6 +100,7 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
         fixed: BTreeMap::new(),
         dims: BTreeMap::new(),
         sums: address::Sums::new(),
+        tails: tails::Tails::new(),
         bases: BTreeMap::new(),
         syms,
         range: None,

@@ -154,6 +154,8 @@ impl Select<'_> {
     pub(super) fn store_scalar(&mut self, buf: Buf, at: &Addr, value: Reg, tail: Option<Reg>) {
         let e = self.ty(value).elem;
         let v = self.one(value);
+        // In front of the branch: others will use its parts.
+        let m = self.address(buf, at, e);
         let skip = tail.map(|t| {
             let n = self.one(t);
             let skip = self.f.label();
@@ -161,7 +163,6 @@ impl Select<'_> {
             self.f.branch(Cond::LE, skip);
             skip
         });
-        let m = self.address(buf, at, e);
         match e {
             Elem::F32 | Elem::F64 => self.store_float(v, e, m),
             Elem::B1 | Elem::I8 => self.f.op(Code::Mov_rm8_r8, &[Opnd::Mem(m), Opnd::Use(v, 1)]),

@@ -73,6 +73,7 @@ impl Vx<'_, '_> {
         let ty = self.ty(dst);
         let m = self.address(buf, at, ty.elem);
         let d = self.dst(dst);
+        let tail = tail.filter(|t| !self.takes_all(*t, ty.lanes));
         let Some(tail) = tail else { return self.load_parts(ty, &d, m) };
         let parts = self.layout(ty);
         if self.isa.avx512 {
@@ -99,6 +100,7 @@ impl Vx<'_, '_> {
         let r = self.parts(value);
         let m = self.address(buf, at, ty.elem);
         let parts = self.layout(ty);
+        let tail = tail.filter(|t| !self.takes_all(*t, ty.lanes));
         let Some(tail) = tail else {
             for (p, r) in parts.iter().zip(r) {
                 self.store_low(m.plus(p.at(ty.elem)), r, u32::from(p.lanes) * ty.elem.bytes());
@@ -147,8 +149,41 @@ impl Vx<'_, '_> {
         self.op(Code::Cmovs_r64_rm64, &[Opnd::UseDef(t, 8), Opnd::Use(zero, 8)]);
         t
     }
-    /// The lanes of a tail, as a truth vector.
+    /// The lanes of a tail, as a truth vector that is not to be written.
     pub fn tail_truth(&mut self, tail: Reg, lanes: u16) -> Vec<VReg> {
+        if let Some(known) = self.known_tail(tail, lanes) {
+            return known;
+        }
+        let truth = match self.int_of(tail) {
+            Some(n) => self.fixed_tail(n.clamp(0, lanes.into()) as u16, lanes),
+            None => self.open_tail(tail, lanes),
+        };
+        self.keep_tail(tail, lanes, &truth);
+        truth
+    }
+    /// The first `n` lanes.
+    fn fixed_tail(&mut self, n: u16, lanes: u16) -> Vec<VReg> {
+        let parts = self.layout(Ty { elem: Elem::B1, lanes });
+        parts
+            .iter()
+            .map(|p| {
+                let left = u32::from(n.saturating_sub(p.first).min(p.lanes));
+                if self.isa.avx512 {
+                    let bits = 1u64.checked_shl(left).map_or(u64::MAX, |b| b - 1);
+                    let (x, k) = (self.int(bits as i64), self.mask());
+                    self.op(Code::VEX_Kmovq_kr_r64, &[Opnd::Def(k, 8), Opnd::Use(x, 8)]);
+                    return k;
+                }
+                let lane = |i| if i < left { u32::MAX } else { 0 };
+                let bytes: Vec<u8> =
+                    (0..u32::from(p.bytes) / 4).flat_map(|i| lane(i).to_le_bytes()).collect();
+                let (m, k) = (self.f.pool(&bytes, bytes.len()), self.vec());
+                self.v1(V::Movdqu, p.bytes, k, Src::Mem(m.into()));
+                k
+            })
+            .collect()
+    }
+    fn open_tail(&mut self, tail: Reg, lanes: u16) -> Vec<VReg> {
         let ty = Ty { elem: Elem::B1, lanes };
         let parts = self.layout(ty);
         let n = self.clamped(tail, lanes);

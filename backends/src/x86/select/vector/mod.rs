@@ -64,6 +64,10 @@ impl Select<'_> {
             Inst::Dim(_) | Inst::Address(_) | Inst::LoadAt(_) => {}
         }
     }
+    /// Makes the mask of a tail, where it is not there yet.
+    pub fn make_tail(&mut self, tail: Reg, lanes: u16) {
+        Vx(self).tail_truth(tail, lanes);
+    }
     /// Loads all parts of a register.
     pub fn load_vector(&mut self, r: Reg, from: Mem) {
         let (ty, d) = (self.ty(r), self.dst(r));
