@@ -1,6 +1,6 @@
 //! Everything that keeps a model from compiling, found without reading weights.
 
-use crate::frontend::onnx::{self, ImportOptions};
+use crate::frontend::{self, onnx::ImportOptions};
 use serde::Serialize;
 use sinter_backends as backends;
 use sinter_ir::program::Program;
@@ -54,7 +54,7 @@ pub struct Site {
 /// Imports, rewrites and lowers a model as far as possible for a target. Weights stay unread.
 pub fn model(path: &Path, options: &ImportOptions, target: &TargetDesc) -> Checked {
     let options = ImportOptions { skip_weights: true, ..options.clone() };
-    let survey = onnx::survey(path, &options);
+    let survey = frontend::survey(path, &options);
     let mut problems = survey.problems;
     let mut nodes = 0;
     if let Some(module) = survey.module {

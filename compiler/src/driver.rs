@@ -2,7 +2,7 @@
 
 use crate::bench::sites::Measured;
 use crate::dump::{self, Dump, Past};
-use crate::frontend::onnx::{self, ImportOptions};
+use crate::frontend::{self, onnx::ImportOptions};
 use crate::manifest::{Manifest, sha256};
 use crate::report::Report;
 use crate::system;
@@ -93,12 +93,31 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
         request.targets.iter().map(|t| target(t).map(|d| (t.clone(), d)).map_err(|d| vec![d])).collect();
     let targets = targets?;
     step("reading the model");
-    let (module, past) = read_model(request)?;
-    compile_module(module, &past, request, &targets, step)
+    let (module, past, assets) = read_model(request)?;
+    let mut out = compile_module(module, &past, request, &targets, step)?;
+    for bundle in &mut out.bundles {
+        bundle.take(&assets).map_err(|d| vec![d])?;
+    }
+    Ok(out)
 }
 
-/// The module to start with, and what is to be told of where it comes from.
-fn read_model(request: &Request) -> Result<(Module, Past), Vec<Diag>> {
+impl Bundle {
+    /// Adds files that the runtime reads.
+    fn take(&mut self, assets: &BTreeMap<String, Bytes>) -> Result<(), Diag> {
+        if assets.is_empty() {
+            return Ok(());
+        }
+        for (name, bytes) in assets {
+            self.manifest.files.insert(name.clone(), sha256(bytes));
+            self.files.insert(name.clone(), bytes.clone());
+        }
+        self.files.insert("manifest.json".into(), json(serde_json::to_string_pretty(&self.manifest))?);
+        Ok(())
+    }
+}
+
+/// The module to start with, what is to be told of where it comes from, and files that belong to it.
+fn read_model(request: &Request) -> Result<(Module, Past, BTreeMap<String, Bytes>), Vec<Diag>> {
     if dump::is_dump(&request.model) {
         let o = &request.import;
         if !o.dims.is_empty() || !o.fixed.is_empty() || o.name.is_some() {
@@ -111,19 +130,19 @@ fn read_model(request: &Request) -> Result<(Module, Past), Vec<Diag>> {
         if past.report.passes.len() != first {
             past.flags.insert("start-from".into(), request.start_from.clone().unwrap_or_default());
         }
-        return Ok((module, past));
+        return Ok((module, past, BTreeMap::new()));
     }
     if request.start_from.is_some() {
         let d = Diag::input(format!("--start-from needs a dumped module, not {}", request.model.display()));
         return Err(vec![d.help("write one with --dump-ir DIR and give DIR/NN-PASS.mir as the model")]);
     }
-    let imported = onnx::import(&request.model, &request.import)?;
+    let imported = frontend::import(&request.model, &request.import)?;
     let mut past = Past { flags: request.flags.clone(), warnings: imported.warnings, ..Past::default() };
     for f in &imported.files {
         let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         past.sources.insert(name, sha256(&system::map(f).map_err(|d| vec![d])?));
     }
-    Ok((imported.module, past))
+    Ok((imported.module, past, imported.assets))
 }
 
 fn compile_module(
@@ -202,6 +221,10 @@ fn passes(
     compiled
 }
 
+fn json(v: serde_json::Result<String>) -> Result<Bytes, Diag> {
+    v.map(|t| Bytes::from(t + "\n")).map_err(|e| Diag::bug(format!("writing JSON: {e}")))
+}
+
 fn files(
     program: &Program,
     emitted: backends::Emitted,
@@ -209,9 +232,6 @@ fn files(
     report: &Report,
 ) -> Result<BTreeMap<String, Bytes>, Diag> {
     let name = &program.name;
-    let json = |v: serde_json::Result<String>| {
-        v.map(|t| Bytes::from(t + "\n")).map_err(|e| Diag::bug(format!("writing JSON: {e}")))
-    };
     let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
     files.insert(format!("lib{name}.a"), emitted.archive.into());
     files.insert(format!("{name}.h"), emitted.header.into());

@@ -31,6 +31,9 @@ pub struct CompileArgs {
     /// Fix an input to the values in a .npy, .pb or .json file: it becomes a constant.
     #[arg(long = "fix", value_name = "INPUT=FILE")]
     pub fix: Vec<String>,
+    /// Of a language model: give the logits of every token, not only those of the last. Needed for perplexities.
+    #[arg(long)]
+    pub all_logits: bool,
     /// Space in the arena for strings that the model makes while running (case changes, concatenations), for a whole
     /// run; default: 64 bytes for each, at least 4096. A run that needs more fails with code 10.
     #[arg(long, value_name = "BYTES")]
@@ -125,9 +128,13 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if let Some(bytes) = a.text_bytes {
         flags.insert("text-bytes".to_owned(), bytes.to_string());
     }
+    if a.all_logits {
+        flags.insert("all-logits".to_owned(), "true".to_owned());
+    }
+    let import = import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?;
     let request = Request {
         model: PathBuf::from(&a.model.model),
-        import: import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?,
+        import: ImportOptions { all_logits: a.all_logits, ..import },
         targets: a.targets.clone(),
         start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),

@@ -3,7 +3,7 @@
 use super::ModelArgs;
 use super::compile::import_options;
 use crate::driver;
-use crate::frontend::onnx;
+use crate::frontend;
 use crate::manifest::{Manifest, SCHEMA};
 use crate::report::size;
 use crate::system;
@@ -109,7 +109,7 @@ fn timeline(report: &serde_json::Value) {
 fn program(a: &InspectArgs) -> Result<(), Vec<Diag>> {
     let target = driver::target(&a.target).map_err(|d| vec![d])?;
     let options = import_options(&a.model, None, &[]).map_err(|d| vec![d])?;
-    let imported = onnx::import(Path::new(&a.model.model), &options)?;
+    let imported = frontend::import(Path::new(&a.model.model), &options)?;
     let compiled = pipeline::run(imported.module, &mut PipelineOptions::default(), target)?;
     let p = compiled.program.ok_or_else(|| vec![Diag::bug("the pipeline ended without a program")])?;
     let Some(name) = &a.kernel else {
@@ -129,7 +129,7 @@ fn program(a: &InspectArgs) -> Result<(), Vec<Diag>> {
 
 fn model(a: &InspectArgs) -> Result<(), Vec<Diag>> {
     let options = import_options(&a.model, None, &[]).map_err(|d| vec![d])?;
-    let imported = onnx::import(Path::new(&a.model.model), &options)?;
+    let imported = frontend::import(Path::new(&a.model.model), &options)?;
     let m = &imported.module;
     let mut ops = BTreeMap::new();
     let mut constants = 0u64;

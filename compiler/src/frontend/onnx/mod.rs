@@ -40,6 +40,8 @@ pub struct ImportOptions {
     pub name: Option<String>,
     /// Inputs fixed to a value: they become constants and leave the signature.
     pub fixed: BTreeMap<String, sinter_ir::Tensor>,
+    /// Of a language model: logits of every token instead of those of the last.
+    pub all_logits: bool,
     /// Read no weight data: constants too large to decide shapes become inputs, see [`Survey::unread`].
     pub skip_weights: bool,
 }
@@ -53,6 +55,8 @@ pub struct Imported {
     pub warnings: Vec<String>,
     /// Files that the model consists of.
     pub files: Vec<PathBuf>,
+    /// Files of a language model that its runtime reads, by name.
+    pub assets: BTreeMap<String, Bytes>,
 }
 
 /// What can be said about a model, however broken it is.
@@ -107,7 +111,7 @@ pub fn import_bytes(
 fn whole(s: Survey) -> Result<Imported, Vec<Diag>> {
     match s.module {
         Some(module) if s.problems.is_empty() => {
-            Ok(Imported { module, warnings: s.warnings, files: s.files })
+            Ok(Imported { module, warnings: s.warnings, files: s.files, assets: BTreeMap::new() })
         }
         _ => Err(s.problems),
     }

@@ -1,0 +1,136 @@
+//! Folders as the Hugging Face hub has them: `config.json`, weights in one or several safetensors files, and what the
+//! runtime needs to turn text into tokens.
+
+pub mod safetensors;
+
+use super::config::Config;
+use super::weights::{Kind, Stored, Weights};
+use super::{Assets, Checkpoint};
+use crate::system;
+use bytes::Bytes;
+use safetensors::SafeTensors;
+use serde_json::Value;
+use sinter_ir::{DType, Diag, Result, Tensor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Files that the runtime reads: they go into the bundle as they are.
+const ASSETS: &[&str] = &[
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// Whether a folder holds a language model.
+pub fn is_folder(path: &Path) -> bool {
+    system::is_dir(path) && system::exists(&path.join("config.json"))
+}
+
+/// Opens a folder.
+pub fn open(dir: &Path) -> Result<Checkpoint> {
+    let config_file = dir.join("config.json");
+    let config = Config::parse(&system::read(&config_file)?)?;
+    if config.get("quantization_config").is_some() {
+        return Err(Diag::unsupported("checkpoints that are quantised already (quantization_config)"));
+    }
+    let mut assets = Assets::new();
+    for name in ASSETS {
+        let path = dir.join(name);
+        if system::exists(&path) {
+            assets.insert((*name).to_owned(), system::read(&path)?);
+        }
+    }
+    let (weights, shards) = shards(dir)?;
+    let files = std::iter::once(config_file).chain(shards).collect();
+    Ok(Checkpoint { config, weights: Box::new(weights), assets, files, name: last_name(dir) })
+}
+
+/// The last part of a path's name.
+fn last_name(dir: &Path) -> String {
+    let last = dir.components().next_back().map(|c| c.as_os_str().to_string_lossy().into_owned());
+    last.filter(|l| l.chars().any(char::is_alphanumeric)).unwrap_or_else(|| "model".into())
+}
+
+/// All weights of a folder, and their files.
+fn shards(dir: &Path) -> Result<(Shards, Vec<PathBuf>)> {
+    let config = dir.join("config.json");
+    let (one, index) = (dir.join("model.safetensors"), dir.join("model.safetensors.index.json"));
+    let mut files = Vec::new();
+    if system::exists(&one) {
+        files.push(one);
+    } else if system::exists(&index) {
+        for name in listed(&system::read(&index)?)? {
+            files.push(system::beside(&config, &name)?);
+        }
+    } else {
+        let help = "convert other formats with the transformers library: save_pretrained(.., safe_serialization=True)";
+        return Err(Diag::input(format!("{} has no model.safetensors", dir.display())).help(help));
+    }
+    let mut all = Shards::default();
+    for path in &files {
+        let file = system::map(path)?;
+        all.add(file).map_err(|d| Diag { message: format!("{}: {}", path.display(), d.message), ..d })?;
+    }
+    Ok((all, files))
+}
+
+/// Files of an index, each once.
+fn listed(bytes: &[u8]) -> Result<BTreeSet<String>> {
+    let bad = || Diag::input("model.safetensors.index.json has no weight_map of file names");
+    let value: Value = serde_json::from_slice(bytes).map_err(|_| bad())?;
+    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(bad)?;
+    map.values().map(|v| v.as_str().map(str::to_owned).ok_or_else(bad)).collect()
+}
+
+/// Tensors of several files.
+#[derive(Debug, Default)]
+pub struct Shards {
+    files: Vec<SafeTensors>,
+    /// File of each tensor.
+    at: BTreeMap<String, usize>,
+}
+
+impl Shards {
+    /// Adds the tensors of a file.
+    pub fn add(&mut self, file: Bytes) -> Result<()> {
+        let file = SafeTensors::parse(file)?;
+        for name in file.names() {
+            if self.at.insert(name.clone(), self.files.len()).is_some() {
+                return Err(Diag::input(format!("tensor {name} is in two files")));
+            }
+        }
+        self.files.push(file);
+        Ok(())
+    }
+    fn file(&self, name: &str) -> Option<&SafeTensors> {
+        self.at.get(name).and_then(|i| self.files.get(*i))
+    }
+}
+
+impl Weights for Shards {
+    fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        self.file(name)?.dims(name).map(<[usize]>::to_vec)
+    }
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let t = self.file(name).and_then(|f| f.load(name));
+        let t = t.ok_or_else(|| Diag::bug(format!("tensor {name} is not there")))??;
+        match t.dtype() {
+            DType::F32 | DType::F16 | DType::BF16 => Ok(t),
+            d if d.is_float() => Tensor::from_f32(DType::F32, t.shape().to_vec(), &t.to_f32()?),
+            d => Err(Diag::unsupported(format!("weights of type {d}"))),
+        }
+    }
+    fn stored(&self, name: &str) -> Option<Stored> {
+        let t = self.file(name)?.load(name)?.ok()?;
+        Some(Stored { kind: Kind::Plain(t.dtype()), dims: t.shape().to_vec(), bytes: t.shared_bytes() })
+    }
+    fn names(&self) -> Vec<String> {
+        self.at.keys().cloned().collect()
+    }
+}

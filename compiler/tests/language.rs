@@ -1,0 +1,236 @@
+//! Language models with random weights against what transformers computes: logits of every token, and the tokens that
+//! are most likely one after the other, with the prompt in one piece, in chunks, and token by token.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod common;
+
+use common::{open, program};
+use sinter::frontend::llm;
+use sinter::frontend::llm::hf::safetensors::SafeTensors;
+use sinter::frontend::onnx::ImportOptions;
+use sinter_ir::{DType, Module, Tensor, eval};
+use std::path::{Path, PathBuf};
+
+/// Relative to the largest logit.
+const TOLERANCE: f32 = 2e-4;
+
+fn models() -> Option<PathBuf> {
+    let dir = common::shared()?.join("models");
+    dir.is_dir().then_some(dir)
+}
+
+/// What transformers computed.
+struct Expected {
+    ids: Vec<i32>,
+    logits: Vec<f32>,
+    /// Behind the prompt.
+    greedy: Vec<i32>,
+}
+
+impl Expected {
+    fn read(dir: &Path) -> Self {
+        let t = SafeTensors::parse(std::fs::read(dir.join("expected.safetensors")).unwrap().into()).unwrap();
+        let ids = |name: &str| {
+            let v = t.load(name).unwrap().unwrap().to_i64().unwrap();
+            v.into_iter().map(|i| i as i32).collect::<Vec<_>>()
+        };
+        let logits = t.load("logits").unwrap().unwrap().to_f32().unwrap();
+        let (prompt, all) = (ids("input_ids"), ids("greedy_ids"));
+        let greedy = all.strip_prefix(prompt.as_slice()).unwrap().to_vec();
+        Self { ids: prompt, logits, greedy }
+    }
+}
+
+/// What runs a model, from one state to the next.
+trait Runner {
+    fn begin(&mut self);
+    /// Logits of some tokens that come after `past` others.
+    fn run(&mut self, ids: &[i32], past: usize) -> Vec<f32>;
+}
+
+fn inputs(ids: &[i32], past: usize) -> [Tensor; 2] {
+    let bytes: Vec<u8> = ids.iter().flat_map(|i| i.to_le_bytes()).collect();
+    [Tensor::from_bytes(DType::I32, vec![ids.len()], bytes).unwrap(), Tensor::i64s(&[past as i64])]
+}
+
+struct Evaluator {
+    module: Module,
+    capacity: i64,
+    states: Vec<Tensor>,
+}
+
+impl Runner for Evaluator {
+    fn begin(&mut self) {
+        let of = |s: &sinter_ir::State| {
+            let ty = self.module.graph.ty(self.module.graph.inputs[s.input as usize]);
+            let dims = ty.dims.iter().map(|d| d.eval(&|_| Some(self.capacity)).unwrap() as usize).collect();
+            Tensor::zeros(ty.dtype, dims).unwrap()
+        };
+        self.states = self.module.states.iter().map(of).collect();
+    }
+    fn run(&mut self, ids: &[i32], past: usize) -> Vec<f32> {
+        let all: Vec<Tensor> = inputs(ids, past).into_iter().chain(self.states.drain(..)).collect();
+        let mut out = eval::module(&self.module, &all).unwrap();
+        self.states = out.split_off(1);
+        out[0].to_f32().unwrap()
+    }
+}
+
+struct Native {
+    session: sinter::session::Session,
+    states: sinter_runtime::States,
+}
+
+impl Runner for Native {
+    fn begin(&mut self) {
+        self.states.bytes_mut().fill(0);
+    }
+    fn run(&mut self, ids: &[i32], past: usize) -> Vec<f32> {
+        self.session.run_on(&mut self.states, &inputs(ids, past)).unwrap()[0].to_f32().unwrap()
+    }
+}
+
+fn import(dir: &Path, all_logits: bool) -> Module {
+    let options = ImportOptions { all_logits, ..ImportOptions::default() };
+    let m = llm::import(dir, &options).unwrap_or_else(|d| panic!("{}: {d:?}", dir.display())).module;
+    assert_eq!(m.verify(), [], "{}", dir.display());
+    m
+}
+
+fn native(m: Module, capacity: i64) -> Native {
+    let (session, _) = open(sinter::driver::native().unwrap(), &program(m).unwrap()).unwrap();
+    let states = session.states(capacity).unwrap();
+    Native { session, states }
+}
+
+/// Ways to cut a prompt.
+fn cuts(n: usize) -> [Vec<usize>; 3] {
+    let chunks = vec![5; n / 5].into_iter().chain((n % 5 > 0).then_some(n % 5)).collect();
+    [vec![n], chunks, vec![1; n]]
+}
+
+fn compare(what: &str, got: &[f32], want: &[f32]) {
+    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0f32, f32::max);
+    assert_eq!(got.len(), want.len(), "{what}");
+    assert!(worst <= TOLERANCE * largest, "{what}: off by {worst}, the largest logit is {largest}");
+}
+
+fn best(row: &[f32]) -> i32 {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).unwrap() as i32
+}
+
+/// Logits of all prompt tokens under every cut.
+fn check_logits(what: &str, r: &mut dyn Runner, e: &Expected) {
+    for cut in cuts(e.ids.len()) {
+        r.begin();
+        let (mut at, mut got) = (0, Vec::new());
+        for n in &cut {
+            got.extend(r.run(&e.ids[at..at + n], at));
+            at += n;
+        }
+        compare(&format!("{what} in {} pieces", cut.len()), &got, &e.logits);
+    }
+}
+
+/// The most likely tokens behind a prompt, which comes in pieces.
+fn greedy(r: &mut dyn Runner, prompt: &[i32], cut: &[usize], n: usize) -> Vec<i32> {
+    r.begin();
+    let (mut past, mut logits) = (0, Vec::new());
+    for n in cut {
+        logits = r.run(&prompt[past..past + n], past);
+        past += n;
+    }
+    let mut got = Vec::new();
+    while got.len() < n {
+        got.push(best(&logits));
+        if got.len() < n {
+            logits = r.run(&got[got.len() - 1..], past);
+            past += 1;
+        }
+    }
+    got
+}
+
+/// Everything that is checked of a model with stored results.
+fn check(dir: &Path) {
+    let e = Expected::read(dir);
+    let what = dir.file_name().unwrap().to_string_lossy().into_owned();
+    let capacity = (e.ids.len() + e.greedy.len()) as i64;
+    let mut evaluator = Evaluator { module: import(dir, true), capacity, states: vec![] };
+    check_logits(&format!("{what}, evaluated"), &mut evaluator, &e);
+    check_logits(&format!("{what}, native"), &mut native(import(dir, true), capacity + 3), &e);
+    let mut last = native(import(dir, false), capacity);
+    for cut in cuts(e.ids.len()) {
+        let got = greedy(&mut last, &e.ids, &cut, e.greedy.len());
+        assert_eq!(got, e.greedy, "{what}, native, in {} pieces", cut.len());
+    }
+}
+
+fn tiny(name: &str) {
+    let Some(dir) = models() else { return common::skip("there is no folder of shared models") };
+    check(&dir.join("tiny-random").join(name));
+}
+
+#[test]
+fn tiny_llama() {
+    tiny("llama");
+}
+
+#[test]
+fn tiny_qwen2() {
+    tiny("qwen2");
+}
+
+#[test]
+fn tiny_gpt2() {
+    tiny("gpt2");
+}
+
+#[test]
+fn tiny_mixtral() {
+    tiny("mixtral-moe");
+}
+
+#[test]
+fn tiny_mamba() {
+    tiny("mamba");
+}
+
+/// The trained model of 260 thousand weights continues the way it is known to.
+#[test]
+fn stories_continue() {
+    let Some(dir) = models() else { return common::skip("there is no folder of shared models") };
+    let dir = dir.join("stories260k-hf");
+    let vocabulary: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.join("tokenizer.json")).unwrap()).unwrap();
+    let mut pieces = std::collections::BTreeMap::new();
+    for (piece, id) in vocabulary["model"]["vocab"].as_object().unwrap() {
+        pieces.insert(id.as_i64().unwrap(), piece.replace('\u{2581}', " "));
+    }
+    let mut model = native(import(&dir, false), 64);
+    let ids = greedy(&mut model, &[1], &[1], 40);
+    let text: String = ids.iter().map(|i| pieces[&i64::from(*i)].as_str()).collect();
+    let known =
+        "Once upon a time, there was a little girl named Lily. She loved to play outside in the park.";
+    assert!(text.trim_start().starts_with(known), "{text}");
+}
+
+/// A trained model from a quantised GGUF file answers.
+#[test]
+fn smollm2_knows_the_capital() {
+    let Some(dir) = models() else { return common::skip("there is no folder of shared models") };
+    let file = dir.join("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let options =
+        ImportOptions { dims: [("capacity".to_owned(), (1, 64))].into(), ..ImportOptions::default() };
+    let imported = llm::import(&file, &options).unwrap();
+    let meta: serde_json::Value = serde_json::from_slice(&imported.assets["gguf.json"]).unwrap();
+    let tokens: Vec<&str> =
+        meta["tokenizer.ggml.tokens"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+    let id = |t: &str| tokens.iter().position(|p| *p == t).unwrap() as i32;
+    let prompt = ["The", "Ġcapital", "Ġof", "ĠFrance", "Ġis"].map(id);
+    let mut model = native(imported.module, 64);
+    let ids = greedy(&mut model, &prompt, &[2, 3], 2);
+    assert_eq!(ids.iter().map(|i| tokens[*i as usize]).collect::<String>(), "ĠParis.");
+}
