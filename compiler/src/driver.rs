@@ -2,6 +2,7 @@
 
 use crate::bench::sites::Measured;
 use crate::dump::{self, Dump, Past};
+use crate::frontend::llm::language::Language;
 use crate::frontend::{self, onnx::ImportOptions};
 use crate::manifest::{Manifest, sha256};
 use crate::report::Report;
@@ -93,31 +94,32 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
         request.targets.iter().map(|t| target(t).map(|d| (t.clone(), d)).map_err(|d| vec![d])).collect();
     let targets = targets?;
     step("reading the model");
-    let (module, past, assets) = read_model(request)?;
+    let (module, past, language) = read_model(request)?;
     let mut out = compile_module(module, &past, request, &targets, step)?;
-    for bundle in &mut out.bundles {
-        bundle.take(&assets).map_err(|d| vec![d])?;
+    if let Some(language) = language {
+        for bundle in &mut out.bundles {
+            bundle.take(&language).map_err(|d| vec![d])?;
+        }
     }
     Ok(out)
 }
 
 impl Bundle {
-    /// Adds files that the runtime reads.
-    fn take(&mut self, assets: &BTreeMap<String, Bytes>) -> Result<(), Diag> {
-        if assets.is_empty() {
-            return Ok(());
-        }
-        for (name, bytes) in assets {
+    /// Adds what the runtime has to know of a language model.
+    fn take(&mut self, language: &Language) -> Result<(), Diag> {
+        for (name, bytes) in &language.assets {
             self.manifest.files.insert(name.clone(), sha256(bytes));
             self.files.insert(name.clone(), bytes.clone());
         }
+        self.manifest.language_model = Some(language.info.clone());
         self.files.insert("manifest.json".into(), json(serde_json::to_string_pretty(&self.manifest))?);
         Ok(())
     }
 }
 
-/// The module to start with, what is to be told of where it comes from, and files that belong to it.
-fn read_model(request: &Request) -> Result<(Module, Past, BTreeMap<String, Bytes>), Vec<Diag>> {
+/// The module to start with, what is to be told of where it comes from, and what a language model's
+/// runtime has to know.
+fn read_model(request: &Request) -> Result<(Module, Past, Option<Language>), Vec<Diag>> {
     if dump::is_dump(&request.model) {
         let o = &request.import;
         if !o.dims.is_empty() || !o.fixed.is_empty() || o.name.is_some() {
@@ -130,7 +132,7 @@ fn read_model(request: &Request) -> Result<(Module, Past, BTreeMap<String, Bytes
         if past.report.passes.len() != first {
             past.flags.insert("start-from".into(), request.start_from.clone().unwrap_or_default());
         }
-        return Ok((module, past, BTreeMap::new()));
+        return Ok((module, past, None));
     }
     if request.start_from.is_some() {
         let d = Diag::input(format!("--start-from needs a dumped module, not {}", request.model.display()));
@@ -142,7 +144,7 @@ fn read_model(request: &Request) -> Result<(Module, Past, BTreeMap<String, Bytes
         let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         past.sources.insert(name, sha256(&system::map(f).map_err(|d| vec![d])?));
     }
-    Ok((imported.module, past, imported.assets))
+    Ok((imported.module, past, imported.language))
 }
 
 fn compile_module(

@@ -12,14 +12,16 @@ pub mod config;
 pub mod decoder;
 pub mod gguf;
 pub mod hf;
+pub mod language;
 pub mod net;
 pub mod weights;
 
 use super::onnx::{ImportOptions, Imported, Survey, identifier};
 use bytes::Bytes;
 use config::Config;
+use language::Language;
 use net::Sizes;
-use sinter_ir::{Diag, Result};
+use sinter_ir::{Diag, Module, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use weights::Weights;
@@ -34,7 +36,7 @@ pub struct Checkpoint {
     /// Tensors.
     pub weights: Box<dyn Weights>,
     /// What the runtime needs.
-    pub assets: Assets,
+    pub language: Language,
     /// Files that were opened.
     pub files: Vec<PathBuf>,
     /// What to call it.
@@ -59,8 +61,8 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
 /// Imports a model.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diag>> {
     let checkpoint = open(path).map_err(|d| vec![d])?;
-    let module = build(&checkpoint, options)?;
-    Ok(Imported { module, warnings: vec![], files: checkpoint.files, assets: checkpoint.assets })
+    let (module, language) = build(&checkpoint, options)?;
+    Ok(Imported { module, warnings: vec![], files: checkpoint.files, language: Some(language) })
 }
 
 /// Imports a model as far as possible, see [`super::onnx::survey`].
@@ -72,7 +74,7 @@ pub fn survey(path: &Path, options: &ImportOptions) -> Survey {
     };
     s.files.clone_from(&checkpoint.files);
     match build(&checkpoint, options) {
-        Ok(m) => {
+        Ok((m, _)) => {
             s.unread = match options.skip_weights {
                 true => m.graph.inputs.len().saturating_sub(2 + m.states.len()),
                 false => 0,
@@ -84,14 +86,16 @@ pub fn survey(path: &Path, options: &ImportOptions) -> Survey {
     s
 }
 
-/// The graph of an opened model.
-pub fn build(c: &Checkpoint, options: &ImportOptions) -> Result<sinter_ir::Module, Vec<Diag>> {
+/// The graph of an opened model, and what the runtime has to know.
+pub fn build(c: &Checkpoint, options: &ImportOptions) -> Result<(Module, Language), Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let arch = arch::find(&c.config).map_err(one)?;
     let sizes = sizes(&c.config, options).map_err(one)?;
     let decoder = (arch.describe)(&c.config, &sizes).map_err(one)?;
     let name = identifier(options.name.as_deref().unwrap_or(&c.name));
-    decoder.build(c.weights.as_ref(), sizes, name)
+    let mut language = c.language.clone();
+    language.complete(arch.model_type, &decoder);
+    Ok((decoder.build(c.weights.as_ref(), sizes, name)?, language))
 }
 
 /// What the user chose within what the model allows.

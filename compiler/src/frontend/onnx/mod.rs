@@ -21,6 +21,7 @@ pub mod proto;
 mod scope;
 pub mod tensor;
 
+use super::llm::language::Language;
 use crate::system;
 use bytes::Bytes;
 use importer::Importer;
@@ -55,8 +56,8 @@ pub struct Imported {
     pub warnings: Vec<String>,
     /// Files that the model consists of.
     pub files: Vec<PathBuf>,
-    /// Files of a language model that its runtime reads, by name.
-    pub assets: BTreeMap<String, Bytes>,
+    /// Of a language model: what its runtime has to know.
+    pub language: Option<Language>,
 }
 
 /// What can be said about a model, however broken it is.
@@ -111,7 +112,7 @@ pub fn import_bytes(
 fn whole(s: Survey) -> Result<Imported, Vec<Diag>> {
     match s.module {
         Some(module) if s.problems.is_empty() => {
-            Ok(Imported { module, warnings: s.warnings, files: s.files, assets: BTreeMap::new() })
+            Ok(Imported { module, warnings: s.warnings, files: s.files, language: None })
         }
         _ => Err(s.problems),
     }

@@ -6,11 +6,11 @@ mod family;
 pub mod reader;
 mod tensors;
 
-use super::{Assets, Checkpoint};
+use super::Checkpoint;
+use super::language::Language;
 use crate::system;
 use reader::File;
-use serde_json::Value;
-use sinter_ir::{Diag, Result};
+use sinter_ir::Result;
 use std::path::Path;
 use tensors::Tensors;
 
@@ -24,13 +24,9 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     let file = File::parse(&system::map(path)?)?;
     let family = family::find(&file)?;
     let config = config::of(&file, family)?;
-    let mut assets = Assets::new();
-    for (name, value) in [("config.json", &config), ("gguf.json", &Value::Object(file.metadata.clone()))] {
-        let text = serde_json::to_vec(value).map_err(|e| Diag::bug(format!("writing {name}: {e}")))?;
-        assets.insert(name.to_owned(), text.into());
-    }
+    let language = Language::of_metadata(&file.metadata)?;
     let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let config = super::config::Config::of(config)?;
     let weights = Box::new(Tensors::new(file, family, &config)?);
-    Ok(Checkpoint { config, weights, assets, files: vec![path.to_owned()], name })
+    Ok(Checkpoint { config, weights, language, files: vec![path.to_owned()], name })
 }

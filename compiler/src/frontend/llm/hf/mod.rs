@@ -3,9 +3,10 @@
 
 pub mod safetensors;
 
+use super::Checkpoint;
 use super::config::Config;
+use super::language::Language;
 use super::weights::{Kind, Stored, Weights};
-use super::{Assets, Checkpoint};
 use crate::system;
 use bytes::Bytes;
 use safetensors::SafeTensors;
@@ -13,19 +14,6 @@ use serde_json::Value;
 use sinter_ir::{DType, Diag, Result, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// Files that the runtime reads: they go into the bundle as they are.
-const ASSETS: &[&str] = &[
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "generation_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "vocab.json",
-    "merges.txt",
-];
 
 /// Whether a folder holds a language model.
 pub fn is_folder(path: &Path) -> bool {
@@ -35,20 +23,15 @@ pub fn is_folder(path: &Path) -> bool {
 /// Opens a folder.
 pub fn open(dir: &Path) -> Result<Checkpoint> {
     let config_file = dir.join("config.json");
-    let config = Config::parse(&system::read(&config_file)?)?;
+    let text = system::read(&config_file)?;
+    let config = Config::parse(&text)?;
     if config.get("quantization_config").is_some() {
         return Err(Diag::unsupported("checkpoints that are quantised already (quantization_config)"));
     }
-    let mut assets = Assets::new();
-    for name in ASSETS {
-        let path = dir.join(name);
-        if system::exists(&path) {
-            assets.insert((*name).to_owned(), system::read(&path)?);
-        }
-    }
+    let language = Language::of_folder(dir, &text)?;
     let (weights, shards) = shards(dir)?;
     let files = std::iter::once(config_file).chain(shards).collect();
-    Ok(Checkpoint { config, weights: Box::new(weights), assets, files, name: last_name(dir) })
+    Ok(Checkpoint { config, weights: Box::new(weights), language, files, name: last_name(dir) })
 }
 
 /// The last part of a path's name.
