@@ -37,6 +37,17 @@ pub(super) fn breaks(cl: &Clusters, symbols: &Symbols, cluster: &Cluster, n: Nod
     fine(&cluster.members) && !fine(&with)
 }
 
+/// Whether a value that nodes of a set compute behind `root` has vectors along its last axis.
+pub(super) fn behind(
+    cl: &Clusters,
+    symbols: &Symbols,
+    set: &BTreeSet<NodeId>,
+    root: NodeId,
+    v: ValueId,
+) -> bool {
+    Trace { cl, symbols, set, root: Some(root) }.value(v, cl.g.ty(v).rank().checked_sub(1))
+}
+
 /// Whether the kernel of a group over rows has vectors: along the row, or along the last axis of what stays.
 fn rows_vectorise(cl: &Clusters, symbols: &Symbols, set: &BTreeSet<NodeId>, space: &Space) -> bool {
     let t = Trace { cl, symbols, set, root: None };

@@ -137,6 +137,11 @@ fn allowed(cl: &Clusters, symbols: &Symbols, c: ClusterId, n: NodeId, v: ValueId
         return false;
     }
     let kept = Space::of_cluster(cl, c).is_some_and(|s| s.keeps(symbols, cl.g.ty(v), &cl.g.node(n).op));
+    // Operands are read once per block of rows, or once.
+    let once = super::attention::is_one(cl, cluster);
+    if once && !super::attention::pulls(cl, symbols, cluster, n) {
+        return false;
+    }
     let times = if kept { Some(1) } else { repeats(cl, symbols, cluster, v, 0) };
     !super::lanes::breaks(cl, symbols, cluster, n)
         && times.is_some_and(|t| policy::cheap(policy::cost(&cl.g.node(n).op), t))
@@ -156,8 +161,8 @@ fn repeats(
     }
     for &u in cl.users[v.0 as usize].iter().filter(|u| cluster.members.contains(u)) {
         let node = cl.g.node(u);
-        let times = if cluster.root == Some(u) || Space::of(cl, u).is_some() {
-            policy::root_repeats(&node.op)?
+        let times = if policy::kind(&node.op) == Kind::Root || cluster.root == Some(u) {
+            policy::root_repeats(&node.op).or(super::attention::is_one(cl, cluster).then_some(1))?
         } else {
             let out = node.outputs.first()?;
             let (to, from) =

@@ -11,13 +11,14 @@ use sinter_ir::{DType, Diag, Graph, Node, NodeId, Op, Result, Tensor, TensorType
 pub struct Body {
     /// The graph.
     pub graph: Graph,
-    /// The node that cannot be pulled, if any; the first one of several reductions over the same rows.
+    /// The node that cannot be pulled, if any; the first one of several reductions over the same rows,
+    /// the second product of an attention.
     pub root: Option<NodeId>,
     consts: Vec<Option<Tensor>>,
 }
 
 impl Body {
-    /// Of a node; at most one op of it may be a root, or several reductions over the same rows.
+    /// Of a node; at most one op of it may be a root, several reductions over the same rows, or an attention.
     pub fn new(cx: &LowerCx, node: &NodeView) -> Result<Self> {
         let graph = match node.op {
             Op::Group(g) => g.body.clone(),
@@ -34,13 +35,15 @@ impl Body {
             dtype => super::access::compute(dtype).map(drop),
         };
         (0..graph.value_count() as u32).try_for_each(coded)?;
-        let graph = super::reduce::expand::softmax(&graph, cx.symbols)?;
+        let attention = super::attention::is_attention(&graph);
+        let graph = if attention { graph } else { super::reduce::expand::softmax(&graph, cx.symbols)? };
         let roots: Vec<NodeId> =
             graph.iter().filter(|(_, n)| !super::can_pull(&n.op)).map(|(id, _)| id).collect();
-        if roots.len() > 1 && !roots.iter().all(|r| matches!(graph.node(*r).op, Op::Reduce(_))) {
+        let rows = roots.iter().all(|r| matches!(graph.node(*r).op, Op::Reduce(_)));
+        if roots.len() > 1 && !rows && !attention {
             return Err(Diag::bug("a kernel group with two roots"));
         }
-        let root = roots.first().copied();
+        let root = if attention { roots.last() } else { roots.first() }.copied();
         let known = node.consts.iter().zip(&graph.inputs);
         let consts = known
             .map(|(c, &v)| c.map(|t| super::raw::retype(t, graph.ty(v).dtype)).transpose())

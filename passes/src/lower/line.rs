@@ -4,7 +4,7 @@ use super::body::Body;
 use super::index::{Idx, int};
 use crate::fuse::policy;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Bound, CmpOp, LoopKind, Reg};
+use sinter_ir::tile::{BinOp, Bound, CmpOp, CvtOp, Elem, Inst, LoopKind, Reg};
 use sinter_ir::{Expr, Result};
 
 /// Elements of a line that are computed at once.
@@ -134,4 +134,12 @@ pub fn reg(b: &mut KernelBuilder, x: &Bound) -> Reg {
         Bound::Const(c) => int(b, *c),
         Bound::Reg(r) => *r,
     }
+}
+
+/// Lanes in front of a limit.
+pub fn first_lanes(b: &mut KernelBuilder, n: Reg, lanes: u16) -> Reg {
+    let index = b.hoist(Elem::I32, lanes, Inst::LaneIndex);
+    let n = b.cvt(CvtOp::Narrow, Elem::I32, n);
+    let n = b.splat(n, lanes);
+    b.cmp(CmpOp::Lt, index, n)
 }

@@ -7,6 +7,7 @@
 //! over their (equal) output dims.
 
 pub mod access;
+pub(crate) mod attention;
 pub mod body;
 mod contract;
 mod conv;
@@ -177,6 +178,7 @@ fn parallel_if(b: &mut KernelBuilder, work: u64, hi: &Expr, f: impl FnOnce(&mut 
 
 fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
     match root {
+        Op::MatMul(_) if attention::is_attention(&body.graph) => attention::lower(cx, body),
         Op::MatMul(_) => contract::lower(cx, body),
         Op::Pool(op) => pool::lower(cx, body, op),
         Op::ConvTranspose(op) => conv::transpose::lower(cx, body, op),

@@ -4,13 +4,13 @@ use super::plan::Plan;
 use crate::fuse::policy;
 use crate::lower::contract::slots;
 use crate::lower::index::{Idx, dim, int, linear, unravel};
-use crate::lower::line::{self, Line, Place};
+use crate::lower::line::{self, Line, Place, first_lanes};
 use crate::lower::merge::spread;
 use crate::lower::pull::{Given, Puller};
 use crate::lower::{Arg, LowerCx, WORTH_THREADS, access, parallel_if};
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Access, BinOp, Bound, Buf, CmpOp, CvtOp, Elem, Inst, LoopKind, Reg};
+use sinter_ir::tile::{Access, BinOp, Bound, Buf, CmpOp, Elem, LoopKind, Reg};
 use sinter_ir::{DType, Expr, Result, TensorType, ValueId};
 
 /// Emits the passes of one plan into one kernel.
@@ -382,11 +382,3 @@ type Trip<'e, 'a> = dyn FnMut(&mut Rows<'a>, &mut KernelBuilder, Option<Idx>, Re
 type Element<'e, 'a> =
     dyn FnMut(&mut Rows<'a>, &mut KernelBuilder, &Unit, &[Idx], Place, usize) -> Result<()> + 'e;
 type Inner<'e, 'a> = dyn FnMut(&mut Rows<'a>, &mut KernelBuilder, &[Idx], Place) -> Result<()> + 'e;
-
-/// Lanes in front of a limit.
-fn first_lanes(b: &mut KernelBuilder, n: Reg, lanes: u16) -> Reg {
-    let index = b.hoist(Elem::I32, lanes, Inst::LaneIndex);
-    let n = b.cvt(CvtOp::Narrow, Elem::I32, n);
-    let n = b.splat(n, lanes);
-    b.cmp(CmpOp::Lt, index, n)
-}

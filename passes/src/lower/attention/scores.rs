@@ -1,0 +1,97 @@
+//! Softmax over the scores of a block of rows, in scratch memory.
+
+use super::{Attention, Layout, Memory};
+use crate::lower::access;
+use crate::lower::index::{Idx, dim};
+use crate::lower::line::{Line, Place, first_lanes};
+use crate::lower::pull::Puller;
+use sinter_ir::Result;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Addr, BinOp, Bound, Elem, Reg, UnOp};
+
+impl Attention<'_> {
+    /// Turns products into exponentials, and leaves the factor of every row's result in the sums.
+    pub(super) fn softmax(
+        &self,
+        b: &mut KernelBuilder,
+        p: &mut Puller,
+        m: &Memory,
+        layout: &Layout,
+        (batch, row): (&[Idx], Reg),
+    ) -> Result<()> {
+        let mut done = Ok(());
+        b.range(&self.first.mr.into(), |b, i| {
+            let r = self.row(b, row, i);
+            let pitch = dim(b, &layout.pitch);
+            let skip = b.mul(i, pitch);
+            let line = b.add(m.scores, skip);
+            done = self.softmax_row(b, p, m, line, &[batch, &[Idx::reg(r)]].concat()).map(|sum| {
+                let one = access::constant(b, Elem::F32, 1, 1.0);
+                let factor = b.bin(BinOp::Div, one, sum);
+                b.store(m.buf, Addr::reg(m.sums).plus(i, 1), factor, None);
+            });
+        });
+        done
+    }
+    /// One row; gives the sum of its exponentials.
+    fn softmax_row(
+        &self,
+        b: &mut KernelBuilder,
+        p: &mut Puller,
+        m: &Memory,
+        row: Reg,
+        before: &[Idx],
+    ) -> Result<Reg> {
+        let lanes = self.lanes;
+        let ends = |b: &mut KernelBuilder| (Bound::Const(0), b.bound(&self.keys));
+        let start = |b: &mut KernelBuilder, v: f64| {
+            let none = access::constant(b, Elem::F32, lanes, v);
+            let acc = b.reg(Elem::F32, lanes);
+            b.copy_to(acc, none);
+            (acc, none)
+        };
+        let place = |at: Place| at.idx().plus(&Idx::reg(row)).addr();
+        let collect = |b: &mut KernelBuilder, op: BinOp, acc: Reg, none: Reg, v: Reg, at: Place| {
+            let v = match at.tail {
+                Some(t) => {
+                    let inside = first_lanes(b, t, lanes);
+                    b.select(inside, v, none)
+                }
+                None => v,
+            };
+            let next = b.bin(op, acc, v);
+            b.copy_to(acc, next);
+        };
+        // Scale and masks, and the largest score.
+        let (max, low) = start(b, f64::NEG_INFINITY);
+        let line = Line { lanes, unroll: if lanes > 1 { 2 } else { 1 } };
+        let range = ends(b);
+        line.emit(b, range, &self.keys, &mut |b, at| {
+            let raw = b.load(Elem::F32, lanes, m.buf, place(at), None);
+            p.give(b, self.raw, raw);
+            p.tail = at.tail;
+            let v = p.at(b, self.scores, &[before, &[at.idx()]].concat(), lanes)?;
+            let v = b.splat(v, lanes);
+            if self.scores != self.raw {
+                b.store(m.buf, place(at), v, None);
+            }
+            collect(b, BinOp::Max, max, low, v, at);
+            p.tail = None;
+            p.forget();
+            Ok(())
+        })?;
+        let max = b.fold(BinOp::Max, max);
+        let max = b.splat(max, lanes);
+        let (sum, zero) = start(b, 0.0);
+        let range = ends(b);
+        Line { lanes, unroll: 1 }.emit(b, range, &self.keys, &mut |b, at| {
+            let v = b.load(Elem::F32, lanes, m.buf, place(at), None);
+            let d = b.sub(v, max);
+            let e = b.un(UnOp::Exp, d);
+            b.store(m.buf, place(at), e, None);
+            collect(b, BinOp::Add, sum, zero, e, at);
+            Ok(())
+        })?;
+        Ok(b.fold(BinOp::Add, sum))
+    }
+}
