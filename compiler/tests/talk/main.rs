@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod apps;
 #[path = "../common/mod.rs"]
 mod common;
 mod toy;

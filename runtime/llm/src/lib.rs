@@ -3,6 +3,7 @@
 //! The base runtime stays free of all this: only hosts that talk link it. The model itself is behind [`Model`].
 
 pub mod bundle;
+pub mod c;
 mod error;
 pub mod eval;
 pub mod files;
