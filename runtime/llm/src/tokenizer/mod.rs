@@ -23,6 +23,22 @@ pub struct Tokenizer {
 struct Head {
     #[serde(default)]
     decoder: Value,
+    #[serde(default)]
+    normalizer: Value,
+}
+
+/// Whether a step of this type is anywhere in a normalizer; nesting is bounded by the reader of JSON.
+fn has_step(v: &Value, kind: &str) -> bool {
+    let below = v.get("normalizers").and_then(Value::as_array).into_iter().flatten();
+    v.get("type").and_then(Value::as_str) == Some(kind) || below.into_iter().any(|n| has_step(n, kind))
+}
+
+/// Calls the library, where damaged files can still end in a panic: that is an error like any other.
+fn guarded<T>(body: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) {
+        Ok(done) => done.map_err(|e| e.to_string()),
+        Err(_) => Err("the tokenizers library gave up".to_owned()),
+    }
 }
 
 impl Tokenizer {
@@ -35,7 +51,12 @@ impl Tokenizer {
         };
         let head: Head = serde_json::from_slice(bytes).map_err(|e| bad(&e))?;
         let rules = decoder::rules(&head.decoder).map_err(|e| e.inside("tokenizer.json"))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| bad(&e))?;
+        // Reading a damaged table of it panics.
+        if has_step(&head.normalizer, "Precompiled") {
+            return Err(Error::unsupported("tokenizer.json: normalizer Precompiled")
+                .help("language models that generate text have tokenizers of the kind BPE; this one is of another kind"));
+        }
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(|e| bad(&e))?;
         // Those are settings of a training run.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| bad(&e))?;
@@ -70,7 +91,7 @@ impl Tokenizer {
     /// The tokens of a text. Special tokens that are written out in it count as such. `whole`: the text stands for
     /// itself, and what the tokenizer puts around texts (a token for the beginning) is added.
     pub fn encode(&self, text: &str, whole: bool) -> Result<Vec<u32>> {
-        let found = self.inner.encode_fast(text, whole);
+        let found = guarded(|| self.inner.encode_fast(text, whole));
         let found = found.map_err(|e| Error::input(format!("the text cannot be tokenized: {e}")))?;
         Ok(found.get_ids().to_vec())
     }
