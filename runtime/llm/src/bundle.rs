@@ -104,13 +104,16 @@ impl Manifest {
         let context = self.language_model.as_ref().map_or(0, |m| m.context);
         let usual = if context == 0 { USUAL } else { context.min(USUAL) };
         let Some(Dim { min, max }) = self.capacity else { return Ok(wanted.unwrap_or(usual)) };
+        if min < 0 || max < min {
+            return Err(Error::input(format!("manifest.json: a capacity of {min} to {max}")));
+        }
         let n = i64::try_from(wanted.unwrap_or(usual)).unwrap_or(i64::MAX);
         if wanted.is_some() && !(min..=max).contains(&n) {
             return Err(Error::limit(format!(
                 "a cache for {n} tokens: the bundle was compiled for {min} to {max}"
             )));
         }
-        usize::try_from(n.clamp(min, max)).map_err(|_| Error::input("manifest.json: a negative capacity"))
+        usize::try_from(n.clamp(min, max)).map_err(|_| Error::limit("the capacity does not fit this machine"))
     }
 }
 
