@@ -95,7 +95,7 @@ pub type Sink<'a> = dyn FnMut(&mut KernelBuilder, Place, Reg) -> Result<()> + 'a
 
 /// Bytes of A that should stay in the second-level cache while all panels of B pass.
 pub fn block_bytes(target: &TargetDesc) -> i64 {
-    target.cache_bytes.get(1).map_or(256 << 10, |&b| i64::try_from(b / 4).unwrap_or(i64::MAX))
+    target.cache_bytes.get(1).map_or(256 << 10, |&b| i64::try_from(b / 2).unwrap_or(i64::MAX))
 }
 
 impl Gemm {
