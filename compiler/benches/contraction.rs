@@ -108,7 +108,12 @@ fn compile(case: &Case, target: &TargetDesc) -> (Bundle, usize, u64) {
         }
     }
     let emitted = sinter_backends::emit(&program, target).unwrap();
-    let code = emitted.code.iter().filter(|(k, _)| k.contains('_') && !k.starts_with("bench")).map(|(_, v)| *v).sum();
+    let code = emitted
+        .code
+        .iter()
+        .filter(|(k, _)| k.contains('_') && !k.starts_with("bench"))
+        .map(|(_, v)| *v)
+        .sum();
     let weights = Image::Heap(sinter_runtime::Aligned::copy_of(&emitted.weights).unwrap());
     (Bundle::load("bench", &emitted.archive, weights, 1).unwrap(), bytes, code)
 }
@@ -194,7 +199,11 @@ fn main() {
             best = best.max(peak());
         }
         let rate = case.terms / seconds;
-        let off = if check { format!(" off by {:.1e}", difference(case, &x, &bound.into_outputs().bytes[0])) } else { String::new() };
+        let off = if check {
+            format!(" off by {:.1e}", difference(case, &x, &bound.into_outputs().bytes[0]))
+        } else {
+            String::new()
+        };
         println!(
             "{:34} {:10.1} {:9.1} {:9.1} {:6.1} {:6}{off}",
             case.name,

@@ -7,11 +7,12 @@
 
 use super::micro::Tile;
 use sinter_ir::Expr;
+use std::collections::BTreeSet;
 
 /// Multiply-adds that a tile must hold to hide their latency.
 const LATENCY: i64 = 8;
 /// Instructions that cost as much as doubling the time.
-const INSTRUCTIONS: i64 = 6000;
+const INSTRUCTIONS: i64 = 2500;
 /// Stand-ins for open dims: rests occur.
 const OPEN_ROWS: i64 = 61;
 const OPEN_COLUMNS: i64 = 509;
@@ -46,10 +47,16 @@ fn vectors(n: &Expr, width: i64) -> i64 {
 }
 
 /// Heights of the tiles that together reach every number of rows: `mr`, then those of the rest. With an open number
-/// each is half of the one before.
+/// all are powers of two, but few: each is code.
 pub fn heights(mr: usize, m: &Expr) -> Vec<usize> {
     let Some(m) = m.as_const() else {
-        return std::iter::successors(Some(mr), |h| (*h > 1).then_some(h / 2)).collect();
+        return [mr, 2, 1]
+            .into_iter()
+            .filter(|&h| h <= mr)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .rev()
+            .collect();
     };
     let rest = (m.max(0) as usize) % mr;
     let whole = (m >= mr as i64).then_some(mr);
@@ -124,7 +131,8 @@ mod tests {
         assert_eq!(heights(14, &64.into()), [14, 8]);
         assert_eq!(heights(8, &64.into()), [8]);
         assert_eq!(heights(8, &5.into()), [5]);
-        assert_eq!(heights(8, &sinter_ir::Sym(0).into()), [8, 4, 2, 1]);
+        assert_eq!(heights(2, &sinter_ir::Sym(0).into()), [2, 1]);
+        assert_eq!(heights(8, &sinter_ir::Sym(0).into()), [8, 2, 1]);
         assert!(heights(8, &0.into()).is_empty());
     }
 }
