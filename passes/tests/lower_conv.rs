@@ -266,6 +266,36 @@ fn channels_last_convolutions() {
 }
 
 #[test]
+fn channels_last_depthwise() {
+    let mut rng = Rng::new(12);
+    for round in 0..120 {
+        let rank = [2, 2, 1, 3][round % 4];
+        let mut axes: Vec<Axis> = (0..rank).map(|_| axis(&mut rng, if rank == 3 { 6 } else { 20 })).collect();
+        if round % 3 == 0 {
+            // A longer row, and sometimes a window that is not written out.
+            let k = rng.pick(&[3, 5, 7, 9]);
+            let (s, d, pad) = (rng.dim(1, 2), rng.dim(1, 2), rng.dim(0, k));
+            axes[rank - 1] =
+                Axis { k, s, d, before: pad, after: rng.dim(0, k), n: rng.dim((k - 1) * d + 1, 60) };
+        }
+        let c = rng.pick(&[2, 5, 16, 24, 33]);
+        let x = [vec![rng.dim(1, 2)], axes.iter().map(|a| a.n).collect(), vec![c]].concat();
+        let w = [vec![c, 1], axes.iter().map(|a| a.k).collect()].concat();
+        let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::F64, DType::I32]);
+        let (x, w) = (rng.tensor(dtype, x), rng.tensor(dtype, w));
+        let mut case = Case::new(Conv { channels_last: true, ..conv(&axes, c) }, vec![x, w]).fix(1);
+        for axis in 0..=rank {
+            if rng.below(4) == 0 {
+                case.free(&[(0, axis)]);
+            }
+        }
+        case.on_any_target(&mut rng);
+        let l = case.check();
+        assert!(size(&l.calls[0].kernel) < 1200, "{} statements", size(&l.calls[0].kernel));
+    }
+}
+
+#[test]
 fn channels_last_convolutions_of_every_kind() {
     let mut rng = Rng::new(11);
     for round in 0..40 {

@@ -105,7 +105,7 @@ impl Axis {
         self.before.is(0) && room.as_const().is_some_and(|r| r >= 0)
     }
     /// The points `[lo, hi)` whose windows lie inside.
-    fn interior(&self) -> (Expr, Expr) {
+    pub fn interior(&self) -> (Expr, Expr) {
         let stride = Expr::from(self.stride);
         let window = (self.taps.clone() - 1.into()) * self.dilation.into() + 1.into();
         let lo = self.before.ceil_div(&stride).max_of(&0.into()).min_of(&self.points);

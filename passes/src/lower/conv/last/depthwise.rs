@@ -1,110 +1,330 @@
-//! Convolution with channels last: lanes run along the output channels, a few neighbouring points share the weights
-//! of a tap.
+//! Convolution of every channel by itself, channels last: lanes along the channels, several neighbouring points at a
+//! time, so that a weight serves all of them and an element all points whose windows hold it.
+//!
+//! Rows of points are work items. With known sizes a row is cut into tiles whose taps beyond the image are left out
+//! of the code of the first and the last tile; otherwise points at its ends are done one by one.
 
 use super::super::Layer;
 use crate::lower::Lowered;
+use crate::lower::contract::gemm::{add_const, scaled, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build};
-use crate::lower::contract::pack;
-use crate::lower::index::Idx;
-use crate::lower::points::{Block, Nest, offset};
-use crate::lower::window::Axis;
+use crate::lower::contract::nest::{for_tiles, reg};
+use crate::lower::contract::{pack, slots};
+use crate::lower::out::{Index, Out};
+use crate::lower::window::{Axis, Span};
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Bound, Buf, Inst, LoopKind, Reg, Ty};
-use sinter_ir::{Diag, Expr, Result};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, Inst, LoopKind, Reg, Ty};
+use sinter_ir::{Expr, Result, Tensor};
 
-/// Lowers a convolution of channels-last data with constant weights.
-pub fn lower(layer: &Layer) -> Result<Lowered> {
-    let rank = layer.xt.rank();
-    let axis = |i: usize| Axis {
-        size: layer.xt.dims[1 + i].clone(),
-        points: layer.yt.dims[1 + i].clone(),
-        taps: layer.wt.dims[2 + i].clone(),
-        stride: layer.op.strides[i] as i64,
-        dilation: layer.op.dilations[i] as i64,
-        before: layer.op.pads_before[i].clone(),
+/// Multiply-adds of a tile and one row of taps: more would only be more code.
+const MULTIPLY_ADDS: i64 = 48;
+
+/// Taps of a row that are written out; more are looped over.
+const WRITTEN: i64 = 7;
+
+/// Lowers a depthwise convolution.
+pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Lowered> {
+    let (channels, taps) = (w.shape()[0], w.shape()[2..].iter().product::<usize>());
+    let Some((inner, outer)) = axes.split_last() else {
+        return Err(sinter_ir::Diag::bug("a convolution without axes"));
     };
-    let axes: Vec<Axis> = (0..rank - 2).map(axis).collect();
-    let t = layer.body.const_of(layer.w).ok_or_else(|| {
-        Diag::unsupported("a convolution with channels last and weights computed at run time")
-    })?;
-    // One operand channel per result channel: lanes run along both, over all groups at once.
-    let depthwise = t.shape()[1] == 1 && t.shape()[0] == layer.op.group;
-    let groups = if depthwise { 1 } else { layer.op.group };
-    let (per, depth) = (t.shape()[0] / groups.max(1), if depthwise { 1 } else { t.shape()[1] });
-    let taps: usize = t.shape()[2..].iter().product();
-    let outer = [layer.xt.dims[0].clone(), groups.into()];
-    let (c, channels) = (layer.xt.dims[rank - 1].clone(), Expr::from(per));
-    let plane = product(&layer.xt.dims[1..rank - 1]);
-    build(layer.cx, layer.body, &layer.name("conv_last"), |k| {
+    let work: Vec<Expr> = layer.xt.dims[..1].iter().chain(outer.iter().map(|a| &a.points)).cloned().collect();
+    let trips = product(&work);
+    build(layer.cx, layer.body, &layer.name("dwconv_last"), |k| {
         let lanes = if k.out.is_scalar() { 1 } else { layer.cx.target.lanes(layer.num.acc.bits()) };
         let width = usize::from(lanes);
-        let rows = taps * depth;
-        // [group][vector of channels][tap][operand channel][lane]
-        let packed = pack::panels(t, (groups, rows, per), width, |g, row, o| {
-            Some(((g * per + o) * depth + row % depth) * taps + row / depth)
-        })?;
-        let panel = (rows * width) as i64;
-        let w = k.source(Source::Packed(packed, layer.wt.dtype))?;
+        let vectors = (channels.div_ceil(width) * taps) as i64;
+        let ops = (trips.clone() * inner.points.clone()).as_const().and_then(|p| p.checked_mul(vectors));
+        let slots = slots::for_work(layer.cx.target, &trips, ops.as_ref());
+        // [vector of channels][tap][lane]
+        let packed = pack::panels(w, (1, taps, channels), width, |_, tap, c| Some(c * taps + tap))?;
+        let weights = k.source(Source::Packed(packed, layer.wt.dtype))?;
         let x = k.source(Source::Value(layer.x))?;
         let Kernel { b, out, .. } = k;
-        let nest = Nest { outer: &outer, axes: &axes, channels: &channels, lanes };
-        nest.emit(b, &mut |b, block| {
-            let (image, group) = (block.outer[0], block.outer[1]);
-            let ty = Ty { elem: layer.num.acc, lanes };
-            let acc: Vec<Reg> = (0..block.points.vectors).map(|_| b.zero(ty)).collect();
-            // Channels come in whole vectors, so this is the vector's panel times the panel's size.
-            let weights = Idx::reg(group)
-                .times(per.div_ceil(width) as i64 * panel)
-                .plus(&Idx::reg(block.channel).times(panel / i64::from(lanes)));
-            let weights = Idx::reg(weights.materialise(b));
-            let first = Idx::reg(group).times(depth as i64).materialise(b);
-            block.for_each_tap(b, &axes, &mut |b, tap, points| {
-                let from = if depthwise { block.channel } else { first };
-                let at: Vec<Idx> = points.iter().map(|p| offset(b, (image, &plane), p, &c, from)).collect();
-                let tap = weights.plus(&tap.times((depth * width) as i64));
-                let sums = Sums { layer, acc: &acc, x, w, at: &at, tap: &tap };
-                if depthwise { sums.lanes(b, block) } else { sums.channels(b, block, depth) }
-            });
-            let channel = Idx::reg(group).times(per as i64).plus(&Idx::reg(block.channel)).materialise(b);
-            block.put(b, out, (image, channel), &acc)
-        })
+        let mut done = Ok(());
+        slots::for_each(
+            b,
+            slots,
+            &trips,
+            |_, _| (),
+            |b, (), t| {
+                let at = unravel(b, t, &work);
+                let spans: Vec<Span> = outer.iter().zip(&at[1..]).map(|(a, &o)| a.inside(b, o)).collect();
+                let image = b.dim(&product(&layer.xt.dims[1..]));
+                let mut origin = b.mul(at[0], image);
+                let mut steps = vec![];
+                for (i, span) in spans.iter().enumerate() {
+                    let pitch = b.dim(&product(&layer.xt.dims[2 + i..]));
+                    let from = b.mul(span.start, pitch);
+                    origin = b.add(origin, from);
+                    steps.push(scaled(b, pitch, outer[i].dilation));
+                }
+                let row = Row {
+                    layer,
+                    inner,
+                    outer,
+                    channels: channels as i64,
+                    taps: taps as i64,
+                    lanes,
+                    weights,
+                    x,
+                    at: &at,
+                    spans: &spans,
+                    origin,
+                    steps: &steps,
+                };
+                done = row.emit(b, out);
+            },
+        );
+        done
     })
 }
 
-/// What one tap adds to the sums of a block.
-struct Sums<'a> {
+/// One row of points.
+struct Row<'a> {
     layer: &'a Layer<'a>,
-    acc: &'a [Reg],
+    inner: &'a Axis,
+    outer: &'a [Axis],
+    channels: i64,
+    taps: i64,
+    lanes: u16,
+    weights: Buf,
     x: Buf,
-    w: Buf,
-    /// Operand element per point.
-    at: &'a [Idx],
-    /// First weight.
-    tap: &'a Idx,
+    /// Coordinates of the image and the row.
+    at: &'a [Reg],
+    /// Taps of the outer axes.
+    spans: &'a [Span],
+    /// Offset under tap 0 of all outer axes.
+    origin: Reg,
+    /// What a tap of each of them adds.
+    steps: &'a [Reg],
 }
 
-impl Sums<'_> {
-    /// Every channel by itself.
-    fn lanes(&self, b: &mut KernelBuilder, block: &Block) {
-        let weight = self.layer.weights.load(b, block.lanes, self.w, self.tap.addr(), None);
-        for (&a, at) in self.acc.iter().zip(self.at) {
-            let value = self.layer.num.load(b, block.lanes, self.x, at.addr(), block.tail);
-            b.set(a, Inst::MulAdd(weight, value, a));
+/// Which taps of which points of a tile count.
+type Counts<'c> = &'c dyn Fn(i64, i64) -> bool;
+
+impl Row<'_> {
+    fn emit(&self, b: &mut KernelBuilder, out: &mut Out) -> Result<()> {
+        let a = self.inner;
+        let kernel = a.taps.as_const().unwrap_or(1);
+        let most = self.tile(kernel);
+        let known = (a.points.as_const(), a.size.as_const(), a.before.as_const());
+        if let (Some(points), Some(size), Some(before)) = known
+            && kernel <= WRITTEN
+        {
+            let tile = fitting(points, most);
+            let position = |x: i64, k: i64| x * a.stride + k * a.dilation - before;
+            let inside = |x: i64, k: i64| (0..size).contains(&position(x, k));
+            // The tiles that need no care lie between the first and the last.
+            let tiles = (points + tile - 1) / tile;
+            let whole = |t: i64| {
+                position(t * tile, 0) >= 0
+                    && (t + 1) * tile <= points
+                    && position((t + 1) * tile - 1, kernel - 1) < size
+            };
+            let first = i64::from(tiles > 0 && !whole(0));
+            let last = tiles - i64::from(tiles > first && !whole(tiles - 1));
+            if (first..last).all(whole) {
+                let mut done = Ok(());
+                for t in (0..first).chain(first..first + i64::from(last > first)).chain(last..tiles) {
+                    if (first..last).contains(&t) {
+                        b.for_(
+                            Bound::Const(first * tile),
+                            Bound::Const(last * tile),
+                            tile,
+                            LoopKind::Serial,
+                            |b, x| {
+                                done = done.clone().and_then(|()| self.points(b, out, x, tile, &|_, _| true));
+                            },
+                        );
+                    } else {
+                        let (x, count) = (b.i64(t * tile), tile.min(points - t * tile));
+                        done = done
+                            .and_then(|()| self.points(b, out, x, count, &|i, k| inside(t * tile + i, k)));
+                    }
+                }
+                return done;
+            }
         }
+        self.open(b, out, most)
     }
-    /// All operand channels of the group.
-    fn channels(&self, b: &mut KernelBuilder, block: &Block, depth: usize) {
-        let at: Vec<Idx> = self.at.iter().map(|i| Idx::reg(i.materialise(b))).collect();
-        let tap = Idx::reg(self.tap.materialise(b));
-        b.for_(Bound::Const(0), Bound::Const(depth as i64), 1, LoopKind::Serial, |b, c| {
-            let weight = tap.plus(&Idx::reg(c).times(block.lanes.into())).addr();
-            let weight = self.layer.weights.load(b, block.lanes, self.w, weight, None);
-            for (&a, at) in self.acc.iter().zip(&at) {
-                let value = self.layer.num.load(b, 1, self.x, at.plus(&Idx::reg(c)).addr(), None);
-                let value = b.splat(value, block.lanes);
-                b.set(a, Inst::MulAdd(weight, value, a));
+    /// Points at a time: accumulators, a row of weights and an element must fit the registers.
+    fn tile(&self, kernel: i64) -> i64 {
+        let weights = if kernel > WRITTEN { 1 } else { kernel };
+        let registers = i64::from(self.layer.cx.target.vector_registers);
+        (registers - weights - 2).min(MULTIPLY_ADDS / weights.max(3)).max(1)
+    }
+
+    /// A row of an open size: the points whose windows lie inside in tiles, the others by themselves.
+    fn open(&self, b: &mut KernelBuilder, out: &mut Out, most: i64) -> Result<()> {
+        let (lo, hi) = self.inner.interior();
+        let count = hi - lo.clone();
+        let tile = match count.as_const() {
+            Some(n) => fitting(n, most),
+            None => 1 << most.ilog2(),
+        };
+        let (mut done, mut ends) = (Ok(()), Ok(()));
+        let (first, n, zero) = (b.dim(&lo), b.dim(&count), b.i64(0));
+        for_tiles(b, &count, tile as usize, (zero, n), &mut |b, x, points| {
+            let x = b.add(first, x);
+            done = done.clone().and_then(|()| self.points(b, out, x, points as i64, &|_, _| true));
+        });
+        b.range(&(self.inner.points.clone() - count), |b, e| {
+            let behind = b.add(e, n);
+            let front = b.cmp(CmpOp::Lt, e, first);
+            let x = b.select(front, e, behind);
+            ends = self.one(b, out, x);
+        });
+        done.and(ends)
+    }
+
+    /// Loops over vectors of channels; `f` gets the first channel and the lanes that count.
+    fn vectors(&self, b: &mut KernelBuilder, f: &mut dyn FnMut(&mut KernelBuilder, Reg, Option<Reg>)) {
+        let lanes = i64::from(self.lanes);
+        b.for_(Bound::Const(0), Bound::Const(self.channels), lanes, LoopKind::Serial, |b, c| {
+            let tail = (self.channels % lanes != 0).then(|| {
+                let (all, full) = (b.i64(self.channels), b.i64(lanes));
+                let left = b.sub(all, c);
+                b.bin(BinOp::MinS, left, full)
+            });
+            f(b, c, tail);
+        });
+    }
+    /// Loops over the taps of the outer axes; `f` gets the offset and the first tap of the row.
+    fn rows(
+        &self,
+        b: &mut KernelBuilder,
+        level: usize,
+        from: Reg,
+        tap: Reg,
+        f: &mut dyn FnMut(&mut KernelBuilder, Reg, Reg),
+    ) {
+        let Some(span) = self.spans.get(level) else {
+            let kernel = b.dim(&self.inner.taps);
+            let tap = b.mul(tap, kernel);
+            return f(b, from, tap);
+        };
+        b.for_(span.lo.clone(), span.hi.clone(), 1, LoopKind::Serial, |b, t| {
+            let ahead = b.mul(t, self.steps[level]);
+            let from = b.add(from, ahead);
+            let taps = b.dim(&self.outer[level].taps);
+            let tap = b.mul(tap, taps);
+            let tap = b.add(tap, t);
+            self.rows(b, level + 1, from, tap, f);
+        });
+    }
+    /// The offset of the position under tap 0 of a point.
+    fn start(&self, b: &mut KernelBuilder, x: Reg) -> Reg {
+        let at = scaled(b, x, self.inner.stride);
+        let before = b.dim(&self.inner.before);
+        let at = b.sub(at, before);
+        let at = scaled(b, at, self.channels);
+        b.add(self.origin, at)
+    }
+    fn weight(&self, b: &mut KernelBuilder, channel: Reg, tap: Reg, k: Addr) -> Reg {
+        let at = Addr {
+            offset: k.offset * i64::from(self.lanes),
+            terms: k.terms.iter().map(|&(r, s)| (r, s * i64::from(self.lanes))).collect(),
+        };
+        let at = at.plus(channel, self.taps).plus(tap, self.lanes.into());
+        self.layer.weights.load(b, self.lanes, self.weights, at, None)
+    }
+    fn zeros(&self, b: &mut KernelBuilder, n: i64) -> Vec<Reg> {
+        (0..n).map(|_| b.zero(Ty { elem: self.layer.num.acc, lanes: self.lanes })).collect()
+    }
+
+    /// `count` points from `x` on.
+    fn points(&self, b: &mut KernelBuilder, out: &mut Out, x: Reg, count: i64, counts: Counts) -> Result<()> {
+        let (stride, dilation) = (self.inner.stride, self.inner.dilation);
+        let kernel = self.inner.taps.as_const().unwrap_or(1);
+        let start = self.start(b, x);
+        let mut done = Ok(());
+        self.vectors(b, &mut |b, channel, tail| {
+            let acc = self.zeros(b, count);
+            let none = b.i64(0);
+            self.rows(b, 0, start, none, &mut |b, from, tap| {
+                if kernel > WRITTEN {
+                    let taps = b.i64(kernel);
+                    return self.looped(b, (channel, tail), (from, tap), (none, taps), &acc);
+                }
+                let weights: Vec<Reg> =
+                    (0..kernel).map(|k| self.weight(b, channel, tap, Addr::at(k))).collect();
+                for position in 0..(count - 1) * stride + (kernel - 1) * dilation + 1 {
+                    let mut value = None;
+                    for (k, &weight) in (0..kernel).zip(&weights) {
+                        let ahead = position - k * dilation;
+                        let i = ahead / stride;
+                        if ahead < 0 || ahead % stride != 0 || i >= count || !counts(i, k) {
+                            continue;
+                        }
+                        let v = *value.get_or_insert_with(|| {
+                            let at = Addr::reg(from).plus(channel, 1).offset(position * self.channels);
+                            self.layer.num.load(b, self.lanes, self.x, at, tail)
+                        });
+                        let sum = acc[i as usize];
+                        b.set(sum, Inst::MulAdd(weight, v, sum));
+                    }
+                }
+            });
+            for (i, &sum) in acc.iter().enumerate() {
+                let x = add_const(b, x, i as i64);
+                done = done.clone().and_then(|()| self.put(b, out, x, channel, (sum, tail)));
+            }
+        });
+        done
+    }
+    /// A point at an end of the row: its taps are clipped.
+    fn one(&self, b: &mut KernelBuilder, out: &mut Out, x: Reg) -> Result<()> {
+        let start = self.start(b, x);
+        let span = self.inner.inside(b, x);
+        let mut done = Ok(());
+        self.vectors(b, &mut |b, channel, tail| {
+            let acc = self.zeros(b, 1);
+            let none = b.i64(0);
+            self.rows(b, 0, start, none, &mut |b, from, tap| {
+                let (lo, hi) = (reg(b, &span.lo), reg(b, &span.hi));
+                self.looped(b, (channel, tail), (from, tap), (lo, hi), &acc);
+            });
+            done = done.clone().and_then(|()| self.put(b, out, x, channel, (acc[0], tail)));
+        });
+        done
+    }
+    /// Taps `lo .. hi` of a row for neighbouring points.
+    fn looped(
+        &self,
+        b: &mut KernelBuilder,
+        (channel, tail): (Reg, Option<Reg>),
+        (from, tap): (Reg, Reg),
+        (lo, hi): (Reg, Reg),
+        acc: &[Reg],
+    ) {
+        b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, k| {
+            let weight = self.weight(b, channel, tap, Addr::reg(k));
+            for (i, &sum) in (0..).zip(acc) {
+                let at = Addr::reg(from).plus(channel, 1).plus(k, self.inner.dilation * self.channels);
+                let at = at.offset(i * self.inner.stride * self.channels);
+                let value = self.layer.num.load(b, self.lanes, self.x, at, tail);
+                b.set(sum, Inst::MulAdd(weight, value, sum));
             }
         });
     }
+    fn put(
+        &self,
+        b: &mut KernelBuilder,
+        out: &mut Out,
+        x: Reg,
+        channel: Reg,
+        (value, tail): (Reg, Option<Reg>),
+    ) -> Result<()> {
+        let index: Vec<Index> =
+            self.at.iter().chain([&x, &channel]).map(|&at| Index { at, axes: 1 }).collect();
+        out.put(b, &index, value, tail)
+    }
+}
+
+/// A size of at most `most` that cuts `n` into equal parts as well as can be.
+fn fitting(n: i64, most: i64) -> i64 {
+    let parts = (n + most - 1) / most.max(1);
+    ((n + parts - 1) / parts.max(1)).max(1)
 }

@@ -24,11 +24,10 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
     let w = layer.body.const_of(layer.w).ok_or_else(|| {
         Diag::unsupported("a convolution with channels last and weights computed at run time")
     })?;
-    let group = layer.op.group;
+    let (group, axes) = (layer.op.group, axes(layer));
     if group > 1 && w.shape()[1] == 1 && w.shape()[0] == group {
-        return depthwise::lower(layer);
+        return depthwise::lower(layer, w, &axes);
     }
-    let axes = axes(layer);
     let plain = |a: &Axis| a.stride == 1 && a.taps.is(1) && a.unpadded();
     if group == 1 && axes.iter().all(plain) { pointwise(layer, w) } else { direct::lower(layer, w, axes) }
 }
