@@ -235,3 +235,62 @@ fn smollm2_knows_the_capital() {
     let ids: Vec<u32> = ids.into_iter().map(|t| t as u32).collect();
     assert_eq!(tokenizer.decode(&ids, true), b" Paris.");
 }
+
+/// File of the table of architectures.
+const TABLE: &str = "LANGUAGE_MODELS.md";
+
+/// The table of architectures; `checked` says what is known of one.
+fn table(checked: &dyn Fn(&str) -> String) -> String {
+    let mut text = "# Architectures of language models\n\n\
+        Written by `BLESS=1 TINY_LLMS=FOLDER cargo test -p sinter --test language` after \
+        `python testdata/scripts/make_tiny_llms.py FOLDER`.\n\
+        Checked: a small model with random weights gives the logits of transformers within 2e-4 of the largest, evaluated and as\n\
+        machine code, with the prompt in one piece, in chunks and token by token, and the same tokens when it goes on.\n\n\
+        | `model_type` | models | status |\n|---|---|---|\n"
+        .to_owned();
+    for a in llm::arch::ARCHITECTURES {
+        text += &format!("| {} | {} | {} |\n", a.model_type, a.models, checked(a.model_type));
+    }
+    text
+}
+
+/// All architectures of which there is a model: see testdata/scripts/make_tiny_llms.py.
+#[test]
+fn architectures_agree_with_transformers() {
+    let path = common::root().join("compiler").join(TABLE);
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    for a in llm::arch::ARCHITECTURES {
+        assert!(
+            written.contains(&format!("| {} | {} | ", a.model_type, a.models)),
+            "{TABLE} lacks {}",
+            a.model_type
+        );
+    }
+    let Some(dir) = std::env::var_os("TINY_LLMS").map(PathBuf::from) else {
+        return common::skip("TINY_LLMS names no folder of models to compare with transformers");
+    };
+    let mut results = std::collections::BTreeMap::new();
+    for a in llm::arch::ARCHITECTURES {
+        let dir = dir.join(a.model_type);
+        if dir.is_dir() {
+            let r = common::no_panic(|| {
+                check(&dir);
+                Ok(())
+            });
+            results.insert(a.model_type, r);
+        }
+    }
+    let status = |t: &str| match results.get(t) {
+        Some(Ok(())) => "checked".to_owned(),
+        Some(Err(_)) => "differs".to_owned(),
+        None => "not checked".to_owned(),
+    };
+    let now = table(&status);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &now).unwrap();
+    }
+    let failed: Vec<String> =
+        results.iter().filter_map(|(t, r)| r.as_ref().err().map(|e| format!("{t}: {e}"))).collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(now == written || std::env::var_os("BLESS").is_some(), "{TABLE} is out of date:\n{now}");
+}

@@ -1,6 +1,8 @@
 //! What the fuzz targets call: bytes in, and a panic where anything but a result or a typed error comes out.
 
 use bytes::Bytes;
+use sinter::frontend::llm::hf::safetensors::SafeTensors;
+use sinter::frontend::llm::{self, gguf};
 use sinter::frontend::onnx::{self, ImportOptions};
 use sinter_ir::graph::text::ConstTable;
 use sinter_ir::{Diag, Fault, Module};
@@ -37,6 +39,28 @@ fn compile(module: Module) {
             }
         }
         Err(diags) => typed(&diags),
+    }
+}
+
+/// Reads every tensor of a file.
+pub fn safetensors(file: &[u8]) {
+    let file = match SafeTensors::parse(Bytes::copy_from_slice(file)) {
+        Ok(f) => f,
+        Err(d) => return typed(&[d]),
+    };
+    for name in file.names() {
+        let t = file.load(name).expect("it was listed").expect("it was checked");
+        assert_eq!(t.shape(), file.dims(name).expect("it was listed"));
+    }
+}
+
+/// Opens a file and makes the graph of it.
+pub fn gguf(file: &[u8]) {
+    let built = gguf::of_bytes(&Bytes::copy_from_slice(file), "fuzz".into())
+        .map_err(|d| vec![d])
+        .and_then(|c| llm::build(&c, &ImportOptions::default()));
+    if let Err(diags) = built {
+        typed(&diags);
     }
 }
 

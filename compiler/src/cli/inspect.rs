@@ -16,7 +16,7 @@ use std::path::Path;
 /// Options of `inspect`.
 #[derive(Debug, Clone, Args)]
 pub struct InspectArgs {
-    /// Model file or bundle folder.
+    /// Model file, folder of a language model, or bundle folder.
     #[command(flatten)]
     pub model: ModelArgs,
     /// Print JSON.
@@ -50,7 +50,7 @@ pub fn manifest(dir: &Path) -> Result<Manifest> {
 pub fn run(a: &InspectArgs) -> Result<(), Vec<Diag>> {
     let path = Path::new(&a.model.model);
     let texts = a.program || a.kernel.is_some();
-    match system::is_dir(path) {
+    match system::is_dir(path) && !frontend::llm::is_model(path) {
         true if texts => {
             Err(vec![Diag::input("a bundle holds machine code only").help("name the model file")])
         }
@@ -148,8 +148,15 @@ fn model(a: &InspectArgs) -> Result<(), Vec<Diag>> {
         return Ok(());
     }
     println!("{}", m.name);
-    m.graph.inputs.iter().for_each(|v| println!("  input  {}", port(v)));
-    m.graph.outputs.iter().for_each(|v| println!("  output {}", port(v)));
+    for (i, v) in m.graph.inputs.iter().enumerate() {
+        let state = m.states.iter().any(|s| s.input as usize == i);
+        println!("  {} {}", if state { "state " } else { "input " }, port(v));
+    }
+    for (i, v) in m.graph.outputs.iter().enumerate() {
+        if m.states.iter().all(|s| s.output as usize != i) {
+            println!("  output {}", port(v));
+        }
+    }
     m.symbols.table.iter().for_each(|s| println!("  dim    {} {}..{}", s.name, s.min, s.max));
     println!("  constants {}", size(constants));
     ops.iter().for_each(|(name, n)| println!("  {n:>6} {name}"));

@@ -64,7 +64,7 @@ pub enum Command {
 /// How a model is read.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// ONNX file. `compile` and `run` also take a module dumped by `compile --dump-ir` (.mir).
+    /// ONNX file, GGUF file, or folder of a language model from the Hugging Face hub. `compile` and `run` also take a module dumped by `compile --dump-ir` (.mir).
     pub model: String,
     /// Fix or bound a symbolic dim, by its name or as INPUT.AXIS: `batch=1`, `height=32..960`.
     #[arg(long = "dim", value_name = "NAME=N|MIN..MAX")]

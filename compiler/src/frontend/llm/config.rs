@@ -13,7 +13,7 @@ const MAX_SIZE: i64 = 1 << 28;
 impl Config {
     /// From JSON.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(bytes)
+        let value: Value = serde_json::from_slice(&finite(bytes))
             .map_err(|e| Diag::input(format!("config.json is not JSON: {e}")))?;
         Self::of(value)
     }
@@ -101,6 +101,29 @@ impl Config {
     }
 }
 
+/// Python writes numbers that JSON does not have; they become null.
+fn finite(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut rest, mut inside) = (bytes, false);
+    while let Some((&b, tail)) = rest.split_first() {
+        let word = [b"-Infinity".as_slice(), b"Infinity", b"NaN"].into_iter().find(|w| rest.starts_with(w));
+        if let (Some(w), false) = (word, inside) {
+            out.extend_from_slice(b"null");
+            rest = &rest[w.len()..];
+            continue;
+        }
+        if let (b'\\', true, Some((&next, after))) = (b, inside, tail.split_first()) {
+            out.extend([b, next]);
+            rest = after;
+            continue;
+        }
+        inside ^= b == b'"';
+        out.push(b);
+        rest = tail;
+    }
+    out
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -117,6 +140,9 @@ mod tests {
             let text = e.unwrap_err().to_string();
             assert!(text.contains('`'), "{text}");
         }
+        let odd = Config::parse(br#"{"l": [0.0, Infinity], "t": "NaN \" Infinity", "n": NaN}"#).unwrap();
+        assert_eq!((odd.text("t", "").unwrap().as_str(), odd.get("n")), ("NaN \" Infinity", None));
+        assert!(odd.floats("l").is_err());
         assert!(c.floats("e").is_err() && c.opt_texts("e").is_err() && c.floats("z").is_err());
         assert!(Config::parse(b"[1]").is_err() && Config::parse(b"").is_err());
     }

@@ -102,6 +102,10 @@ impl Decoder {
     /// The graph.
     pub fn build(&self, weights: &dyn Weights, sizes: Sizes, name: String) -> Result<Module, Vec<Diag>> {
         let one = |d: Diag| vec![d];
+        // Before a number in a file costs time or memory.
+        if weights.dims(&self.names.embed).is_none() {
+            return Err(vec![Diag::input(format!("tensor {} is missing", self.names.embed))]);
+        }
         let (mut net, ids) = Net::new(weights, sizes).map_err(one)?;
         let logits = self.logits(&mut net, ids).map_err(one)?;
         net.finish(name, logits)

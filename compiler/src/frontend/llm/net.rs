@@ -24,6 +24,9 @@ pub struct Sizes {
     pub skip_weights: bool,
 }
 
+/// Problems that are told at once.
+const MAX_PROBLEMS: usize = 200;
+
 /// A memory between runs: what it holds now.
 struct Memory {
     input: ValueId,
@@ -107,9 +110,16 @@ impl<'a> Net<'a> {
         let states = states.collect();
         Ok(Module { name, symbols: self.symbols, graph: self.graph, states })
     }
-    /// Notes something wrong with the model and goes on.
-    pub fn problem(&mut self, d: Diag) {
+    /// Notes something wrong with the model and goes on, unless that is too much already.
+    pub fn problem(&mut self, d: Diag) -> Result<()> {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return Err(Diag::input(format!(
+                "more than {MAX_PROBLEMS} tensors are missing or wrong; {}",
+                d.message
+            )));
+        }
         self.problems.push(d);
+        Ok(())
     }
 
     // Nodes.
@@ -263,7 +273,7 @@ impl<'a> Net<'a> {
                 Err(d) => d.at(name.to_owned()),
             },
         };
-        self.problem(problem);
+        self.problem(problem)?;
         Ok(None)
     }
     /// A tensor as a constant, after `change`. What cannot be loaded becomes an input of a module that is never used.

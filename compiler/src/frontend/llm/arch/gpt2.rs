@@ -39,7 +39,7 @@ pub fn describe(c: &Config, _: &Sizes) -> Result<Decoder> {
         }),
         order: Order::Pre { mixer: "ln_1".into(), ffn: "ln_2".into() },
     };
-    let layers = (0..c.size(&["n_layer"])?).map(layer).collect();
+    let layers = (0..super::llama::layers(c, "n_layer")?).map(layer).collect();
     Ok(Decoder {
         vocabulary: c.size(&["vocab_size"])?,
         width,

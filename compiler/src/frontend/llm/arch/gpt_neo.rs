@@ -56,7 +56,8 @@ pub fn describe(c: &Config, _: &Sizes) -> Result<Decoder> {
 
 /// Which layers have the window: `attention_layers`, or `attention_types` as `[[["global", "local"], 6]]`.
 fn local_layers(c: &Config) -> Result<Vec<bool>> {
-    let layers = c.size(&["num_layers", "num_hidden_layers"])? as usize;
+    let key = if c.get("num_layers").is_some() { "num_layers" } else { "num_hidden_layers" };
+    let layers = super::llama::layers(c, key)? as usize;
     let wrong = || Diag::input("config.json: `attention_types` does not describe the layers");
     let mut kinds: Vec<String> = c.opt_texts("attention_layers")?.unwrap_or_default();
     if kinds.is_empty() {

@@ -51,7 +51,7 @@ pub fn describe(c: &Config, sizes: &Sizes) -> Result<Decoder> {
         vocabulary: c.size(&["vocab_size"])?,
         width,
         context: c.size(&["max_position_embeddings"])?,
-        layers: (0..c.size(&["num_hidden_layers"])?).map(|_| layer.clone()).collect(),
+        layers: (0..llama::layers(c, "num_hidden_layers")?).map(|_| layer.clone()).collect(),
         names: Names {
             embed: "gpt_neox.embed_in.weight".into(),
             positions: None,

@@ -7,7 +7,7 @@ use crate::frontend::llm::blocks::rope::Rope;
 use crate::frontend::llm::config::Config;
 use crate::frontend::llm::decoder::{Decoder, Ffn, Layer, Mixer, Names, Order};
 use crate::frontend::llm::net::Sizes;
-use sinter_ir::Result;
+use sinter_ir::{Diag, Result};
 
 /// Llama.
 pub fn describe(c: &Config, sizes: &Sizes) -> Result<Decoder> {
@@ -87,7 +87,7 @@ pub fn plain(c: &Config, sizes: &Sizes) -> Result<Decoder> {
         ffn: Ffn::Mlp(mlp),
         order: Order::Pre { mixer: "input_layernorm".into(), ffn: "post_attention_layernorm".into() },
     };
-    let layers = c.size(&["num_hidden_layers"])?;
+    let layers = layers(c, "num_hidden_layers")?;
     Ok(Decoder {
         vocabulary: c.size(&["vocab_size"])?,
         width: c.size(&["hidden_size"])?,
@@ -102,6 +102,15 @@ pub fn plain(c: &Config, sizes: &Sizes) -> Result<Decoder> {
         tied: c.flag("tie_word_embeddings", false)?,
     })
 }
+
+/// Number of layers.
+pub fn layers(c: &Config, key: &str) -> Result<i64> {
+    let n = c.size(&[key])?;
+    if n <= MAX_LAYERS { Ok(n) } else { Err(Diag::limit(format!("config.json: {n} layers"))) }
+}
+
+/// Layers at most: every one costs time before its weights are looked for.
+const MAX_LAYERS: i64 = 4096;
 
 /// Names below a prefix.
 pub fn names(prefix: &str) -> Names {

@@ -49,7 +49,7 @@ pub fn stack(c: &Config, sizes: &Sizes, mixer: Mixer) -> Result<Decoder> {
         width: c.size(&["hidden_size"])?,
         // Nothing in the model ends anywhere.
         context: sizes.context,
-        layers: (0..c.size(&["num_hidden_layers"])?).map(|_| layer.clone()).collect(),
+        layers: (0..super::llama::layers(c, "num_hidden_layers")?).map(|_| layer.clone()).collect(),
         names: Names {
             embed: "backbone.embeddings.weight".into(),
             positions: None,

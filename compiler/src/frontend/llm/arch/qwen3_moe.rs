@@ -24,7 +24,7 @@ pub fn describe(c: &Config, sizes: &Sizes) -> Result<Decoder> {
 /// Experts under the names that Qwen and OLMoE use.
 pub fn experts(c: &Config, inner: i64, normalise: bool) -> Result<Experts> {
     Ok(Experts {
-        all: c.size(&["num_experts"])?,
+        all: c.size(&["num_experts", "num_local_experts"])?,
         chosen: c.size(&["num_experts_per_tok"])?,
         inner,
         act: llama::act(c)?,

@@ -168,7 +168,7 @@ impl Experts {
         Ok((net.scaled(weights, self.scale)?, chosen))
     }
 
-    /// Scores with those of all but the best groups at zero.
+    /// Scores, those of all but the best groups out of the question.
     fn best_groups(&self, net: &mut Net, scores: ValueId, g: Groups) -> Result<ValueId> {
         if g.all < 1 || self.all % g.all != 0 || g.kept > g.all || g.by > self.all / g.all {
             return Err(Diag::input(format!("{} of {} groups of {} experts", g.kept, g.all, self.all)));
@@ -183,8 +183,8 @@ impl Experts {
         let last = net.slice(kept, 1, (g.kept - 1).into(), 1.into())?;
         let keep = net.add(compare::Compare { kind: compare::CompareKind::Ge }, &[value, last])?;
         let keep = net.reshape(keep, vec![tokens.clone(), g.all.into(), 1.into()])?;
-        let zero = net.number(0.0)?;
-        let grouped = net.add(op::Select {}, &[keep, grouped, zero])?;
+        let none = net.constant(Tensor::f32s(vec![], &[f32::NEG_INFINITY])?)?;
+        let grouped = net.add(op::Select {}, &[keep, grouped, none])?;
         net.reshape(grouped, vec![tokens, self.all.into()])
     }
 }

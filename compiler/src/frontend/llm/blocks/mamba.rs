@@ -8,6 +8,9 @@ use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::{Diag, Result, Tensor, ValueId};
 
+/// Inputs of the convolution at most.
+const MAX_TAPS: i64 = 16;
+
 /// A block; names are those of Mamba below `mixer`.
 #[derive(Debug, Clone)]
 pub struct Mamba {
@@ -119,6 +122,9 @@ pub fn causal_conv(
     bias: bool,
 ) -> Result<ValueId> {
     let tokens = net.tokens.clone();
+    if !(2..=MAX_TAPS).contains(&taps) {
+        return Err(Diag::unsupported(format!("a convolution of {taps} inputs")));
+    }
     let state = net.state(&format!("{at}.conv"), vec![(taps - 1).into(), channels.into()]);
     let before = net.read(state);
     let all = net.concat(&[before, x], 0)?;

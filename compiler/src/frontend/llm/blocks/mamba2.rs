@@ -27,7 +27,7 @@ pub struct Mamba2 {
     pub conv_bias: bool,
     /// Bounds of step sizes.
     pub limit: Option<(f32, f32)>,
-    /// Normalisation behind the gate.
+    /// Normalisation of each group behind the gate.
     pub norm: Norm,
 }
 
@@ -95,10 +95,14 @@ impl Mamba2 {
         let d = net.reshape(d, vec![g.into(), (h / g).into(), 1.into()])?;
         let skip = net.times(u, d)?;
         let y = net.plus(y, skip)?;
-        let y = net.reshape(y, vec![tokens, inner.into()])?;
+        let y = net.reshape(y, vec![tokens.clone(), inner.into()])?;
         let gate = super::mlp::Act::Silu.apply(net, gate)?;
         let y = net.times(y, gate)?;
-        let y = self.norm.apply(net, y, &format!("{at}.norm"), inner)?;
+        let y = net.reshape(y, vec![tokens.clone(), g.into(), (inner / g).into()])?;
+        let y = self.norm.unit(net, y)?;
+        let y = net.reshape(y, vec![tokens, inner.into()])?;
+        let w = net.weight(&format!("{at}.norm.weight"), &[inner])?;
+        let y = net.times(y, w)?;
         net.linear(y, &format!("{at}.out_proj"), (inner, width), self.bias)
     }
 }

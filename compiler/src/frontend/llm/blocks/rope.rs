@@ -6,6 +6,9 @@ use sinter_ir::op::Iota;
 use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::{DType, Diag, Result, ValueId};
 
+/// Elements of a head that can turn.
+const MAX_TURNED: i64 = 1 << 14;
+
 /// Which elements form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairs {
@@ -30,7 +33,7 @@ impl Rope {
     /// From the base and `rope_scaling` (or `rope_parameters`) for heads of which `dims` elements turn. `context` is
     /// how long sequences will be at most.
     pub fn new(theta: f64, scaling: Option<&Config>, dims: i64, context: i64, max: i64) -> Result<Self> {
-        if dims % 2 != 0 || theta.is_nan() || theta <= 1.0 {
+        if dims % 2 != 0 || !(2..=MAX_TURNED).contains(&dims) || theta.is_nan() || theta <= 1.0 {
             return Err(Diag::input(format!("rotary positions of {dims} elements with base {theta}")));
         }
         let d = dims as f64;

@@ -9,6 +9,7 @@ mod tensors;
 use super::Checkpoint;
 use super::language::Language;
 use crate::system;
+use bytes::Bytes;
 use reader::File;
 use sinter_ir::Result;
 use std::path::Path;
@@ -21,12 +22,18 @@ pub fn is_file(path: &Path) -> bool {
 
 /// Opens a file.
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    let file = File::parse(&system::map(path)?)?;
+    let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let c = of_bytes(&system::map(path)?, name)?;
+    Ok(Checkpoint { files: vec![path.to_owned()], ..c })
+}
+
+/// From the bytes of a file.
+pub fn of_bytes(file: &Bytes, name: String) -> Result<Checkpoint> {
+    let file = File::parse(file)?;
     let family = family::find(&file)?;
     let config = config::of(&file, family)?;
     let language = Language::of_metadata(&file.metadata)?;
-    let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let config = super::config::Config::of(config)?;
     let weights = Box::new(Tensors::new(file, family, &config)?);
-    Ok(Checkpoint { config, weights, language, files: vec![path.to_owned()], name })
+    Ok(Checkpoint { config, weights, language, files: vec![], name })
 }
