@@ -8,6 +8,7 @@ use super::select::Isa;
 use iced_x86::{CpuidFeature, InstructionInfoFactory, InstructionInfoOptions, OpAccess, OpKind};
 use sinter_ir::{Diag, Result};
 
+/// Whether a target has a CPU feature.
 fn allowed(f: CpuidFeature, isa: Isa) -> bool {
     use CpuidFeature::*;
     match f {
@@ -32,6 +33,7 @@ fn only_writes(op: &Op) -> bool {
     })
 }
 
+/// Whether an operand says what the instruction does.
 fn access_fits(o: &Opnd, a: OpAccess) -> bool {
     match o {
         Opnd::Def(..) => matches!(a, OpAccess::Write),

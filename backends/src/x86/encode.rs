@@ -41,6 +41,7 @@ pub fn encode(f: &Func, regs: &[Option<PReg>]) -> Result<Vec<u8>> {
     a.layout()
 }
 
+/// An instruction whose first operand is a register.
 fn reg1(code: Code, r: Register) -> Instruction {
     let mut i = Instruction::default();
     i.set_code(code);
@@ -49,6 +50,7 @@ fn reg1(code: Code, r: Register) -> Instruction {
     i
 }
 
+/// An instruction of two registers.
 fn reg2(code: Code, a: Register, b: Register) -> Instruction {
     let mut i = reg1(code, a);
     i.set_op1_kind(OpKind::Register);
@@ -56,6 +58,7 @@ fn reg2(code: Code, a: Register, b: Register) -> Instruction {
     i
 }
 
+/// Sets an operand to memory in the stack frame.
 fn rsp_slot(i: &mut Instruction, operand: u32, disp: i64) {
     i.set_op_kind(operand, OpKind::Memory);
     i.set_memory_base(Register::RSP);
@@ -73,6 +76,7 @@ impl Assembler<'_> {
         let n = done.map_err(|e| Diag::bug(format!("{:?} does not encode: {e}", i.code())))?;
         Ok((n, at))
     }
+    /// Appends an instruction in its shorter form; `pool`: the constant that it reads.
     fn raw(&mut self, i: &Instruction, pool: Option<u32>) -> Result<()> {
         let start = self.bytes.len();
         let (mut n, mut at) = self.write(i)?;
@@ -88,6 +92,7 @@ impl Assembler<'_> {
         self.pieces.push(Piece::Bytes(n, pool.map(|p| (at, p))));
         Ok(())
     }
+    /// Saves registers and makes the frame.
     fn prologue(&mut self) -> Result<()> {
         for p in self.cx.frame.saved.clone() {
             self.raw(&reg1(Code::Push_r64, p.view(8)), None)?;
@@ -111,12 +116,14 @@ impl Assembler<'_> {
         }
         Ok(())
     }
+    /// Moves the stack pointer.
     fn adjust(&mut self, codes: [Code; 2], by: i64) -> Result<()> {
         let code = codes[usize::from(i8::try_from(by).is_err())];
         let mut i = reg1(code, Register::RSP);
         immediate(&mut i, 1, by);
         self.raw(&i, None)
     }
+    /// Undoes the prologue and returns.
     fn epilogue(&mut self) -> Result<()> {
         if self.cx.frame.vectors {
             let mut i = Instruction::default();
@@ -137,6 +144,7 @@ impl Assembler<'_> {
         i.set_code(Code::Retnq);
         self.raw(&i, None)
     }
+    /// Appends an item.
     fn item(&mut self, item: &Item) -> Result<()> {
         match item {
             Item::Op(op) => {
@@ -164,6 +172,7 @@ impl Assembler<'_> {
             Item::Ret(_) => self.epilogue(),
         }
     }
+    /// Appends a copy, unless both are one machine register.
     fn copy(&mut self, dst: VReg, src: VReg, bytes: u8) -> Result<()> {
         // What nobody reads has no register.
         let Some(d) = self.cx.regs[dst.0 as usize] else { return Ok(()) };

@@ -19,6 +19,7 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Lays out the slots and finds the registers to save.
     fn of(f: &Func, regs: &[Option<PReg>]) -> Self {
         let used = |p: PReg| regs.contains(&Some(p));
         let saved: Vec<PReg> = CALLEE_SAVED.into_iter().filter(|p| used(*p)).collect();
@@ -124,6 +125,7 @@ impl<'a> Encodable<'a> {
         }
         Ok((i, pool))
     }
+    /// Sets a memory operand; gives the constant that it is.
     fn memory(&self, i: &mut Instruction, n: u32, m: &Mem) -> Result<Option<u32>> {
         i.set_op_kind(n, OpKind::Memory);
         if let Base::Pool(at) = m.base {

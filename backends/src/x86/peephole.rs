@@ -25,13 +25,10 @@ pub fn sums(f: &mut Func) {
         });
         dead.insert(i - 1);
     }
-    let mut at = 0;
-    f.items.retain(|_| {
-        at += 1;
-        !dead.contains(&(at - 1))
-    });
+    remove(f, &dead);
 }
 
+/// The `lea` for an addition to a copy.
 fn lea(op: &Op, dst: VReg, src: VReg) -> Option<(Code, Mem, u8)> {
     let wide = match op.code {
         Code::Add_r64_rm64 | Code::Add_rm64_imm8 | Code::Add_rm64_imm32 => true,
@@ -97,4 +94,39 @@ pub fn zeros(f: &mut Func) {
             f.items[i] = Item::Op(Op { code: Code::Xor_r32_rm32, opnds, mask: None, implicit: vec![] });
         }
     }
+}
+
+/// Keeps the alignment of innermost loops only: the heads of others are passed too rarely to be worth the padding.
+pub fn align_innermost(f: &mut Func) {
+    let mut open: Vec<(Option<usize>, bool)> = Vec::new();
+    let mut dead = BTreeSet::new();
+    for (i, item) in f.items.iter().enumerate() {
+        match item {
+            Item::LoopBegin => {
+                open.iter_mut().for_each(|l| l.1 = true);
+                open.push((None, false));
+            }
+            Item::Align => {
+                if let Some(l) = open.last_mut() {
+                    l.0 = Some(i);
+                }
+            }
+            Item::LoopEnd => {
+                if let Some((Some(at), true)) = open.pop() {
+                    dead.insert(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    remove(f, &dead);
+}
+
+/// Takes items out by their numbers.
+fn remove(f: &mut Func, dead: &BTreeSet<usize>) {
+    let mut at = 0;
+    f.items.retain(|_| {
+        at += 1;
+        !dead.contains(&(at - 1))
+    });
 }

@@ -3,6 +3,7 @@
 use super::live::intervals;
 use crate::x86::mir::{Func, Item, VReg};
 
+/// The register that stands for a merged one.
 fn find(to: &mut [u32], v: u32) -> u32 {
     let mut root = v;
     while to[root as usize] != root {

@@ -66,15 +66,19 @@ struct Block {
 struct Set(Vec<u64>);
 
 impl Set {
+    /// Puts a register in.
     fn add(&mut self, v: VReg) {
         self.0[v.0 as usize / 64] |= 1 << (v.0 % 64);
     }
+    /// Takes a register out.
     fn remove(&mut self, v: VReg) {
         self.0[v.0 as usize / 64] &= !(1 << (v.0 % 64));
     }
+    /// Puts all of another set in.
     fn join(&mut self, o: &Self) {
         self.0.iter_mut().zip(&o.0).for_each(|(a, b)| *a |= b);
     }
+    /// Members, ascending.
     fn iter(&self) -> impl Iterator<Item = VReg> {
         self.0.iter().enumerate().flat_map(|(i, w)| {
             let mut w = *w;
@@ -87,6 +91,7 @@ impl Set {
     }
 }
 
+/// Straight pieces of the code and where each goes on.
 fn blocks(f: &Func) -> Vec<Block> {
     let mut out: Vec<Block> = Vec::new();
     let mut at = vec![0; f.labels()];
@@ -199,12 +204,14 @@ pub fn intervals(f: &Func) -> Vec<Interval> {
     out
 }
 
+/// What is live behind a block.
 fn live_out(b: &Block, live_in: &[Set], empty: &Set) -> Set {
     let mut live = empty.clone();
     b.next.iter().for_each(|n| live.join(&live_in[*n]));
     live
 }
 
+/// Counts the accesses of every register, with the loops around them.
 fn weigh(f: &Func, out: &mut [Interval]) {
     let mut worth = 1.0;
     for item in &f.items {

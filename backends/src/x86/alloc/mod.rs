@@ -27,6 +27,7 @@ pub fn allocate(f: &mut Func, wide: bool) -> Result<Vec<Option<PReg>>> {
         let found = scan::scan(f, &live, &temps, wide);
         if found.spilled.is_empty() {
             peephole::zeros(f);
+            peephole::align_innermost(f);
             return Ok(found.regs);
         }
         if found.spilled.iter().any(|v| temps.contains(v)) {

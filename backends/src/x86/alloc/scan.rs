@@ -32,15 +32,18 @@ impl State<'_> {
             before.into_iter().chain(busy.range(from..to)).all(|(_, (_, owner))| f(*owner))
         })
     }
+    /// Whether nothing is in the way.
     fn is_free(&self, v: VReg, p: PReg) -> bool {
         self.conflicts(v, p, |_| false)
     }
+    /// Gives a register its machine register.
     fn assign(&mut self, v: VReg, p: PReg) {
         for &(from, to) in &self.live[v.0 as usize].ranges {
             self.busy[p.0 as usize].insert(from, (to, v));
         }
         self.regs[v.0 as usize] = Some(p);
     }
+    /// Takes its machine register from a register.
     fn remove(&mut self, v: VReg) {
         if let Some(p) = self.regs[v.0 as usize].take() {
             for (from, _) in &self.live[v.0 as usize].ranges {

@@ -33,6 +33,7 @@ fn load_code(class: Class, bytes: u8, evex: bool) -> Code {
     }
 }
 
+/// See [`load_code`].
 fn store_code(class: Class, bytes: u8, evex: bool) -> Code {
     match (class, bytes, evex) {
         (Class::Gpr, ..) => Code::Mov_rm64_r64,
@@ -170,11 +171,13 @@ pub fn rewrite(
 }
 
 impl Rewriter<'_> {
+    /// A register of one instruction in place of a spilled one.
     fn temp(&mut self, v: VReg) -> VReg {
         let t = self.f.vreg(self.f.class(v));
         self.temps.insert(t);
         t
     }
+    /// Bytes of a register that are kept.
     fn view(&self, v: VReg) -> u8 {
         if self.f.class(v) == Class::Vec { self.widths[v.0 as usize] } else { 8 }
     }
@@ -235,6 +238,7 @@ impl Rewriter<'_> {
             }
         }
     }
+    /// Rewrites one item.
     fn item(&mut self, mut item: Item) {
         self.pass(&item);
         if let Item::Move { dst, src, .. } = item {

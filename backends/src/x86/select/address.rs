@@ -39,6 +39,7 @@ pub struct Outer {
     running: Vec<(VReg, i64)>,
 }
 
+/// Whether addressing modes have this factor.
 fn is_scale(s: i64) -> bool {
     matches!(s, 1 | 2 | 4 | 8)
 }

@@ -18,6 +18,7 @@ pub enum Test {
     Or(Cond, Cond),
 }
 
+/// The condition behind a comparison of integers.
 fn int_cond(op: CmpOp) -> Cond {
     match op {
         CmpOp::Eq => Cond::E,
@@ -95,6 +96,7 @@ impl Select<'_> {
         self.f.op(Code::Movzx_r32_rm8, &[Opnd::Def(v, 4), Opnd::Use(byte, 1)]);
         v
     }
+    /// Sets the flags by a comparison.
     fn test_compare(&mut self, op: CmpOp, a: Reg, b: Reg) -> Test {
         let e = self.ty(a).elem;
         if e.is_float() {
@@ -122,6 +124,7 @@ impl Select<'_> {
         }
         Test::One(int_cond(op))
     }
+    /// Sets the flags by a comparison of floats.
     fn test_floats(&mut self, op: CmpOp, e: Elem, a: Reg, b: Reg) -> Test {
         let code = match e {
             Elem::F64 => self.form(Code::VEX_Vucomisd_xmm_xmmm64, Code::EVEX_Vucomisd_xmm_xmmm64_sae),

@@ -30,6 +30,7 @@ pub fn unrolls(s: &Select<'_>, lo: &Bound, hi: &Bound, step: i64, kind: LoopKind
 }
 
 impl Select<'_> {
+    /// A bound as constant or register.
     fn limit(&mut self, b: &Bound) -> Limit {
         match b {
             Bound::Const(c) => Limit::Const(*c),
@@ -39,18 +40,21 @@ impl Select<'_> {
             },
         }
     }
+    /// A bound in a register.
     fn limit_reg(&mut self, l: Limit) -> VReg {
         match l {
             Limit::Const(c) => self.int(c, true),
             Limit::Reg(r) => r,
         }
     }
+    /// Compares a loop variable with its bound.
     fn compare_limit(&mut self, v: VReg, l: Limit) {
         match l {
             Limit::Const(c) => self.compare_imm(v, 8, c),
             Limit::Reg(r) => self.f.op(Code::Cmp_r64_rm64, &[Opnd::Use(v, 8), Opnd::Use(r, 8)]),
         }
     }
+    /// A counted loop: tested in front once, then at the bottom.
     pub(super) fn for_(
         &mut self,
         var: Reg,
@@ -112,6 +116,7 @@ impl Select<'_> {
         self.f.op(when.cmov(8), &[Opnd::UseDef(t, 8), Opnd::Use(b, 8)]);
         t
     }
+    /// A loop with a test of its own, which lies at the bottom.
     pub(super) fn while_(&mut self, test: &[Stmt], cond: Reg, body: &[Stmt]) {
         let (head, inside) = (self.f.label(), self.f.label());
         let changes: BTreeSet<Reg> = [test, body]
@@ -133,6 +138,7 @@ impl Select<'_> {
         self.f.loop_end();
         self.leave_loop(outer, &changes);
     }
+    /// A branch.
     pub(super) fn if_(&mut self, cond: Reg, then: &[Stmt], els: &[Stmt]) {
         let t = self.test(cond);
         let no = self.f.label();

@@ -31,6 +31,7 @@ impl Select<'_> {
             CvtOp::Bits => self.bits(from, a),
         }
     }
+    /// Wider, with the sign.
     fn sign_extend(&mut self, from: Elem, to: Elem, a: Reg) -> VReg {
         let bytes = view(to);
         let wide = bytes == 8;
@@ -53,6 +54,7 @@ impl Select<'_> {
         self.f.op(code, &[Opnd::Def(t, bytes), x]);
         t
     }
+    /// Wider, with zeros; a 32-bit result clears the upper half.
     fn zero_extend(&mut self, from: Elem, a: Reg) -> VReg {
         let (code, size) = match from {
             Elem::I8 => (Code::Movzx_r32_rm8, 1),
@@ -71,6 +73,7 @@ impl Select<'_> {
             None => Opnd::Use(self.one(a), size),
         }
     }
+    /// Between integer and float registers.
     fn bits(&mut self, from: Elem, a: Reg) -> VReg {
         let x = self.one(a);
         let (code, def, read) = match from {
@@ -105,6 +108,7 @@ impl Select<'_> {
         let zero = self.zero_float();
         self.three(code, zero, Opnd::Use(x, bytes))
     }
+    /// Any integer to a float.
     fn int_to_float(&mut self, signed: bool, from: Elem, to: Elem, a: Reg) -> VReg {
         let x = self.one(a);
         match (from, signed) {
@@ -149,6 +153,7 @@ impl Select<'_> {
         self.f.bind(done);
         out
     }
+    /// Towards zero; what does not fit becomes the smallest integer.
     fn truncate(&mut self, x: VReg, from: Elem, bytes: u8) -> VReg {
         let code = match (from, bytes) {
             (Elem::F64, 4) => {
@@ -178,6 +183,7 @@ impl Select<'_> {
         };
         self.f.op(code, &[Opnd::Use(x, 16), Opnd::Mem(m)]);
     }
+    /// Saturating, NaN to 0.
     fn float_to_signed(&mut self, from: Elem, to: Elem, a: Reg) -> VReg {
         let bytes = view(to);
         let bits = i32::from(bytes) * 8 - 1;
@@ -192,6 +198,7 @@ impl Select<'_> {
         self.f.op(Cond::P.cmov(bytes), &[Opnd::UseDef(out, bytes), Opnd::Use(zero, bytes)]);
         out
     }
+    /// Saturating, NaN to 0.
     fn float_to_unsigned(&mut self, from: Elem, to: Elem, a: Reg) -> VReg {
         let x = self.one(a);
         let (max, sub) = match from {

@@ -133,6 +133,7 @@ impl Select<'_> {
         let m = self.int(factor as i64, true);
         self.high(Code::Mul_rm64, wide, m)
     }
+    /// Signed quotient by a constant, with [`magic`].
     fn quotient_signed(&mut self, x: VReg, bytes: u8, d: i64) -> VReg {
         let bits = u32::from(bytes) * 8;
         let (m, shift) = magic(d, bits);
@@ -196,6 +197,7 @@ impl Select<'_> {
         self.f.bind(done);
         out
     }
+    /// One division instruction; `x` and `y` do not make it trap.
     fn divide_once(&mut self, out: VReg, x: VReg, y: VReg, bytes: u8, signed: bool, quotient: bool) {
         let (rax, rdx) = (self.f.fixed(Register::RAX), self.f.fixed(Register::RDX));
         let wide = bytes == 8;

@@ -49,6 +49,7 @@ impl Select<'_> {
         }
         t
     }
+    /// Computes an indivisible part.
     fn atom(&mut self, a: &Atom, memo: &mut Memo) -> VReg {
         match a {
             Atom::Sym(s) => {

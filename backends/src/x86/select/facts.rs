@@ -46,6 +46,7 @@ impl Facts {
         f.defer(k, &k.body, None);
         f
     }
+    /// Counts reads and writes and finds constants; `splats` collects splats.
     fn count(&mut self, body: &[Stmt], splats: &mut Vec<(Reg, Reg)>) {
         for s in body {
             own_reads(s, &mut |r| self.reads[r.0 as usize] += 1);
@@ -118,9 +119,11 @@ impl Facts {
             }
         }
     }
+    /// Whether a register is written once and read once.
     fn once(&self, r: Reg) -> bool {
         self.writes[r.0 as usize] == 1 && self.reads[r.0 as usize] == 1
     }
+    /// Puts off one load or comparison if it may be.
     fn defer_one(&mut self, k: &Kernel, dst: Reg, inst: &Inst, rest: &[Stmt], last: Option<Reg>) {
         let (inputs, memory): (Vec<Reg>, bool) = match inst {
             Inst::Load { at, tail: None, .. } => (at.terms.iter().map(|t| t.0).collect(), true),

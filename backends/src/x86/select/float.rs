@@ -75,6 +75,7 @@ impl Select<'_> {
         self.f.op(code, &[Opnd::Def(t, 16), Opnd::Def(t, 16), Opnd::Def(t, 16)]);
         t
     }
+    /// An operation on one float.
     pub(super) fn float_un(&mut self, op: UnOp, e: Elem, a: Reg) -> VReg {
         let x = self.one(a);
         let double = e == Elem::F64;
@@ -124,6 +125,7 @@ impl Select<'_> {
             }
         }
     }
+    /// The instruction of an operation on two floats.
     fn float_code(&self, op: BinOp, e: Elem) -> Code {
         use Code::*;
         let (s, d) = match op {
@@ -155,6 +157,7 @@ impl Select<'_> {
         let (vex, evex) = if e == Elem::F64 { d } else { s };
         self.form(vex, evex)
     }
+    /// An operation on two floats.
     pub(super) fn float_bin(&mut self, op: BinOp, e: Elem, a: Reg, b: Reg) -> VReg {
         let code = self.float_code(op, e);
         let x = self.one(a);

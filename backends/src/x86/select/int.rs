@@ -17,6 +17,7 @@ struct Forms {
     imm32: Code,
 }
 
+/// The forms of an operation that x86 has as an instruction of two operands.
 fn forms(op: BinOp, wide: bool) -> Option<Forms> {
     use Code::*;
     let pick = |a: [Code; 3], b: [Code; 3]| {
@@ -251,6 +252,7 @@ impl Select<'_> {
         self.f.op(code, &[Opnd::UseDef(t, bytes), Opnd::Use(y, bytes)]);
         t
     }
+    /// A shift, the amount modulo the width.
     fn int_shift(&mut self, op: BinOp, e: Elem, a: Reg, b: Reg) -> VReg {
         let bytes = view(e);
         let x = self.one(a);

@@ -70,7 +70,7 @@ pub fn supports(k: &Kernel, isa: Isa) -> Result<(), String> {
                 Stmt::Let { dst, inst } if is_vector(k, *dst, inst) => {
                     vector::supports(k, isa, *dst, inst)?;
                 }
-                Stmt::Let { dst, inst } => scalar::supports(k, *dst, inst)?,
+                Stmt::Let { inst, .. } => scalar::supports(inst)?,
                 Stmt::Store { value, tail, .. } if k.ty(*value).lanes > 1 => {
                     vector::supports_store(k, isa, *value, *tail)?;
                 }
@@ -113,6 +113,7 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
     s.f
 }
 
+/// Whether the result or an operand has more than one lane.
 fn is_vector(k: &Kernel, dst: Reg, inst: &Inst) -> bool {
     let mut wide = k.ty(dst).lanes > 1;
     inst.reads(&mut |r| wide |= k.ty(r).lanes > 1);
@@ -169,6 +170,7 @@ impl Select<'_> {
             }
         }
     }
+    /// Whether a register is one of those.
     fn is_constant_vector(&self, r: Reg) -> bool {
         let Ty { elem, lanes } = self.ty(r);
         lanes > 1 && elem != Elem::B1 && self.facts.consts.contains_key(&r)
@@ -263,11 +265,13 @@ impl Select<'_> {
         let base: Base = self.f.pool(bytes, bytes.len().min(64));
         base.into()
     }
+    /// A list of statements.
     fn block(&mut self, body: &[Stmt]) {
         for s in body {
             self.stmt(s);
         }
     }
+    /// A statement.
     fn stmt(&mut self, s: &Stmt) {
         match s {
             Stmt::Let { dst, inst } => {
@@ -303,6 +307,7 @@ impl Select<'_> {
             }
         }
     }
+    /// An assignment: put off, or made now.
     fn assign(&mut self, dst: Reg, inst: &Inst) {
         let late = self.facts.late.contains(&dst);
         match inst {

@@ -6,26 +6,13 @@ use super::int::view;
 use super::{Pending, Select};
 use crate::x86::mir::{Class, Cond, Mem, Opnd, VReg};
 use iced_x86::Code;
-use sinter_ir::tile::{Addr, BinOp, Buf, Elem, Inst, Kernel, Reg, Scalar, UnOp};
+use sinter_ir::tile::{Addr, BinOp, Buf, Elem, Inst, Reg, Scalar, UnOp};
 
 /// Whether an assignment of scalars can be emitted; the reason where not.
-pub fn supports(k: &Kernel, dst: Reg, inst: &Inst) -> Result<(), String> {
-    let _ = (k, dst);
+pub fn supports(inst: &Inst) -> Result<(), String> {
+    use UnOp::*;
     match inst {
-        Inst::Un(
-            op @ (UnOp::Neg
-            | UnOp::Abs
-            | UnOp::Not
-            | UnOp::Ceil
-            | UnOp::Floor
-            | UnOp::Trunc
-            | UnOp::Nearest
-            | UnOp::Sqrt),
-            _,
-        ) => {
-            let _ = op;
-            Ok(())
-        }
+        Inst::Un(Neg | Abs | Not | Ceil | Floor | Trunc | Nearest | Sqrt, _) => Ok(()),
         Inst::Un(op, _) => Err(format!("{op:?} of a scalar")),
         Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod), ..) => Err(format!("{op:?} of scalars")),
         _ => Ok(()),
@@ -79,6 +66,7 @@ impl Select<'_> {
         };
         self.f.copy(to, value, if float { 16 } else { view(e) });
     }
+    /// Writes a constant.
     fn const_scalar(&mut self, to: VReg, c: Scalar, e: Elem) {
         let m = match c {
             Scalar::F32(v) => self.constant(&v.to_bits().to_le_bytes()),
@@ -88,6 +76,7 @@ impl Select<'_> {
         };
         self.load_float(to, e, m);
     }
+    /// Writes an integer.
     fn set_int(&mut self, to: VReg, v: i64, bytes: u8) {
         let t = self.int(v, bytes == 8);
         self.f.copy(to, t, bytes);
