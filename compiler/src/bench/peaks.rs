@@ -4,8 +4,8 @@ use crate::system::{self, Clock};
 use serde::Serialize;
 use sinter_backends::peaks::{self, Peak};
 use sinter_ir::{Diag, Result};
-use sinter_runtime::Aligned;
-use sinter_runtime::measure::Loop;
+use sinter_runtime::measure::{self, Loop};
+use sinter_runtime::{Aligned, Pool};
 
 /// A level of memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,6 +29,8 @@ pub struct Peaks {
     pub bf16: Option<f64>,
     /// Reading, nearest level first.
     pub read: Vec<Level>,
+    /// Seconds that splitting a kernel over the threads costs, with more than one.
+    pub fork_join: Option<f64>,
 }
 
 /// What is read to find out a level's rate: well inside the caches of any processor of today, and far outside.
@@ -54,13 +56,25 @@ impl Peaks {
                 read.push(Level { name, bytes, rate: rate(&run, bytes as f64, bytes, threads)? });
             }
         }
-        Ok(Self { fma, dot8: ops(Peak::Dot8)?, bf16: ops(Peak::DotBf16)?, read })
+        Ok(Self { fma, dot8: ops(Peak::Dot8)?, bf16: ops(Peak::DotBf16)?, read, fork_join: fork_join(threads) })
     }
     /// The level that holds so many bytes, where there is one.
     pub fn level(&self, bytes: f64) -> Option<&Level> {
         // Twice what was read is still likely to fit.
         self.read.iter().find(|l| bytes <= 2.0 * l.bytes as f64).or(self.read.last())
     }
+}
+
+/// The best mean of many in a row, as kernels follow each other.
+fn fork_join(threads: usize) -> Option<f64> {
+    const ROW: usize = 200;
+    let pool = (threads > 1).then(|| Pool::new(threads))?;
+    let trial = |_| {
+        let clock = Clock::start();
+        (0..ROW).for_each(|_| measure::fork_join(&pool));
+        clock.seconds() / ROW as f64
+    };
+    (0..100).map(trial).reduce(f64::min)
 }
 
 #[allow(unsafe_code)]

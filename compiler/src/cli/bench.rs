@@ -302,6 +302,9 @@ fn kernels(p: &Profile) {
     let ops = [("FMA", p.peaks.fma), ("dot8", p.peaks.dot8), ("bf16", p.peaks.bf16)];
     let ops = ops.into_iter().filter_map(|(n, r)| Some(limit(n, r?, "GOP/s")));
     let all: Vec<String> = ops.chain(p.peaks.read.iter().map(|l| limit(l.name, l.rate, "GB/s"))).collect();
+    if let Some(s) = p.peaks.fork_join {
+        println!("splitting a kernel over the threads costs {}", show(s));
+    }
     println!(
         "kernels {}, at the limits {}; limits measured now: {}",
         show(p.seconds),
