@@ -17,7 +17,7 @@ use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Result};
 pub use sites::{Site, sites};
 use std::collections::BTreeMap;
-pub use targets::{target, targets};
+pub use targets::{cpus, target, targets, variants};
 
 /// Everything that a bundle needs from code generation.
 #[derive(Debug, Clone)]

@@ -3,27 +3,87 @@
 use sinter_ir::target::TargetDesc;
 use std::sync::OnceLock;
 
-const FILES: &[&str] = &[
+const LEVELS: &[&str] = &[
     include_str!("../targets/x86-64-v2.toml"),
     include_str!("../targets/x86-64-v3.toml"),
     include_str!("../targets/x86-64-v4.toml"),
 ];
 
-/// All targets, in table order (weaker instruction sets first).
-pub fn targets() -> &'static [TargetDesc] {
-    static TABLE: OnceLock<Vec<TargetDesc>> = OnceLock::new();
-    TABLE.get_or_init(|| FILES.iter().filter_map(|t| TargetDesc::from_toml(t).ok()).collect())
+const CPUS: &[&str] = &[
+    include_str!("../targets/cpus/haswell.toml"),
+    include_str!("../targets/cpus/zen3.toml"),
+    include_str!("../targets/cpus/skylake-server.toml"),
+    include_str!("../targets/cpus/icelake-server.toml"),
+    include_str!("../targets/cpus/sapphire-rapids.toml"),
+    include_str!("../targets/cpus/zen4.toml"),
+];
+
+/// What some processors of a level have beyond it, and emitters can use.
+pub const EXTRAS: &[&str] = &["avx512bf16", "avx512vnni"];
+
+fn parse(files: &[&str]) -> Vec<TargetDesc> {
+    files.iter().filter_map(|t| TargetDesc::from_toml(t).ok()).collect()
 }
 
-/// A target by name.
+/// Targets by level, weaker instruction sets first.
+pub fn targets() -> &'static [TargetDesc] {
+    static TABLE: OnceLock<Vec<TargetDesc>> = OnceLock::new();
+    TABLE.get_or_init(|| parse(LEVELS))
+}
+
+/// Processors with a name of their own.
+pub fn cpus() -> &'static [TargetDesc] {
+    static TABLE: OnceLock<Vec<TargetDesc>> = OnceLock::new();
+    TABLE.get_or_init(|| parse(CPUS))
+}
+
+/// Levels with features that only some processors of the level have: `x86-64-v4+avx512vnni`.
+pub fn variants() -> &'static [TargetDesc] {
+    static TABLE: OnceLock<Vec<TargetDesc>> = OnceLock::new();
+    // The extras are changes of AVX-512 instructions.
+    let base = targets().iter().filter(|t| t.has("avx512f"));
+    let sets = || 1..1_usize << EXTRAS.len();
+    TABLE.get_or_init(|| base.flat_map(|t| sets().map(|set| variant(t, set))).collect())
+}
+
+/// A level with the extras whose bits are set.
+fn variant(base: &TargetDesc, set: usize) -> TargetDesc {
+    let mut target = base.clone();
+    for (_, extra) in EXTRAS.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1) {
+        target.features.push((*extra).to_owned());
+        target.name += &format!("+{extra}");
+    }
+    target.features.sort_unstable();
+    target
+}
+
+/// A target by name: a level, a level with more features, or a processor.
 pub fn target(name: &str) -> Option<&'static TargetDesc> {
-    targets().iter().find(|t| t.name == name)
+    targets().iter().chain(variants()).chain(cpus()).find(|t| t.name == name)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn every_file_parses() {
-        assert_eq!(super::targets().len(), super::FILES.len());
+        assert_eq!((targets().len(), cpus().len()), (LEVELS.len(), CPUS.len()));
+        for t in targets().iter().chain(cpus()) {
+            assert!(t.features.is_sorted(), "{}", t.name);
+            assert_eq!(target(&t.name), Some(t));
+        }
+    }
+
+    #[test]
+    fn features_can_be_added() {
+        let t = target("x86-64-v4+avx512vnni").unwrap();
+        assert!(t.has("avx512vnni") && !t.has("avx512bf16") && t.features.is_sorted());
+        assert_eq!(
+            target("x86-64-v4+avx512bf16+avx512vnni").unwrap().features,
+            target("zen4").unwrap().features
+        );
+        assert_eq!(target("x86-64-v4+sse9"), None);
+        assert_eq!(target("x86-64-v3+avx512vnni"), None);
     }
 }

@@ -68,12 +68,13 @@ pub struct Output {
     pub warnings: Vec<String>,
 }
 
-/// The strongest target of the table that this machine can run.
+/// The strongest level that this machine can run, with everything more that emitters can use.
 pub fn native() -> Result<&'static TargetDesc, Diag> {
     let able = |t: &&TargetDesc| {
         t.triple.starts_with(std::env::consts::ARCH) && t.features.iter().all(|f| system::host_has(f))
     };
-    backends::targets().iter().rev().find(able).ok_or_else(|| {
+    let strongest = || backends::targets().iter().chain(backends::variants()).rev().find(able);
+    strongest().ok_or_else(|| {
         Diag::unsupported(format!("no target fits this machine ({})", std::env::consts::ARCH))
             .help("name one with --target; `sinter targets` lists them")
     })

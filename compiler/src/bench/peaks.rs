@@ -56,7 +56,13 @@ impl Peaks {
                 read.push(Level { name, bytes, rate: rate(&run, bytes as f64, bytes, threads)? });
             }
         }
-        Ok(Self { fma, dot8: ops(Peak::Dot8)?, bf16: ops(Peak::DotBf16)?, read, fork_join: fork_join(threads) })
+        Ok(Self {
+            fma,
+            dot8: ops(Peak::Dot8)?,
+            bf16: ops(Peak::DotBf16)?,
+            read,
+            fork_join: fork_join(threads),
+        })
     }
     /// The level that holds so many bytes, where there is one.
     pub fn level(&self, bytes: f64) -> Option<&Level> {

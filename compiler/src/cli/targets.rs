@@ -14,13 +14,15 @@ pub struct TargetsArgs {
 /// Runs the command.
 pub fn run(a: &TargetsArgs) -> Result<(), Vec<Diag>> {
     let native = crate::driver::native().map(|t| t.name.as_str()).ok();
-    for t in sinter_backends::targets() {
+    let all =
+        sinter_backends::targets().iter().chain(sinter_backends::variants()).chain(sinter_backends::cpus());
+    for t in all {
         if a.json {
             println!("{}", serde_json::to_string(t).unwrap_or_default());
             continue;
         }
         let here = if Some(t.name.as_str()) == native { " (native here)" } else { "" };
-        println!("{:<12} {}{here}; verified: {}", t.name, t.summary, t.verified);
+        println!("{:<32} {}{here}; verified: {}", t.name, t.summary, t.verified);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `inspect`, `targets` and `check`: what they say, as text and as JSON.
 
 use super::build::{F32, encode, f32s, graph, model, node, value};
-use super::{abs_model, ok, scratch, sinter};
+use super::{abs_model, ok, output, scratch, sinter};
 use serde_json::Value;
 
 #[test]
@@ -58,9 +58,27 @@ fn targets_are_listed() {
     names.iter().for_each(|n| assert!(text.lines().any(|l| l.split(' ').next() == Some(n)), "{n}: {text}"));
     // Every listed name is accepted.
     let model = abs_model(&dir, &[4]);
+    std::fs::write(dir.join("x.json"), "[1, -2, 3, -4]").unwrap();
+    let mut run_here = vec![];
     for n in names {
         ok(&dir, &["check", model, "--target", n]);
+        ok(&dir, &["compile", model, "--target", n, "-o", "out"]);
+        let bundle = format!("out/{n}");
+        let (code, text, error) = sinter(&dir, &["run", &bundle, "x.json", "--json"]);
+        if code == 0 {
+            assert_eq!(output(&text, "y").1, [1.0, 2.0, 3.0, 4.0], "{n}");
+            run_here.push(n);
+        } else {
+            assert!(error.contains("this processor lacks instructions"), "{n}: {error}");
+        }
     }
+    // The strongest that runs is what `native` means, by a name that gives the same bytes anywhere.
+    ok(&dir, &["compile", model, "-o", "out"]);
+    let native = super::manifest_target(&dir.join("out/native"));
+    assert!(run_here.contains(&native.as_str()), "{native} of {run_here:?}");
+    ok(&dir, &["compile", model, "-o", "out", "--target", &native]);
+    let code = |folder: &str| std::fs::read(dir.join("out").join(folder).join("libabs.a")).unwrap();
+    assert!(code("native") == code(&native));
 }
 
 #[test]

@@ -68,3 +68,9 @@ fn abs_model(dir: &Path, dims: &[i64]) -> &'static str {
     std::fs::write(dir.join("abs.onnx"), encode(&model(g))).unwrap();
     "abs.onnx"
 }
+
+/// The target that a bundle says it was made for.
+fn manifest_target(bundle: &Path) -> String {
+    let text = std::fs::read_to_string(bundle.join("manifest.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["target"].as_str().unwrap().to_owned()
+}
