@@ -71,16 +71,18 @@ impl Peaks {
     }
 }
 
-/// The best mean of many in a row, as kernels follow each other.
+/// The best of many, one after the other as kernels are. `None` where threads never met.
 fn fork_join(threads: usize) -> Option<f64> {
-    const ROW: usize = 200;
+    const TIMES: usize = 2000;
+    const SECONDS: f64 = 0.2;
     let pool = (threads > 1).then(|| Pool::new(threads))?;
+    let all = Clock::start();
     let trial = |_| {
         let clock = Clock::start();
-        (0..ROW).for_each(|_| measure::fork_join(&pool));
-        clock.seconds() / ROW as f64
+        let met = measure::fork_join(&pool);
+        met.then(|| clock.seconds())
     };
-    (0..100).map(trial).reduce(f64::min)
+    (0..TIMES).take_while(|_| all.seconds() < SECONDS).filter_map(trial).reduce(f64::min)
 }
 
 #[allow(unsafe_code)]

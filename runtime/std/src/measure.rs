@@ -6,6 +6,7 @@ use crate::code::Code;
 use crate::pool::Pool;
 use std::ffi::c_void;
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 type Entry = unsafe extern "C" fn(*const c_void, u64, u64);
 
@@ -54,9 +55,30 @@ pub fn ticks() -> u64 {
     0
 }
 
-/// Hands every thread of a pool something to do that is nothing: what splitting a kernel costs.
-pub fn fork_join(pool: &Pool) {
-    unsafe extern "C" fn nothing(_: *mut c_void, _: i64, _: i64) {}
-    // SAFETY: the task does nothing.
-    unsafe { pool.run(pool.threads() as i64, nothing, std::ptr::null_mut()) }
+/// Looks at the others before a thread gives up waiting for them.
+const PATIENCE: u32 = 100_000;
+
+/// Lets all threads of a pool meet: what splitting a kernel costs before and after the work itself. Whether they met.
+pub fn fork_join(pool: &Pool) -> bool {
+    struct Meeting {
+        present: AtomicI64,
+        expected: i64,
+        met: AtomicBool,
+    }
+    unsafe extern "C" fn arrive(meeting: *mut c_void, _: i64, _: i64) {
+        // SAFETY: a meeting, which outlives the run.
+        let m = unsafe { &*meeting.cast::<Meeting>() };
+        m.present.fetch_add(1, Ordering::AcqRel);
+        for _ in 0..PATIENCE {
+            if m.present.load(Ordering::Acquire) >= m.expected {
+                return m.met.store(true, Ordering::Release);
+            }
+            std::hint::spin_loop();
+        }
+    }
+    let expected = pool.threads() as i64;
+    let mut m = Meeting { present: AtomicI64::new(0), expected, met: AtomicBool::new(false) };
+    // SAFETY: the task is meant for several threads at once, and the meeting lives until run returns.
+    unsafe { pool.run(expected, arrive, (&raw mut m).cast()) }
+    m.met.load(Ordering::Acquire)
 }
