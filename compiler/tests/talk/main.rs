@@ -177,3 +177,19 @@ fn measures() {
     refused(&["eval", a, "--text", file, "--window", "101"], 1, "the text has 100 tokens, a window has 101");
     refused(&["eval", a, "--text", file, "--window", "1"], 1, "predicts nothing");
 }
+
+/// A trained model goes on with its story, compiled on the fly and as a bundle that a session of its own opens.
+#[test]
+fn stories() {
+    let folder = common::shared().map(|s| s.join("models/stories260k-hf")).filter(|d| d.is_dir());
+    let Some(folder) = folder else { return common::skip("models/stories260k-hf not found") };
+    let folder = folder.to_str().unwrap();
+    let known = ", there was a little girl named Lily. She loved to play outside in the park.";
+    let (out, _) = ok(&["run", folder, "--prompt", "Once upon a time", "--max-tokens", "40"], "");
+    assert!(out.starts_with(known), "{out}");
+    let dir = scratch("stories");
+    ok(&["compile", folder, "-o", dir.to_str().unwrap()], "");
+    let bundle = dir.join("native");
+    let stop = ["run", bundle.to_str().unwrap(), "--prompt", "Once upon a time", "--stop", " loved to"];
+    assert_eq!(ok(&stop, "").0, ", there was a little girl named Lily. She\n");
+}
