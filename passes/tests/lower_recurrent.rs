@@ -23,6 +23,11 @@ const KINDS: [ActivationKind; 11] = [
 ];
 
 fn random(rng: &mut Rng, kind: CellKind, dtype: DType) -> Case {
+    let steps = rng.dim(1, 6);
+    of_steps(rng, kind, dtype, steps)
+}
+
+fn of_steps(rng: &mut Rng, kind: CellKind, dtype: DType, t: usize) -> Case {
     let direction = rng.pick(&[Direction::Forward, Direction::Reverse, Direction::Bidirectional]);
     let d = if direction == Direction::Bidirectional { 2 } else { 1 };
     let plain = rng.flip();
@@ -44,7 +49,7 @@ fn random(rng: &mut Rng, kind: CellKind, dtype: DType) -> Case {
         op.activations.push(Activation { kind, alpha: 0.3, beta: 0.6 });
     }
     let g = op.gates();
-    let (t, b, i, h) = (rng.dim(1, 6), rng.dim(1, 3), rng.dim(1, 9), rng.dim(1, 41));
+    let (b, i, h) = (rng.dim(1, 3), rng.dim(1, 9), rng.dim(1, 41));
     let scaled = |rng: &mut Rng, shape: Vec<usize>, by: f64| {
         let t = rng.tensor(DType::F64, shape.clone());
         let v: Vec<f64> = t.to_f64().unwrap().iter().map(|x| x * by).collect();
@@ -72,7 +77,7 @@ fn random(rng: &mut Rng, kind: CellKind, dtype: DType) -> Case {
     if kind == CellKind::Lstm {
         c.fixed[7] = rng.flip();
     }
-    if rng.flip() {
+    if t > 1 && rng.flip() {
         c.free(&[(0, 0)]);
     }
     if rng.below(3) == 0 {
@@ -84,7 +89,24 @@ fn random(rng: &mut Rng, kind: CellKind, dtype: DType) -> Case {
         c.free(states);
     }
     c.tolerance = 2e-4;
+    c.target.vector_bits = rng.pick(&[128, 256, 512]);
+    c.target.vector_registers = if c.target.vector_bits == 512 { 32 } else { 16 };
     c
+}
+
+/// What streams call again and again: one kernel, unless the weights have to be packed first or the input part of a
+/// gate has to stay apart.
+#[test]
+fn single_steps() {
+    let mut rng = Rng::new(5);
+    for n in 0..90 {
+        let kind = [CellKind::Rnn, CellKind::Gru, CellKind::Lstm][n % 3];
+        let mut c = of_steps(&mut rng, kind, DType::F32, 1);
+        (1..4).for_each(|i| c.fixed[i] = true);
+        let sinter_ir::Op::Recurrent(op) = &c.op else { unreachable!() };
+        let late = kind == CellKind::Gru && op.linear_before_reset;
+        assert_eq!(c.check().calls.len(), if late { 2 } else { 1 });
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! RNN, GRU and LSTM.
 //!
-//! The input part of all gates of all steps is one matrix product. A second kernel then walks the steps; rows of
-//! the batch and directions are independent and run in parallel. Everything per gate is padded to whole register
+//! The input part of all gates of all steps is one matrix product. A second kernel then walks the steps; where there is
+//! only one, it is the only kernel, and adds up both parts in registers. Rows of the batch and directions are independent and run in parallel. Everything per gate is padded to whole register
 //! tiles, so that neither kernel has tails. Weights computed at run time are brought into the same layout first.
 
 mod activation;
@@ -16,6 +16,7 @@ use super::contract::num::Num;
 use super::{Arg, KernelCall, LowerCx, Lowered};
 use bytes::Bytes;
 use sinter_ir::op::Recurrent;
+use sinter_ir::op::recurrent::CellKind;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Buf, Elem};
 use sinter_ir::{DType, Diag, Expr, Result, TensorType, ValueId};
@@ -43,6 +44,8 @@ pub(super) struct Plan<'a> {
     pub wide: Tile,
     /// Tile of one row of a step.
     pub thin: Tile,
+    /// One step, which takes the input part along: no kernel before it.
+    pub single: bool,
 }
 
 /// Operands in the layout of the kernels, and temporaries.
@@ -73,7 +76,8 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Recurrent) -> Result<Lowered> {
     let root = body.root_node()?;
     let plan = Plan::new(cx, body, op, &root.inputs)?;
     let mut data = prepare::run(&plan)?;
-    let gates = input::emit(&plan, &mut data)?;
+    // The biases are where gates start when a step takes its own input.
+    let gates = if plan.single { data.packed[2] } else { input::emit(&plan, &mut data)? };
     steps::emit(&plan, &mut data, gates)?;
     Ok(data.lowered)
 }
@@ -94,10 +98,14 @@ impl<'a> Plan<'a> {
         let pad = |nv: usize| h.next_multiple_of(nv * usize::from(lanes));
         let nv = [8, 6, 4, 2].into_iter().min_by_key(|&nv| (pad(nv) / nv, pad(nv))).unwrap_or(2);
         let thin = Tile { mr: 1, nv, lanes };
+        let late = op.kind == CellKind::Gru && op.linear_before_reset;
+        let single = t.is(1) && !late;
         let wide = match (t.clone() * b.clone()).as_const() {
+            _ if single => thin,
             Some(0..=1) => thin,
             Some(m @ 2..=3) => Tile { mr: m as usize, nv: 2, lanes },
-            _ => Tile { mr: 4, nv: 2, lanes },
+            Some(4..=7) => Tile { mr: 4, nv: 2, lanes },
+            _ => Tile { mr: if cx.target.vector_registers >= 32 { 8 } else { 4 }, nv: 2, lanes },
         };
         let i = x.dims[2].clone();
         Ok(Self {
@@ -115,6 +123,7 @@ impl<'a> Plan<'a> {
             hp: pad(nv),
             wide,
             thin,
+            single,
         })
     }
     /// Columns of all gates.

@@ -8,7 +8,7 @@ use crate::lower::body::Params;
 use crate::lower::contract::gemm::{scaled, unravel};
 use crate::lower::contract::micro::{Depth, Operand, Step, contract, copy};
 use crate::lower::index::{Idx, linear};
-use crate::lower::{Arg, access};
+use crate::lower::{Arg, access, parallel_if};
 use sinter_ir::op::recurrent::{CellKind, Direction};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, BinOp, Bound, Buf, CmpOp, CvtOp, Elem, LoopKind, Reg};
@@ -16,7 +16,10 @@ use sinter_ir::{DType, Expr, Result, TensorType};
 
 /// Buffers of the kernel.
 pub(super) struct Memory {
+    /// Input parts of all steps; of a single step only what they start from.
     pub gates: Buf,
+    /// Input and its weights, of a single step.
+    pub input: Option<(Buf, Buf)>,
     pub weights: Buf,
     pub late: Option<Buf>,
     pub state: Buf,
@@ -31,6 +34,8 @@ pub(super) struct Row<'a> {
     pub p: &'a Plan<'a>,
     pub m: &'a Memory,
     pub direction: Reg,
+    /// Row of the batch.
+    pub row: Reg,
     /// Offset of the row's memory.
     pub base: Reg,
 }
@@ -41,10 +46,13 @@ pub fn emit(p: &Plan, data: &mut Data, gates: Arg) -> Result<()> {
     let rows = p.b.clone() * p.directions.into();
     let m = declare(p, data, gates, &rows, &mut b, &mut params)?;
     let mut done = Ok(());
-    b.parallel(&rows, |b, r| {
+    // Multiply-adds in vectors.
+    let work = p.cx.symbols.max(&(p.t.clone() * rows.clone())).max(0) as u64;
+    let work = work.saturating_mul((p.columns() * p.h / 4) as u64);
+    parallel_if(&mut b, work, &rows, |b, r| {
         let at = unravel(b, r, &[p.directions.into(), p.b.clone()]);
         let base = scaled(b, r, units(p) * p.hp as i64);
-        let row = Row { p, m: &m, direction: at[0], base };
+        let row = Row { p, m: &m, direction: at[0], row: at[1], base };
         done = row.walk(b, r, at[1]);
     });
     done?;
@@ -72,8 +80,13 @@ fn declare(
     };
     let lstm = p.op.kind == CellKind::Lstm;
     let root = p.body.root_node()?;
+    let starts = match p.single {
+        true => columns.clone() * p.directions.into(),
+        false => p.t.clone() * rows.clone() * columns.clone(),
+    };
     let mut m = Memory {
-        gates: ready(b, params, gates, Access::Read, p.num, &(p.t.clone() * rows.clone() * columns)),
+        gates: ready(b, params, gates, Access::Read, p.num, &starts),
+        input: None,
         weights: params.buf(b, data.packed[1], Access::Read, &weights),
         late: p
             .resets_late()
@@ -96,6 +109,11 @@ fn declare(
         if !zero(7) {
             m.peephole = Some(params.value(b, p.body, p.inputs[7])?);
         }
+    }
+    if p.single {
+        let count = p.i.clone() * columns * p.directions.into();
+        let w = params.buf(b, data.packed[0], Access::Read, &TensorType::new(p.num.dtype, vec![count]));
+        m.input = Some((params.value(b, p.body, p.inputs[0])?, w));
     }
     for (i, &v) in root.outputs.iter().enumerate() {
         m.results.push(params.buf(b, Arg::Output(i), Access::Write, p.body.ty(v)));
@@ -134,11 +152,14 @@ impl Row<'_> {
             let back = b.sub(back, one);
             let time = b.select(backwards, back, step);
             done = (|| {
-                let at = linear(
-                    b,
-                    &[Idx::reg(self.direction), Idx::reg(time), Idx::reg(row)],
-                    &[p.directions.into(), p.t.clone(), p.b.clone()],
-                )?;
+                let at = match p.single {
+                    true => Idx::reg(self.direction),
+                    false => linear(
+                        b,
+                        &[Idx::reg(self.direction), Idx::reg(time), Idx::reg(row)],
+                        &[p.directions.into(), p.t.clone(), p.b.clone()],
+                    )?,
+                };
                 let gates = at.times(p.columns() as i64).materialise(b);
                 Cell { row: self, gates }.step(b)?;
                 let y = self.result(b, time, row)?;
@@ -195,7 +216,8 @@ impl Row<'_> {
             });
         }
     }
-    /// `gates[lo .. hi] = start + state * weights` for gates `lo .. hi`; the state is unit `from`.
+    /// `gates[lo .. hi] = start + state * weights` for gates `lo .. hi`; the state is unit `from`. A single step adds
+    /// the input part.
     pub fn product(
         &self,
         b: &mut KernelBuilder,
@@ -216,6 +238,15 @@ impl Row<'_> {
         let depth = Depth::whole(b, &p.h.into());
         let first = scaled(b, self.direction, (p.columns() * p.h) as i64);
         let (start_at, to) = (start_at.materialise(b), self.at(3).materialise(b));
+        let input = self.m.input.map(|(buf, w)| {
+            let width = b.dim(&p.i);
+            let start = b.mul(self.row, width);
+            let x =
+                Operand { buf, num: p.num, starts: vec![start], parts: vec![(0, 0)], step: Step::Const(1) };
+            let columns = b.i64(p.columns() as i64);
+            let first = b.mul(self.direction, columns);
+            (x, w, first, width, Depth::whole(b, &p.i))
+        });
         b.for_(
             Bound::Const((lo * p.hp) as i64),
             Bound::Const((hi * p.hp) as i64),
@@ -239,6 +270,12 @@ impl Row<'_> {
                         copy(b, a)
                     })
                     .collect();
+                if let Some((x, buf, first, width, depth)) = &input {
+                    let panel = b.add(*first, column);
+                    let panel = b.mul(panel, *width);
+                    let y = Operand { buf: *buf, starts: vec![panel], ..y.clone() };
+                    contract(b, p.thin, depth, x, &y, &acc);
+                }
                 contract(b, p.thin, &depth, &x, &y, &acc);
                 for (v, &a) in acc.iter().enumerate() {
                     b.store(
