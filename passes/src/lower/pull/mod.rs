@@ -17,7 +17,7 @@ use super::body::{Body, Params};
 use super::index::{Idx, linear};
 use super::{LowerCx, access};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Access, Elem, Reg};
+use sinter_ir::tile::{Access, Elem, Inst, Reg};
 use sinter_ir::{Diag, Expr, Fault, Op, Result, TensorType, ValueId};
 use std::collections::BTreeMap;
 
@@ -118,9 +118,12 @@ impl<'a> Puller<'a> {
         if let Some(&r) = self.given.get(&(v, 1)) {
             return Ok(b.splat(r, lanes));
         }
-        // Along an axis of one element no index advances, yet code for vectors is emitted: it never runs.
+        // Along an axis of one element no index advances, yet code for vectors is emitted: all lanes are the first.
         if let Some((_, &r)) = self.given.range((v, 0)..=(v, u16::MAX)).next() {
-            return Ok(r);
+            let elem = b.ty(r).elem;
+            let first = b.reg(elem, 1);
+            b.set(first, Inst::Lane(r, 0));
+            return Ok(b.splat(first, lanes));
         }
         // What does not vary by lane is computed once.
         if lanes > 1 && idx.iter().all(|i| i.step == 0) {
