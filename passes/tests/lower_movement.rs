@@ -3,6 +3,7 @@
 
 mod kernels;
 
+use kernels::group::Body;
 use kernels::{Case, Rng};
 use sinter_ir::DType::{self, *};
 use sinter_ir::op::pad::PadMode;
@@ -62,6 +63,42 @@ fn transpose() {
         loosen(&mut rng, &mut c);
         check(&mut rng, c);
     }
+}
+
+/// Runs of axes that change places, few or many rows, with element-wise ops on both sides.
+#[test]
+fn turned_matrices() {
+    let mut rng = Rng::new(20);
+    let mut turned = 0;
+    for _ in 0..160 {
+        let (r, s) = (rng.pick(&[2, 3, 4, 7, 15, 16, 17, 33, 48]), rng.pick(&[2, 3, 31, 64, 65, 100]));
+        let split = |rng: &mut Rng, n: usize| if n % 4 == 0 && rng.flip() { vec![n / 4, 4] } else { vec![n] };
+        let (outer, rows, columns) = (vec![1; rng.below(2)], split(&mut rng, r), split(&mut rng, s));
+        let outer = [outer, vec![rng.dim(1, 3)]].concat();
+        let (k, m) = (outer.len(), outer.len() + rows.len());
+        let x = [outer, rows, columns].concat();
+        let perm: Vec<usize> = (0..k).chain(m..x.len()).chain(k..m).collect();
+        let dtype = rng.pick(&[F32, F32, F16, U8, I32, Bool]);
+        let mut c = if dtype == F32 && rng.flip() {
+            let mut g = Body::default();
+            let v = g.input(tensor(&mut rng, U8, x.clone()));
+            let v = g.add(Cast { to: F32, saturate: true }, &[v]);
+            let half = g.number(0.5, F32);
+            let v = g.add(Binary { kind: binary::BinaryKind::Mul }, &[v, half]);
+            let v = g.add(Transpose { perm }, &[v]);
+            let v = g.add(Binary { kind: binary::BinaryKind::Sub }, &[v, half]);
+            g.case(&[v])
+        } else {
+            Case::new(Transpose { perm }, vec![tensor(&mut rng, dtype, x.clone())])
+        };
+        if !matches!(c.op, Op::Group(_)) {
+            loosen(&mut rng, &mut c);
+        }
+        c.target.vector_bits = rng.pick(&WIDTHS);
+        let l = c.check();
+        turned += usize::from(l.calls[0].kernel.name.starts_with("turn"));
+    }
+    assert!(turned > 80, "only {turned} went this way");
 }
 
 #[test]

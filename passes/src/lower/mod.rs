@@ -32,6 +32,7 @@ mod scatter;
 mod select;
 mod sub_byte;
 pub mod text;
+mod turn;
 mod window;
 mod write_slice;
 

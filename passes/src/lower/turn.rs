@@ -1,0 +1,266 @@
+//! Matrices turned: transposes that exchange two runs of axes, `[r][s] -> [s][r]`, with element-wise ops round them.
+//!
+//! Vectors run along the result's contiguous axes and are gathered from as many rows of the operand; the rows are
+//! walked in step, so that every cache line is read once. Few rows (the colours of an image) are interleaved: a table
+//! says which rows and columns the lanes of a few vectors take.
+
+use super::access;
+use super::body::Body;
+use super::contract::gemm::add_const;
+use super::elementwise::name;
+use super::epilogue::store_outputs;
+use super::index::{Idx, int};
+use super::pull::{Puller, is_not_vector};
+use super::{LowerCx, Lowered, parallel_if};
+use crate::fuse::policy;
+use sinter_ir::expr::product;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg};
+use sinter_ir::{DType, Expr, Op, Result, Tensor, ValueId};
+
+/// Columns of the operand that one step of the parallel loop turns.
+const COLUMNS: i64 = 64;
+
+/// A group that turns matrices.
+struct Turn<'a> {
+    cx: &'a LowerCx<'a>,
+    body: &'a Body,
+    /// The only operand of more than one element.
+    x: ValueId,
+    /// Operand and result of the transpose.
+    from: ValueId,
+    to: ValueId,
+    /// Matrices.
+    outer: Expr,
+    /// Rows of the operand, elements of a row of the result.
+    r: Expr,
+    /// Columns of the operand.
+    s: Expr,
+    lanes: u16,
+}
+
+/// Lowers a group that turns matrices; `None` for all others.
+pub fn lower(cx: &LowerCx, body: &Body) -> Result<Option<Lowered>> {
+    let Some(turn) = Turn::of(cx, body) else { return Ok(None) };
+    match turn.kernel() {
+        Err(d) if is_not_vector(&d) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+impl<'a> Turn<'a> {
+    fn of(cx: &'a LowerCx<'a>, body: &'a Body) -> Option<Self> {
+        let g = &body.graph;
+        let mut turned = g.iter().filter(|(_, n)| matches!(n.op, Op::Transpose(_)));
+        let (Some((_, node)), None, [y]) = (turned.next(), turned.next(), &g.outputs[..]) else {
+            return None;
+        };
+        let Op::Transpose(t) = &node.op else { return None };
+        let (from, to) = (node.inputs[0], node.outputs[0]);
+        let one = |v: &ValueId| body.ty(*v).numel().is(1);
+        let mut large =
+            g.inputs.iter().chain(g.iter().filter(|(_, n)| is_constant(&n.op)).map(|(_, n)| &n.outputs[0]));
+        let x = *large.find(|v| !one(v))?;
+        let plain = |op: &Op| {
+            op.is_pointwise()
+                || is_constant(op)
+                || matches!(op, Op::Transpose(_) | Op::Identity(_) | Op::Quantize(_) | Op::Dequantize(_))
+        };
+        let same = |v: &ValueId| one(v) || [from, to].iter().any(|&w| body.ty(*v).dims == body.ty(w).dims);
+        let mut values = g.iter().flat_map(|(_, n)| n.inputs.iter().chain(&n.outputs));
+        let typed = |v: &ValueId| access::vectorises(body.ty(*v).dtype);
+        if large.any(|v| !one(v))
+            || body.const_of(x).is_some()
+            || !g.iter().all(|(_, n)| plain(&n.op))
+            || !values.all(|v| same(v) && typed(v))
+            || body.ty(*y).dims != body.ty(to).dims
+        {
+            return None;
+        }
+        let dims = &body.ty(from).dims;
+        let perm: Vec<usize> = t.perm.iter().copied().filter(|&p| !dims[p].is(1)).collect();
+        let axes: Vec<usize> = (0..dims.len()).filter(|&i| !dims[i].is(1)).collect();
+        let k = perm.iter().zip(&axes).take_while(|(p, a)| p == a).count();
+        let m = k + axes[k..].iter().position(|a| Some(a) == perm.get(k))?;
+        let turned = [&axes[m..], &axes[k..m]].concat();
+        let size = |list: &[usize]| product(list.iter().map(|&i| &dims[i]));
+        (perm[k..] == turned && cx.target.lanes(32) > 1).then(|| Self {
+            cx,
+            body,
+            x,
+            from,
+            to,
+            outer: size(&axes[..k]),
+            r: size(&axes[k..m]),
+            s: size(&axes[m..]),
+            lanes: cx.target.lanes(32),
+        })
+    }
+
+    fn kernel(&self) -> Result<Lowered> {
+        let mut b = KernelBuilder::new(name(self.body, "turn"));
+        let mut p = Puller::new(self.cx, self.body);
+        p.flat = true;
+        let x = p.params.value(&mut b, self.body, self.x)?;
+        let few = self.r.as_const().filter(|&r| r < i64::from(self.lanes));
+        let per_step = if few.is_some() { COLUMNS * COLUMNS } else { COLUMNS };
+        let chunks = self.s.ceil_div(&per_step.into());
+        let cost: u64 = self.body.graph.iter().map(|(_, n)| policy::cost(&n.op)).sum();
+        let size = self.cx.symbols.max(&self.body.ty(self.from).numel()).max(0) as u64;
+        let mut done = Ok(());
+        parallel_if(
+            &mut b,
+            size.saturating_mul(cost + 1),
+            &(self.outer.clone() * chunks.clone()),
+            |b, step| {
+                let n = b.dim(&chunks);
+                let matrix = b.bin(BinOp::DivU, step, n);
+                let back = b.mul(matrix, n);
+                let chunk = b.sub(step, back);
+                let (c, s) = (int(b, per_step), b.dim(&self.s));
+                let lo = b.mul(chunk, c);
+                let hi = b.add(lo, c);
+                let hi = b.bin(BinOp::MinS, hi, s);
+                let size = b.dim(&(self.r.clone() * self.s.clone()));
+                let base = b.mul(matrix, size);
+                done = match few {
+                    Some(r) => self.interleave(b, &mut p, x, base, (lo, hi), r),
+                    None => self.rows(b, &mut p, x, base, (lo, hi)),
+                };
+            },
+        );
+        done?;
+        Ok(p.params.finish(b))
+    }
+
+    /// Vectors along the rows of the result, for the columns `lo .. hi`.
+    fn rows(
+        &self,
+        b: &mut KernelBuilder,
+        p: &mut Puller,
+        x: Buf,
+        base: Reg,
+        (lo, hi): (Reg, Reg),
+    ) -> Result<()> {
+        let lanes = i64::from(self.lanes);
+        let pitch = b.dim(&self.s);
+        let pitch = b.cvt(CvtOp::Narrow, Elem::I32, pitch);
+        let pitch = b.splat(pitch, self.lanes);
+        let lane = b.hoist(Elem::I32, self.lanes, Inst::LaneIndex);
+        let index = b.mul(lane, pitch);
+        let whole = self.r.clone() - self.r.modulo(&lanes.into());
+        let mut done = Ok(());
+        let mut strip = |b: &mut KernelBuilder, row: Reg, tail: Option<Reg>| {
+            let (s, r) = (b.dim(&self.s), b.dim(&self.r));
+            let first = b.mul(row, s);
+            let first = b.add(base, first);
+            let to = b.add(base, row);
+            b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, col| {
+                let at = Addr::reg(first).plus(col, 1);
+                let put = b.mul(col, r);
+                let put = Idx::reg(to).plus(&Idx::reg(put));
+                done = done.clone().and_then(|()| self.put(b, p, (x, at), index, &put, tail));
+            });
+        };
+        if !whole.is(0) {
+            let end = b.bound(&whole);
+            b.for_(Bound::Const(0), end, lanes, LoopKind::Serial, |b, row| strip(b, row, None));
+        }
+        let left = self.r.clone() - whole.clone();
+        if !left.is(0) {
+            // At most one trip.
+            let (from, end) = (b.bound(&whole), b.bound(&self.r));
+            b.for_(from, end, lanes, LoopKind::Serial, |b, row| {
+                let left = b.dim(&left);
+                strip(b, row, Some(left));
+            });
+        }
+        done
+    }
+
+    /// Few rows: `r` vectors hold as many columns as there are lanes.
+    fn interleave(
+        &self,
+        b: &mut KernelBuilder,
+        p: &mut Puller,
+        x: Buf,
+        base: Reg,
+        (lo, hi): (Reg, Reg),
+        r: i64,
+    ) -> Result<()> {
+        let lanes = i64::from(self.lanes);
+        // Rows, then columns, of the lanes of all vectors.
+        let all = 0..r * lanes;
+        let table: Vec<i64> = all.clone().map(|i| i % r).chain(all.map(|i| i / r)).collect();
+        let table = Tensor::from_i64(DType::I32, vec![table.len()], &table)?;
+        let table = p.params.pack(b, table.shared_bytes(), DType::I32);
+        let s = b.dim(&self.s);
+        let pitch = b.cvt(CvtOp::Narrow, Elem::I32, s);
+        let pitch = b.splat(pitch, self.lanes);
+        let indices: Vec<Reg> = (0..r)
+            .map(|v| {
+                let row = b.load(Elem::I32, self.lanes, table, Addr::at(v * lanes), None);
+                let col = b.load(Elem::I32, self.lanes, table, Addr::at((r + v) * lanes), None);
+                b.mul_add(row, pitch, col)
+            })
+            .collect();
+        let columns = b.sub(hi, lo);
+        let mask = int(b, -lanes);
+        let whole = b.bin(BinOp::And, columns, mask);
+        let whole = b.add(lo, whole);
+        let mut done = Ok(());
+        let mut block = |b: &mut KernelBuilder, col: Reg, left: Option<Reg>| {
+            let from = Addr::reg(base).plus(col, 1);
+            let times = int(b, r);
+            let put = b.mul(col, times);
+            let put = b.add(base, put);
+            for (v, &index) in indices.iter().enumerate() {
+                let ahead = v as i64 * lanes;
+                let tail = left.map(|n| {
+                    let n = add_const(b, n, -ahead);
+                    let (zero, most) = (int(b, 0), int(b, lanes));
+                    let n = b.bin(BinOp::MaxS, n, zero);
+                    b.bin(BinOp::MinS, n, most)
+                });
+                let put = Idx::reg(put).plus(&Idx::at(ahead));
+                done = done.clone().and_then(|()| self.put(b, p, (x, from.clone()), index, &put, tail));
+            }
+        };
+        b.for_(Bound::Reg(lo), Bound::Reg(whole), lanes, LoopKind::Serial, |b, col| block(b, col, None));
+        b.for_(Bound::Reg(whole), Bound::Reg(hi), lanes, LoopKind::Serial, |b, col| {
+            let (left, times) = (b.sub(hi, col), int(b, r));
+            let left = b.mul(left, times);
+            block(b, col, Some(left));
+        });
+        done
+    }
+
+    /// Gathers a vector, computes and stores it.
+    fn put(
+        &self,
+        b: &mut KernelBuilder,
+        p: &mut Puller,
+        (x, at): (Buf, Addr),
+        index: Reg,
+        to: &Idx,
+        tail: Option<Reg>,
+    ) -> Result<()> {
+        let dtype = self.body.ty(self.x).dtype;
+        let raw = b.reg(access::memory(dtype), self.lanes);
+        b.set(raw, Inst::LoadGather { buf: x, at, index, tail });
+        let value = access::widen(b, dtype, raw);
+        let before = p.snapshot();
+        let to = [Idx { step: 1, ..to.clone() }];
+        p.give(b, self.x, value);
+        let turned = p.at(b, self.from, &to, self.lanes)?;
+        p.give(b, self.to, turned);
+        store_outputs(b, p, &to, self.lanes, tail)?;
+        p.forget();
+        p.restore(&before);
+        Ok(())
+    }
+}
+
+fn is_constant(op: &Op) -> bool {
+    matches!(op, Op::Constant(_))
+}
