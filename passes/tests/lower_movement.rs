@@ -6,9 +6,10 @@ mod kernels;
 use kernels::group::Body;
 use kernels::{Case, Rng};
 use sinter_ir::DType::{self, *};
+use sinter_ir::op::binary::BinaryKind;
 use sinter_ir::op::pad::PadMode;
 use sinter_ir::op::*;
-use sinter_ir::{Expr, Op, Sym, Tensor};
+use sinter_ir::{Expr, Op, Sym, Tensor, ValueId};
 
 const WIDTHS: [u32; 4] = [32, 128, 256, 512];
 const TYPES: [DType; 14] = [F32, F32, F32, I64, F64, I32, F16, BF16, U8, Bool, I16, I4, F8E4M3FN, C64];
@@ -84,9 +85,9 @@ fn turned_matrices() {
             let v = g.input(tensor(&mut rng, U8, x.clone()));
             let v = g.add(Cast { to: F32, saturate: true }, &[v]);
             let half = g.number(0.5, F32);
-            let v = g.add(Binary { kind: binary::BinaryKind::Mul }, &[v, half]);
+            let v = g.add(Binary { kind: BinaryKind::Mul }, &[v, half]);
             let v = g.add(Transpose { perm }, &[v]);
-            let v = g.add(Binary { kind: binary::BinaryKind::Sub }, &[v, half]);
+            let v = g.add(Binary { kind: BinaryKind::Sub }, &[v, half]);
             g.case(&[v])
         } else {
             Case::new(Transpose { perm }, vec![tensor(&mut rng, dtype, x.clone())])
@@ -252,6 +253,33 @@ fn concat() {
         }
         check(&mut rng, c);
     }
+}
+
+/// Parts of whole rows behind each other, among them results of element-wise ops.
+#[test]
+fn rows_are_joined() {
+    let mut rng = Rng::new(21);
+    let mut joined = 0;
+    for _ in 0..80 {
+        let lead: Vec<usize> = (0..rng.dim(1, 3)).map(|_| rng.dim(2, 12)).collect();
+        let behind = if rng.below(3) == 0 { vec![rng.dim(1, 3)] } else { vec![] };
+        let (axis, n) = (lead.len(), rng.dim(2, 9));
+        let mut g = Body::default();
+        let parts: Vec<ValueId> = (0..n)
+            .map(|_| {
+                let s = [lead.clone(), vec![rng.pick(&[1, 3, 8, 16, 33])], behind.clone()].concat();
+                let v = g.input(tensor(&mut rng, U8, s));
+                let v = g.add(Cast { to: F32, saturate: true }, &[v]);
+                let k = g.number(0.5, F32);
+                if rng.flip() { g.bin(BinaryKind::Mul, v, k) } else { v }
+            })
+            .collect();
+        let y = g.add(Concat { axis }, &parts);
+        let mut c = g.case(&[y]);
+        c.target.vector_bits = rng.pick(&WIDTHS);
+        joined += usize::from(c.check().calls.len() == n);
+    }
+    assert!(joined > 30, "only {joined} went this way");
 }
 
 /// Indices in range, some from the end.

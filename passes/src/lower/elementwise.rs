@@ -7,7 +7,7 @@ use super::index::{Idx, dim, int, unravel};
 use super::line::{self, Line, Place};
 use super::merge::{Merge, spread};
 use super::pull::{Puller, vector_or_scalar};
-use super::{LowerCx, Lowered, parallel_if, turn};
+use super::{LowerCx, Lowered, join, parallel_if, turn};
 use crate::fuse::policy;
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
@@ -28,8 +28,11 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     if outs.iter().any(|&v| body.ty(v).dtype.bits() < 8) {
         return packed(cx, body, first);
     }
-    if let Some(turned) = turn::lower(cx, body)? {
-        return Ok(turned);
+    if let Some(lowered) = turn::lower(cx, body)? {
+        return Ok(lowered);
+    }
+    if let Some(lowered) = join::lower(cx, body)? {
+        return Ok(lowered);
     }
     let lanes = cx.target.lanes(32);
     let flat = is_flat(cx, body, &dims);

@@ -15,6 +15,7 @@ mod coords;
 mod elementwise;
 pub mod epilogue;
 pub mod index;
+mod join;
 mod line;
 mod merge;
 mod mini;
@@ -87,6 +88,24 @@ pub struct Lowered {
     pub scratch: Vec<Expr>,
     /// Data in the layout that the kernels want.
     pub packed: Vec<Bytes>,
+}
+
+impl Lowered {
+    /// Runs another lowering of the same node behind this one.
+    pub fn append(&mut self, other: Lowered) {
+        let (scratch, packed) = (self.scratch.len(), self.packed.len());
+        let moved = |a: Arg| match a {
+            Arg::Scratch(i) => Arg::Scratch(i + scratch),
+            Arg::Packed(i) => Arg::Packed(i + packed),
+            other => other,
+        };
+        self.calls.extend(other.calls.into_iter().map(|mut c| {
+            c.args.iter_mut().for_each(|a| *a = moved(*a));
+            c
+        }));
+        self.scratch.extend(other.scratch);
+        self.packed.extend(other.packed);
+    }
 }
 
 /// A node with what is known of its operands.
