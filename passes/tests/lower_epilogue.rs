@@ -149,7 +149,7 @@ fn transposed_convolutions_and_pools() {
             count_include_pad: false,
             indices: false,
             column_major: false,
-            channels_last: false,
+            channels_last: rng.flip(),
         };
         case(&mut rng, op, vec![x], 0).check();
     }

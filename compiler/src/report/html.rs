@@ -58,7 +58,14 @@ pub(super) fn page(r: &Report) -> String {
     for (name, n) in &r.rules {
         let _ = write!(o, "<tr><td>{}<td class=n>{n}", escape(name));
     }
-    o.push_str("</table>");
+    let l = &r.layout;
+    let _ = write!(
+        o,
+        "</table><p>Transposes: {} in the model, {} after choosing layouts, which write {} at typical sizes.</p>",
+        l.transposes_before,
+        l.transposes,
+        size(l.bytes)
+    );
     if !r.warnings.is_empty() {
         o.push_str("<h2>Warnings</h2><ul>");
         for w in &r.warnings {

@@ -7,7 +7,7 @@ use crate::bench::sites::sites;
 use serde::Serialize;
 use sinter_ir::graph::SymbolInfo;
 use sinter_ir::program::{BufferLife, Program, Step};
-use sinter_passes::report::PassReport;
+use sinter_passes::report::{LayoutStat, PassReport};
 use std::collections::BTreeMap;
 
 /// Size and use of one kernel.
@@ -48,6 +48,8 @@ pub struct Report {
     pub arena_gap_percent: f64,
     /// Rewrites by name and how often each fired.
     pub rules: BTreeMap<String, u64>,
+    /// Transposes before and after layouts were chosen.
+    pub layout: LayoutStat,
     /// Ranges of the symbolic dims that memory is planned for.
     pub dims: Vec<crate::manifest::DimInfo>,
     /// Life of every arena buffer.
@@ -108,6 +110,7 @@ impl Report {
             live_bytes: program.live_bytes,
             arena_gap_percent: if program.live_bytes == 0 { 0.0 } else { (gap * 1e4).round() / 100.0 },
             rules: passes.rules.clone(),
+            layout: passes.layout.clone(),
             dims: dims.to_vec(),
             timeline: program.timeline.clone(),
             warnings: warnings.to_vec(),

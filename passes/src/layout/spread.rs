@@ -4,7 +4,7 @@ use super::carry::{Carried, Need, Port, across, carry};
 use super::perm::{Layout, axes};
 use sinter_ir::op::{Conv, Identity, Pool, channels};
 use sinter_ir::{Graph, Node, NodeId, Op, ValueId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What could be done.
 #[derive(Debug)]
@@ -71,11 +71,14 @@ impl Options {
             Need::In(l) if g.as_const(v).is_none() => Some((v, l.clone())),
             _ => None,
         });
-        let all: Vec<(ValueId, Layout)> = operands.chain(c.gives.clone().map(|l| (y, l))).collect();
-        let fits = |(v, l): &(ValueId, Layout)| self.layout[v.0 as usize].as_ref().is_none_or(|m| m == l);
-        let agree = |(v, l): &(ValueId, Layout)| all.iter().all(|(w, m)| v != w || l == m);
-        if !all.iter().all(fits) || !all.iter().all(agree) {
-            return;
+        let mut all: BTreeMap<ValueId, Layout> = BTreeMap::new();
+        for (v, l) in operands.chain(c.gives.clone().map(|l| (y, l))) {
+            // A value read twice has one order, the one that it may have already.
+            let other = all.get(&v).or(self.layout[v.0 as usize].as_ref());
+            if other.is_some_and(|m| *m != l) {
+                return;
+            }
+            all.insert(v, l);
         }
         self.carried[id.0 as usize] = Some(c);
         for (v, l) in all {
