@@ -81,7 +81,8 @@ fn native(module: Module, target: &TargetDesc, unread: usize) -> Result<Vec<Diag
     let (module, ..) = pipeline::rewrite(module, &mut PipelineOptions::default())?;
     let found = check::run(&module, target, unread);
     let mut problems = found.problems;
-    let kernels = found.kernels.into_iter().map(math::expand).collect();
+    let have = math::Primitives::of(target);
+    let kernels = found.kernels.into_iter().map(|k| math::expand(k, have)).collect();
     problems.extend(backends::legalise(&Program { kernels, ..Program::default() }, target));
     Ok(problems)
 }

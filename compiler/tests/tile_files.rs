@@ -13,6 +13,7 @@ use sinter_ir::graph::{SymKind, Symbols};
 use sinter_ir::program::{BufferLife, Loc, Port, Program, Step, interp, verify};
 use sinter_ir::tile::{Access, Kernel};
 use sinter_ir::{DType, Tensor};
+use sinter_passes::math;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -146,9 +147,10 @@ fn check(path: &Path) {
         let outcome = outcome.unwrap_or_else(|d| panic!("{what}: {}: {d}", run.head));
         let want = golden(&p, outcome.code, &outcome.outputs);
         new += &format!("{}\n{}{want}", run.head, run.given);
-        let expanded = Program { kernels: vec![sinter_passes::math::expand(kernel.clone())], ..p.clone() };
         for target in sinter_backends::targets().iter().filter(|t| t.features.iter().all(|f| native.has(f))) {
             let here = format!("{what}: {} on {}", run.head, target.name);
+            let kernel = math::expand(kernel.clone(), math::Primitives::of(target));
+            let expanded = Program { kernels: vec![kernel], ..p.clone() };
             match common::run_on(target, &expanded, &inputs) {
                 Ok((got, _)) => assert_eq!(golden(&p, 0, &got), want, "{here}"),
                 Err(e) => {

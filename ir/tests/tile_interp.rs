@@ -77,6 +77,14 @@ fn float_extremes() {
     assert!(f(BinOp::Min, 0.0, -0.0).is_sign_negative() && f(BinOp::Max, -0.0, 0.0).is_sign_positive());
     assert_eq!(f(BinOp::Fmod, -7.5, 2.0), -1.5);
     assert_eq!(f(BinOp::Pow, -2.0, 3.0), -8.0);
+    assert_eq!(f(BinOp::Scale, 1.5, 3.9), 12.0);
+    assert_eq!(f(BinOp::Scale, -1.0, -1074.0), -5e-324);
+    // Just above half of the smallest number: rounding twice would lose it.
+    assert_eq!(f(BinOp::Scale, 1.0 + f64::EPSILON, -1075.0), 5e-324);
+    assert_eq!(f(BinOp::Scale, 5e-324, 2097.0), 2f64.powi(1023));
+    assert_eq!(f(BinOp::Scale, 3.0, f64::INFINITY), f64::INFINITY);
+    assert_eq!(f(BinOp::Scale, 3.0, f64::NEG_INFINITY), 0.0);
+    assert!(f(BinOp::Scale, f64::NAN, 1.0).is_nan() && f(BinOp::Scale, 1.0, f64::NAN).is_nan());
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn every_operation_has_its_own_word() {
     use BinOp::*;
     let binary = [
         Add, Sub, Mul, Div, DivS, DivU, RemS, RemU, Min, Max, MinS, MaxS, MinU, MaxU, And, Or, Xor, Shl,
-        ShrS, ShrU, Pow, Fmod,
+        ShrS, ShrU, Pow, Fmod, Scale,
     ];
     use UnOp as U;
     let unary = [

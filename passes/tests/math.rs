@@ -7,7 +7,7 @@ use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::interp::{Options, Space, View, run_in};
 use sinter_ir::tile::verify::verify;
 use sinter_ir::tile::{Access, Addr, BinOp, Bound, Elem, Kernel, LoopKind, Reg, Ty, UnOp};
-use sinter_passes::math::expand;
+use sinter_passes::math::{Primitives, expand};
 
 /// A kernel that applies `f` to `n` elements of every input buffer, `lanes` at a time, expanded.
 fn kernel(
@@ -15,6 +15,7 @@ fn kernel(
     lanes: u16,
     inputs: &[Elem],
     out: Elem,
+    have: Primitives,
     f: impl Fn(&mut KernelBuilder, &[Reg]) -> Reg,
 ) -> Kernel {
     let mut b = KernelBuilder::new("math");
@@ -28,7 +29,7 @@ fn kernel(
         let y = f(b, &x);
         b.store(to, Addr::reg(i), y, Some(left));
     });
-    let k = expand(b.finish());
+    let k = expand(b.finish(), have);
     assert_eq!(verify(&k), vec![]);
     let text = format!("{:?}", k.body);
     for name in FUNCTIONS {
@@ -74,20 +75,43 @@ fn execute(k: &Kernel, inputs: &[&[u8]], out_bytes: usize, fused: bool) -> Vec<u
     out
 }
 
-fn run_f32(x: &[&[f32]], lanes: u16, fused: bool, f: impl Fn(&mut KernelBuilder, &[Reg]) -> Reg) -> Vec<f32> {
-    let n = x[0].len();
-    let k = kernel(n, lanes, &vec![Elem::F32; x.len()], Elem::F32, f);
-    let bytes: Vec<Vec<u8>> = x.iter().map(|x| x.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let refs: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-    execute(&k, &refs, 4 * n, fused).as_chunks().0.iter().map(|c| f32::from_le_bytes(*c)).collect()
+/// How kernels are expanded and run.
+#[derive(Debug, Clone, Copy)]
+struct Mode {
+    fused: bool,
+    have: Primitives,
 }
 
-fn run_f64(x: &[&[f64]], fused: bool, f: impl Fn(&mut KernelBuilder, &[Reg]) -> Reg) -> Vec<f64> {
-    let n = x[0].len();
-    let k = kernel(n, 4, &vec![Elem::F64; x.len()], Elem::F64, f);
+impl From<bool> for Mode {
+    fn from(fused: bool) -> Self {
+        Self { fused, have: Primitives::default() }
+    }
+}
+
+fn modes() -> [Mode; 3] {
+    let have = Primitives { scale: true, half: true };
+    [false.into(), true.into(), Mode { fused: true, have }]
+}
+
+fn run_f32(
+    x: &[&[f32]],
+    lanes: u16,
+    mode: impl Into<Mode>,
+    f: impl Fn(&mut KernelBuilder, &[Reg]) -> Reg,
+) -> Vec<f32> {
+    let (n, mode) = (x[0].len(), mode.into());
+    let k = kernel(n, lanes, &vec![Elem::F32; x.len()], Elem::F32, mode.have, f);
     let bytes: Vec<Vec<u8>> = x.iter().map(|x| x.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
     let refs: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-    execute(&k, &refs, 8 * n, fused).as_chunks().0.iter().map(|c| f64::from_le_bytes(*c)).collect()
+    execute(&k, &refs, 4 * n, mode.fused).as_chunks().0.iter().map(|c| f32::from_le_bytes(*c)).collect()
+}
+
+fn run_f64(x: &[&[f64]], mode: impl Into<Mode>, f: impl Fn(&mut KernelBuilder, &[Reg]) -> Reg) -> Vec<f64> {
+    let (n, mode) = (x[0].len(), mode.into());
+    let k = kernel(n, 4, &vec![Elem::F64; x.len()], Elem::F64, mode.have, f);
+    let bytes: Vec<Vec<u8>> = x.iter().map(|x| x.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let refs: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+    execute(&k, &refs, 8 * n, mode.fused).as_chunks().0.iter().map(|c| f64::from_le_bytes(*c)).collect()
 }
 
 /// Distance in units of the last place of `want` (given with more precision), infinite for a wrong kind of value.
@@ -200,8 +224,8 @@ fn check32(op: UnOp, bound: f64, dense: (f64, f64), domain: impl Fn(f64) -> bool
     let mut x = patterns32();
     x.extend(range(dense.0, dense.1, 100_000).map(|v| v as f32));
     x.retain(|&v| domain(f64::from(v)));
-    for fused in [false, true] {
-        let y = run_f32(&[&x], 8, fused, |b, x| b.un(op, x[0]));
+    for mode in modes() {
+        let y = run_f32(&[&x], 8, mode, |b, x| b.un(op, x[0]));
         let (mut worst, mut at) = (0.0, 0);
         for (i, (&x, &y)) in x.iter().zip(&y).enumerate() {
             let e = ulps32(y, want(f64::from(x)));
@@ -209,10 +233,10 @@ fn check32(op: UnOp, bound: f64, dense: (f64, f64), domain: impl Fn(f64) -> bool
                 (worst, at) = (e, i);
             }
         }
-        eprintln!("{op:?} f32 fused={fused}: {worst:.3} ulp at {:e}", x[at]);
+        eprintln!("{op:?} f32 {mode:?}: {worst:.3} ulp at {:e}", x[at]);
         assert!(
             worst <= bound,
-            "{op:?} fused={fused}: {worst} ulp at {:e} ({:#x}): {:e} instead of {:e}",
+            "{op:?} {mode:?}: {worst} ulp at {:e} ({:#x}): {:e} instead of {:e}",
             x[at],
             x[at].to_bits(),
             y[at],
@@ -225,8 +249,8 @@ fn check64(op: UnOp, bound: f64, dense: (f64, f64), domain: impl Fn(f64) -> bool
     let mut x = patterns64();
     x.extend(range(dense.0, dense.1, 50_000));
     x.retain(|&v| domain(v));
-    for fused in [false, true] {
-        let y = run_f64(&[&x], fused, |b, x| b.un(op, x[0]));
+    for mode in modes() {
+        let y = run_f64(&[&x], mode, |b, x| b.un(op, x[0]));
         let (mut worst, mut at) = (0.0, 0);
         for (i, (&x, &y)) in x.iter().zip(&y).enumerate() {
             let e = relative64(y, want(x));
@@ -234,10 +258,10 @@ fn check64(op: UnOp, bound: f64, dense: (f64, f64), domain: impl Fn(f64) -> bool
                 (worst, at) = (e, i);
             }
         }
-        eprintln!("{op:?} f64 fused={fused}: {worst:.3e} at {:e}", x[at]);
+        eprintln!("{op:?} f64 {mode:?}: {worst:.3e} at {:e}", x[at]);
         assert!(
             worst <= bound,
-            "{op:?} fused={fused}: {worst:e} at {:e}: {:e} instead of {:e}",
+            "{op:?} {mode:?}: {worst:e} at {:e}: {:e} instead of {:e}",
             x[at],
             y[at],
             want(x[at])
@@ -434,7 +458,7 @@ fn sixteen_bit_floats_convert_exactly() {
         (UnOp::F16ToF32, (|b| half::f16::from_bits(b).to_f32()) as fn(u16) -> f32),
         (UnOp::Bf16ToF32, |b| half::bf16::from_bits(b).to_f32()),
     ] {
-        let k = kernel(1 << 16, 8, &[Elem::I16], Elem::F32, |b, x| b.un(op, x[0]));
+        let k = kernel(1 << 16, 8, &[Elem::I16], Elem::F32, Primitives::default(), |b, x| b.un(op, x[0]));
         let out = execute(&k, &[&all], 4 << 16, false);
         for (b, got) in (0..=u16::MAX).zip(out.as_chunks().0) {
             let (got, want) = (f32::from_le_bytes(*got), want(b));
@@ -465,7 +489,7 @@ fn sixteen_bit_floats_convert_exactly() {
         ),
         (UnOp::F32ToBf16, |v| half::bf16::from_f32(v).to_bits(), |b| half::bf16::from_bits(b).is_nan()),
     ] {
-        let k = kernel(x.len(), 8, &[Elem::F32], Elem::I16, |b, x| b.un(op, x[0]));
+        let k = kernel(x.len(), 8, &[Elem::F32], Elem::I16, Primitives::default(), |b, x| b.un(op, x[0]));
         let out = execute(&k, &[&bytes], 2 * x.len(), false);
         for (&x, got) in x.iter().zip(out.as_chunks().0) {
             let (got, want) = (u16::from_le_bytes(*got), want(x));
@@ -506,7 +530,7 @@ fn functions_inside_branches_and_loops_are_found() {
         |_| {},
     );
     b.store(y, Addr::at(0), r, None);
-    let k = expand(b.finish());
+    let k = expand(b.finish(), Primitives::default());
     assert_eq!(verify(&k), vec![]);
     let out = execute(&k, &[], 4, false);
     assert!((f32::from_le_bytes(out.try_into().unwrap()) - std::f32::consts::E).abs() < 1e-6);

@@ -236,7 +236,7 @@ impl Emit<'_, '_> {
             ShrS => self.b.ins().sshr(x, y),
             ShrU => self.b.ins().ushr(x, y),
             DivS | DivU | RemS | RemU => self.divide(op, e, x, y),
-            Pow | Fmod => x,
+            Pow | Fmod | Scale => x,
         }
     }
     /// Division that cannot trap: by zero gives 0, `MIN / -1` gives `MIN`.

@@ -29,7 +29,7 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
                 .help("`sinter targets` lists what is supported"),
         );
     }
-    for k in &program.kernels {
+    for k in program.kernels.iter().filter(|k| x86::refuses(k, target).is_some()) {
         visit(&k.body, &mut |i| {
             if let Some(what) = unexpanded(i) {
                 out.push(Diag::bug(format!("kernel {}: {what} reached the emitter unexpanded", k.name)));
@@ -75,7 +75,7 @@ fn unexpanded(i: &Inst) -> Option<String> {
             | UnOp::F32ToBf16),
             _,
         ) => Some(format!("{op:?}")),
-        Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod), ..) => Some(format!("{op:?}")),
+        Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod | BinOp::Scale), ..) => Some(format!("{op:?}")),
         _ => None,
     }
 }

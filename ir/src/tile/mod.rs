@@ -188,6 +188,9 @@ pub enum BinOp {
     Pow,
     /// Floats, C `fmod`; expandable.
     Fmod,
+    /// Floats: `a * 2^floor(b)`, rounded once; `b` is not infinite where `a` is NaN. Only some targets have it; math
+    /// expansion is what makes it.
+    Scale,
 }
 
 /// Comparisons; result B1 with the operands' lanes. With NaN only Ne is true.

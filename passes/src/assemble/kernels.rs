@@ -9,15 +9,20 @@ use std::fmt::Write;
 /// Kernels collected so far.
 #[derive(Debug, Default)]
 pub struct KernelTable {
+    have: math::Primitives,
     kernels: Vec<Kernel>,
     by_content: BTreeMap<u64, Vec<usize>>,
     names: BTreeSet<String>,
 }
 
 impl KernelTable {
+    /// An empty table for kernels of a target.
+    pub fn new(have: math::Primitives) -> Self {
+        Self { have, ..Self::default() }
+    }
     /// Index of a kernel, which is added in its final form when no structurally equal one is there.
     pub fn add(&mut self, kernel: Kernel, report: &mut PassReport) -> u32 {
-        let mut kernel = tidy::run(math::expand(kernel));
+        let mut kernel = tidy::run(math::expand(kernel, self.have));
         let bucket = self.by_content.entry(fingerprint(&kernel)).or_default();
         if let Some(&i) = bucket.iter().find(|&&i| same(&self.kernels[i], &kernel)) {
             report.fired("assemble/shared-kernel");

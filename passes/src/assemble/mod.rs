@@ -53,7 +53,7 @@ pub fn run(
         target,
         symbols: module.symbols.clone(),
         buffers: Buffers::default(),
-        kernels: KernelTable::default(),
+        kernels: KernelTable::new(crate::math::Primitives::of(target)),
         report,
         weights: Weights::default(),
         weight_bufs: BTreeMap::new(),

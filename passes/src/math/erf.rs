@@ -4,17 +4,16 @@
 #![allow(clippy::approx_constant)]
 
 use super::exp::exp_small;
-use super::{div, num, poly, with_sign};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, div, num, poly, with_sign};
 use sinter_ir::tile::{BinOp, Bound, CmpOp, CvtOp, Elem, LoopKind, Reg, UnOp};
 
 /// f32: the polynomials of Cephes erff / erfcf. f64: a series and a continued fraction in loops.
-pub fn erf(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn erf(b: &mut Math, x: Reg) -> Reg {
     if b.ty(x).elem == Elem::F64 { double(b, x) } else { single(b, x) }
 }
 
 /// Each side computes nonsense where the other is selected; NaN passes through the far side.
-fn single(b: &mut KernelBuilder, x: Reg) -> Reg {
+fn single(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let one = num(b, x, 1.0);
     let z = b.mul(x, x);
@@ -79,7 +78,7 @@ fn single(b: &mut KernelBuilder, x: Reg) -> Reg {
 
 /// Up to 3: `2/sqrt(pi) e^(-a^2) sum 2^n a^(2n+1) / (2n+1)!!`, whose terms all have one sign. Beyond: the continued
 /// fraction of erfc.
-fn double(b: &mut KernelBuilder, x: Reg) -> Reg {
+fn double(b: &mut Math, x: Reg) -> Reg {
     let ty = b.ty(x);
     let a = b.un(UnOp::Abs, x);
     let (three, six, one) = (num(b, x, 3.0), num(b, x, 6.0), num(b, x, 1.0));
@@ -94,7 +93,7 @@ fn double(b: &mut KernelBuilder, x: Reg) -> Reg {
         let n = b.splat(n, ty.lanes);
         let d = b.add(n, n);
         let d = b.add(d, one);
-        let q = div(b, zz, d);
+        let q = b.bin(BinOp::Div, zz, d);
         let t = b.mul(term, q);
         b.copy_to(term, t);
         let s = b.add(sum, t);
@@ -117,7 +116,7 @@ fn double(b: &mut KernelBuilder, x: Reg) -> Reg {
         let k = b.splat(k, ty.lanes);
         let k = b.mul(k, half);
         let d = b.add(c, f);
-        let q = div(b, k, d);
+        let q = b.bin(BinOp::Div, k, d);
         b.copy_to(f, q);
     });
     let sq = b.mul(c, c);

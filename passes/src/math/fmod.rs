@@ -1,14 +1,13 @@
 //! fmod in f64, exact for all operands.
 
-use super::{int, num, scale, with_sign};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, int, num, scale, with_sign};
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
 
 /// Bits that a 53-bit remainder can be shifted up by in 64 bits.
 const STEP: i64 = 11;
 
 /// C `fmod`, sign of the dividend: long division of the mantissas, eleven bits of the quotient at a time.
-pub fn fmod(b: &mut KernelBuilder, x: Reg, y: Reg) -> Reg {
+pub fn fmod(b: &mut Math, x: Reg, y: Reg) -> Reg {
     let ty = b.ty(x);
     let (ax, ay) = (b.un(UnOp::Abs, x), b.un(UnOp::Abs, y));
     let ((mx, ex), (my, ey)) = (parts(b, ax), parts(b, ay));
@@ -49,7 +48,7 @@ pub fn fmod(b: &mut KernelBuilder, x: Reg, y: Reg) -> Reg {
 
 /// Mantissa and exponent of a number that is not negative: `m 2^e` with whole m below 2^53. Nonsense, but no
 /// long loop, for infinities and NaN.
-fn parts(b: &mut KernelBuilder, a: Reg) -> (Reg, Reg) {
+fn parts(b: &mut Math, a: Reg) -> (Reg, Reg) {
     let bits = b.cvt(CvtOp::Bits, Elem::I64, a);
     let (s52, ones, top) =
         (int(b, a, Elem::I64, 52), int(b, a, Elem::I64, (1 << 52) - 1), int(b, a, Elem::I64, 1 << 52));

@@ -1,12 +1,11 @@
 //! tanh, sinh, cosh.
 
 use super::exp::{exp, exp_small};
-use super::{div, num, poly, with_sign};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, div, num, poly, with_sign};
 use sinter_ir::tile::{CmpOp, Elem, Reg, UnOp};
 
 /// Near 0 an odd polynomial (f32: Cephes tanhf) or sinh / cosh, elsewhere `(1 - e^-2|x|) / (1 + e^-2|x|)`.
-pub fn tanh(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn tanh(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let (one, minus_two) = (num(b, x, 1.0), num(b, x, -2.0));
     let d = b.mul(a, minus_two);
@@ -34,7 +33,7 @@ pub fn tanh(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// Taylor series to x^17: full accuracy up to 1.
-fn small_sinh(b: &mut KernelBuilder, x: Reg) -> Reg {
+fn small_sinh(b: &mut Math, x: Reg) -> Reg {
     let z = b.mul(x, x);
     let mut c = vec![1.0];
     for k in 1..=8 {
@@ -47,7 +46,7 @@ fn small_sinh(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// f64.
-pub fn sinh(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn sinh(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let (half, one) = (num(b, x, 0.5), num(b, x, 1.0));
     // e^|x| as a square, halved in between: no overflow before the result does.
@@ -65,7 +64,7 @@ pub fn sinh(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// f64.
-pub fn cosh(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn cosh(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let half = num(b, x, 0.5);
     let h = b.mul(a, half);

@@ -1,13 +1,12 @@
 //! Inverse trigonometric and hyperbolic functions in f64.
 
 use super::log::log;
-use super::{div, num, poly, with_sign};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, div, num, poly, with_sign};
 use sinter_ir::tile::{CmpOp, Reg, UnOp};
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, SQRT_2};
 
 /// Reduced to |u| <= tan(pi/8), then the alternating series.
-pub fn atan(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn atan(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let one = num(b, x, 1.0);
     let inv = div(b, one, a);
@@ -32,7 +31,7 @@ pub fn atan(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// `atan(x / sqrt((1 - x)(1 + x)))`.
-pub fn asin(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn asin(b: &mut Math, x: Reg) -> Reg {
     let one = num(b, x, 1.0);
     let (m, p) = (b.sub(one, x), b.add(one, x));
     let s = b.mul(m, p);
@@ -42,7 +41,7 @@ pub fn asin(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// `2 atan(sqrt((1 - x) / (1 + x)))`: keeps its digits near 1, where the result is small.
-pub fn acos(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn acos(b: &mut Math, x: Reg) -> Reg {
     let (one, two) = (num(b, x, 1.0), num(b, x, 2.0));
     let (m, p) = (b.sub(one, x), b.add(one, x));
     let q = div(b, m, p);
@@ -52,7 +51,7 @@ pub fn acos(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// `ln(1 + t)` for t >= 0 without cancellation: `ln(u) t / (u - 1)` with u = 1 + t (Kahan).
-fn log1p(b: &mut KernelBuilder, t: Reg) -> Reg {
+fn log1p(b: &mut Math, t: Reg) -> Reg {
     let one = num(b, t, 1.0);
     let u = b.add(t, one);
     let l = log(b, u);
@@ -68,7 +67,7 @@ fn log1p(b: &mut KernelBuilder, t: Reg) -> Reg {
 }
 
 /// `ln(|x| + sqrt(x^2 + 1))` with the sign of x.
-pub fn asinh(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn asinh(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let one = num(b, x, 1.0);
     let sq = b.mul(a, a);
@@ -87,7 +86,7 @@ pub fn asinh(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// `ln(x + sqrt(x^2 - 1))`.
-pub fn acosh(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn acosh(b: &mut Math, x: Reg) -> Reg {
     let one = num(b, x, 1.0);
     let (t, p) = (b.sub(x, one), b.add(x, one));
     let s = b.mul(t, p);
@@ -105,7 +104,7 @@ pub fn acosh(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// `ln((1 + x) / (1 - x)) / 2`.
-pub fn atanh(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn atanh(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let (one, half) = (num(b, x, 1.0), num(b, x, 0.5));
     let d = b.sub(one, a);

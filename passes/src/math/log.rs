@@ -1,7 +1,6 @@
 //! Natural logarithm.
 
-use super::{div, int, num, poly};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, div, int, num, poly};
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg};
 
 /// Leading 33 bits of ln 2: products with exponents are exact.
@@ -18,7 +17,7 @@ pub struct Split {
 }
 
 /// Takes positive finite numbers apart, subnormal ones included.
-pub fn split(b: &mut KernelBuilder, x: Reg) -> Split {
+pub fn split(b: &mut Math, x: Reg) -> Split {
     let elem = b.ty(x).elem;
     let double = elem == Elem::F64;
     let (ie, mant) = if double { (Elem::I64, 52) } else { (Elem::I32, 23) };
@@ -46,7 +45,7 @@ pub fn split(b: &mut KernelBuilder, x: Reg) -> Split {
 }
 
 /// `ln x`.
-pub fn log(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn log(b: &mut Math, x: Reg) -> Reg {
     let s = split(b, x);
     let one = num(b, x, 1.0);
     let f = b.sub(s.m, one);
@@ -64,7 +63,7 @@ pub fn log(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// `ln(1 + f) + e ln2` by the polynomial of Cephes logf.
-fn single(b: &mut KernelBuilder, f: Reg, e: Reg) -> Reg {
+fn single(b: &mut Math, f: Reg, e: Reg) -> Reg {
     let z = b.mul(f, f);
     let p = poly(
         b,
@@ -91,7 +90,7 @@ fn single(b: &mut KernelBuilder, f: Reg, e: Reg) -> Reg {
 }
 
 /// `ln(1 + f) + e ln2` as `2 atanh(f / (f + 2))`, a series.
-fn double(b: &mut KernelBuilder, f: Reg, e: Reg) -> Reg {
+fn double(b: &mut Math, f: Reg, e: Reg) -> Reg {
     let two = num(b, f, 2.0);
     let d = b.add(f, two);
     let s = div(b, f, d);
@@ -108,7 +107,7 @@ fn double(b: &mut KernelBuilder, f: Reg, e: Reg) -> Reg {
 }
 
 /// `2 (atanh s / s - 1)` as a function of `z = s^2 <= 0.03`.
-pub fn tail(b: &mut KernelBuilder, z: Reg) -> Reg {
+pub fn tail(b: &mut Math, z: Reg) -> Reg {
     let c: Vec<f64> = (1..=11).rev().map(|k| 2.0 / f64::from(2 * k + 1)).collect();
     let p = poly(b, z, &c);
     b.mul(p, z)

@@ -5,8 +5,6 @@
 //! other f32 functions go through f64 and are within 1. f64 functions are within 1e-14 (sin, cos, tan: 1e-13).
 //! sin, cos and tan hold to |x| = 1e6 and lose digits beyond. fmod is exact; infinities, NaN, -0 and subnormals
 //! are as in C.
-//!
-//! Shifts have no vector form everywhere, so the f32 functions scale by integer multiplication instead.
 
 mod erf;
 mod exp;
@@ -18,21 +16,64 @@ mod narrow;
 mod pow;
 mod trig;
 
+use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, UnOp};
 
-/// Rewrites every function call of a kernel.
-pub fn expand(kernel: Kernel) -> Kernel {
-    let (mut b, body) = KernelBuilder::reopen(kernel);
+/// What a target does in one instruction, so that it need not be expanded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Primitives {
+    /// [`BinOp::Scale`].
+    pub scale: bool,
+    /// f16 to and from f32.
+    pub half: bool,
+}
+
+impl Primitives {
+    /// Of a target.
+    pub fn of(target: &TargetDesc) -> Self {
+        let avx512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"].iter().all(|f| target.has(f));
+        Self { scale: avx512, half: target.has("avx2") && target.has("f16c") }
+    }
+}
+
+/// Rewrites every function call of a kernel that is no primitive.
+pub fn expand(kernel: Kernel, have: Primitives) -> Kernel {
+    let (b, body) = KernelBuilder::reopen(kernel);
+    let mut b = Math { b, have };
     body.into_iter().for_each(|s| stmt(&mut b, s));
-    b.finish()
+    b.b.finish()
 }
 
-fn block(b: &mut KernelBuilder, body: Vec<Stmt>) -> Vec<Stmt> {
-    b.detached(|b| body.into_iter().for_each(|s| stmt(b, s)))
+/// The kernel under construction.
+struct Math {
+    b: KernelBuilder,
+    have: Primitives,
 }
 
-fn stmt(b: &mut KernelBuilder, s: Stmt) {
+impl std::ops::Deref for Math {
+    type Target = KernelBuilder;
+    fn deref(&self) -> &KernelBuilder {
+        &self.b
+    }
+}
+
+impl std::ops::DerefMut for Math {
+    fn deref_mut(&mut self) -> &mut KernelBuilder {
+        &mut self.b
+    }
+}
+
+fn block(b: &mut Math, body: Vec<Stmt>) -> Vec<Stmt> {
+    let have = b.have;
+    b.detached(|b| {
+        let mut inner = Math { b: std::mem::replace(b, KernelBuilder::new("")), have };
+        body.into_iter().for_each(|s| stmt(&mut inner, s));
+        *b = inner.b;
+    })
+}
+
+fn stmt(b: &mut Math, s: Stmt) {
     let s = match s {
         Stmt::Let { dst, inst } => match function(b, dst, &inst) {
             Some(r) => Stmt::Let { dst, inst: Inst::Copy(r) },
@@ -56,9 +97,10 @@ fn stmt(b: &mut KernelBuilder, s: Stmt) {
 }
 
 /// The value of a function call, or none for everything else.
-fn function(b: &mut KernelBuilder, dst: Reg, inst: &Inst) -> Option<Reg> {
+fn function(b: &mut Math, dst: Reg, inst: &Inst) -> Option<Reg> {
     let double = b.ty(dst).elem == Elem::F64;
     Some(match *inst {
+        Inst::Un(UnOp::F16ToF32 | UnOp::F32ToF16, _) if b.have.half => return None,
         Inst::Un(op, x) => match op {
             UnOp::F16ToF32 => narrow::f16_to_f32(b, x),
             UnOp::F32ToF16 => narrow::f32_to_f16(b, x),
@@ -98,12 +140,7 @@ fn function(b: &mut KernelBuilder, dst: Reg, inst: &Inst) -> Option<Reg> {
 }
 
 /// Runs an f64 function on f32 or f64 operands.
-fn widened(
-    b: &mut KernelBuilder,
-    double: bool,
-    x: &[Reg],
-    f: impl FnOnce(&mut KernelBuilder, &[Reg]) -> Reg,
-) -> Reg {
+fn widened(b: &mut Math, double: bool, x: &[Reg], f: impl FnOnce(&mut Math, &[Reg]) -> Reg) -> Reg {
     if double {
         return f(b, x);
     }
@@ -113,20 +150,20 @@ fn widened(
 }
 
 /// A float constant of the type and lanes of `like`, hoisted.
-fn num(b: &mut KernelBuilder, like: Reg, v: f64) -> Reg {
+fn num(b: &mut Math, like: Reg, v: f64) -> Reg {
     let ty = b.ty(like);
     let s = if ty.elem == Elem::F64 { Scalar::F64(v) } else { Scalar::F32(v as f32) };
     b.hoist(ty.elem, ty.lanes, Inst::Const(s))
 }
 
 /// An integer constant with the lanes of `like`, hoisted.
-fn int(b: &mut KernelBuilder, like: Reg, elem: Elem, v: i64) -> Reg {
+fn int(b: &mut Math, like: Reg, elem: Elem, v: i64) -> Reg {
     let lanes = b.ty(like).lanes;
     b.hoist(elem, lanes, Inst::Const(Scalar::Int(v)))
 }
 
 /// Horner's rule, highest coefficient first.
-fn poly(b: &mut KernelBuilder, x: Reg, coefficients: &[f64]) -> Reg {
+fn poly(b: &mut Math, x: Reg, coefficients: &[f64]) -> Reg {
     let (first, rest) = coefficients.split_first().unwrap_or((&0.0, &[]));
     let mut y = num(b, x, *first);
     for &c in rest {
@@ -136,12 +173,12 @@ fn poly(b: &mut KernelBuilder, x: Reg, coefficients: &[f64]) -> Reg {
     y
 }
 
-fn div(b: &mut KernelBuilder, x: Reg, y: Reg) -> Reg {
+fn div(b: &mut Math, x: Reg, y: Reg) -> Reg {
     b.bin(BinOp::Div, x, y)
 }
 
 /// `x` with the sign of `s` (that of -0 included), for `x >= 0`.
-fn with_sign(b: &mut KernelBuilder, x: Reg, s: Reg) -> Reg {
+fn with_sign(b: &mut Math, x: Reg, s: Reg) -> Reg {
     let elem = b.ty(x).elem;
     let (ie, sign) = if elem == Elem::F64 { (Elem::I64, i64::MIN) } else { (Elem::I32, i32::MIN.into()) };
     let sign = int(b, x, ie, sign);
@@ -152,7 +189,7 @@ fn with_sign(b: &mut KernelBuilder, x: Reg, s: Reg) -> Reg {
 }
 
 /// `2^n` in f64 for whole I64 `n` within the exponent range, built from bits.
-fn exp2i(b: &mut KernelBuilder, n: Reg) -> Reg {
+fn exp2i(b: &mut Math, n: Reg) -> Reg {
     let (bias, shift) = (int(b, n, Elem::I64, 1023), int(b, n, Elem::I64, 52));
     let e = b.add(n, bias);
     let e = b.bin(BinOp::Shl, e, shift);
@@ -160,7 +197,7 @@ fn exp2i(b: &mut KernelBuilder, n: Reg) -> Reg {
 }
 
 /// `y 2^n` in f64 for I64 `n` down to -2100, rounded once even when the result is subnormal.
-fn scale(b: &mut KernelBuilder, y: Reg, n: Reg) -> Reg {
+fn scale(b: &mut Math, y: Reg, n: Reg) -> Reg {
     let one = int(b, n, Elem::I64, 1);
     let half = b.bin(BinOp::ShrS, n, one);
     let rest = b.sub(n, half);

@@ -1,13 +1,12 @@
 //! 16-bit floats to and from f32, exact or nearest even, by integer arithmetic.
 
-use super::{int, num};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, int, num};
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg};
 
 const I: Elem = Elem::I32;
 
 /// I16 bits to f32: the exponent is moved by a multiplication, which also normalises subnormals.
-pub fn f16_to_f32(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn f16_to_f32(b: &mut Math, x: Reg) -> Reg {
     let u = b.cvt(CvtOp::ZExt, I, x);
     let (sign, rest, s16, s13) =
         (int(b, u, I, 0x8000), int(b, u, I, 0x7fff), int(b, u, I, 16), int(b, u, I, 13));
@@ -28,9 +27,9 @@ pub fn f16_to_f32(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// f32 to I16 bits.
-pub fn f32_to_f16(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn f32_to_f16(b: &mut Math, x: Reg) -> Reg {
     let u = b.cvt(CvtOp::Bits, I, x);
-    let c = |b: &mut KernelBuilder, v: i64| int(b, u, I, v);
+    let c = |b: &mut Math, v: i64| int(b, u, I, v);
     let (mask, s16, s13, one) = (c(b, 0x7fff_ffff), c(b, 16), c(b, 13), c(b, 1));
     let abs = b.bin(BinOp::And, u, mask);
     let high = b.bin(BinOp::ShrU, u, s16);
@@ -63,7 +62,7 @@ pub fn f32_to_f16(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// I16 bits to f32: the upper half.
-pub fn bf16_to_f32(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn bf16_to_f32(b: &mut Math, x: Reg) -> Reg {
     let u = b.cvt(CvtOp::ZExt, I, x);
     let s = int(b, u, I, 16);
     let u = b.bin(BinOp::Shl, u, s);
@@ -71,7 +70,7 @@ pub fn bf16_to_f32(b: &mut KernelBuilder, x: Reg) -> Reg {
 }
 
 /// f32 to I16 bits.
-pub fn f32_to_bf16(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn f32_to_bf16(b: &mut Math, x: Reg) -> Reg {
     let u = b.cvt(CvtOp::Bits, I, x);
     let (s, one, low, nan) = (int(b, u, I, 16), int(b, u, I, 1), int(b, u, I, 0x7fff), int(b, u, I, 0x7fc0));
     let odd = b.bin(BinOp::ShrU, u, s);

@@ -2,13 +2,12 @@
 
 use super::exp::exp;
 use super::log::{LN2_HI, LN2_LO, log, split, tail};
-use super::{div, num, with_sign};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, div, num, with_sign};
 use sinter_ir::tile::{BinOp, CmpOp, Reg, UnOp};
 
 /// C `pow`: `e^(y ln |x|)` with the sign that whole exponents give. `precise` carries the product with more than
 /// 53 bits, which f64 results need because the exponential magnifies its absolute error.
-pub fn pow(b: &mut KernelBuilder, x: Reg, y: Reg, precise: bool) -> Reg {
+pub fn pow(b: &mut Math, x: Reg, y: Reg, precise: bool) -> Reg {
     let a = b.un(UnOp::Abs, x);
     let l = log(b, a);
     let e = b.mul(y, l);
@@ -42,7 +41,7 @@ pub fn pow(b: &mut KernelBuilder, x: Reg, y: Reg, precise: bool) -> Reg {
 }
 
 /// `e^(y ln a)` where `e`, about `y ln a`, is of moderate size, else `plain`.
-fn refined(b: &mut KernelBuilder, a: Reg, y: Reg, e: Reg, plain: Reg) -> Reg {
+fn refined(b: &mut Math, a: Reg, y: Reg, e: Reg, plain: Reg) -> Reg {
     let (h, l) = log_pair(b, a);
     // Beyond 2^70 only a = 1 has a finite product, and the halves of y must not overflow.
     let (top, low) = (num(b, a, 2f64.powi(70)), num(b, a, -2f64.powi(70)));
@@ -63,7 +62,7 @@ fn refined(b: &mut KernelBuilder, a: Reg, y: Reg, e: Reg, plain: Reg) -> Reg {
 }
 
 /// `ln a` as a sum of two numbers, to about 2^-64 relative.
-fn log_pair(b: &mut KernelBuilder, a: Reg) -> (Reg, Reg) {
+fn log_pair(b: &mut Math, a: Reg) -> (Reg, Reg) {
     let s = split(b, a);
     let (one, two) = (num(b, a, 1.0), num(b, a, 2.0));
     let f = b.sub(s.m, one);
@@ -96,7 +95,7 @@ fn log_pair(b: &mut KernelBuilder, a: Reg) -> (Reg, Reg) {
 }
 
 /// `x + y` and what rounding took from it.
-fn two_sum(b: &mut KernelBuilder, x: Reg, y: Reg) -> (Reg, Reg) {
+fn two_sum(b: &mut Math, x: Reg, y: Reg) -> (Reg, Reg) {
     let s = b.add(x, y);
     let v = b.sub(s, x);
     let u = b.sub(s, v);
@@ -106,7 +105,7 @@ fn two_sum(b: &mut KernelBuilder, x: Reg, y: Reg) -> (Reg, Reg) {
 }
 
 /// `x * y` and what rounding took from it (Dekker): a fused multiply-add is not to be relied on.
-fn product(b: &mut KernelBuilder, x: Reg, y: Reg) -> (Reg, Reg) {
+fn product(b: &mut Math, x: Reg, y: Reg) -> (Reg, Reg) {
     let ((xh, xl), (yh, yl)) = (halves(b, x), halves(b, y));
     let p = b.mul(x, y);
     let t = b.mul(xh, yh);
@@ -120,7 +119,7 @@ fn product(b: &mut KernelBuilder, x: Reg, y: Reg) -> (Reg, Reg) {
 }
 
 /// A number as the sum of two with 26 bits each.
-fn halves(b: &mut KernelBuilder, x: Reg) -> (Reg, Reg) {
+fn halves(b: &mut Math, x: Reg) -> (Reg, Reg) {
     let c = num(b, x, 134_217_729.0);
     let t = b.mul(x, c);
     let d = b.sub(t, x);

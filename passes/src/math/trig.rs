@@ -1,7 +1,6 @@
 //! sin, cos, tan in f64.
 
-use super::{div, int, num, poly};
-use sinter_ir::tile::build::KernelBuilder;
+use super::{Math, div, int, num, poly};
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
 
 /// pi/2 in three parts of 33 bits (fdlibm): products with quotients below 2^20 are exact.
@@ -14,7 +13,7 @@ struct Reduced {
 }
 
 /// Sine and cosine of `x - q pi/2`, and q.
-fn reduce(b: &mut KernelBuilder, x: Reg) -> Reduced {
+fn reduce(b: &mut Math, x: Reg) -> Reduced {
     let c = num(b, x, std::f64::consts::FRAC_2_PI);
     let q = b.mul(x, c);
     let q = b.un(UnOp::Nearest, q);
@@ -42,7 +41,7 @@ fn reduce(b: &mut KernelBuilder, x: Reg) -> Reduced {
     Reduced { sin, cos, quadrant: b.cvt(CvtOp::FToS, Elem::I64, q) }
 }
 
-fn turned(b: &mut KernelBuilder, r: &Reduced, by: i64) -> Reg {
+fn turned(b: &mut Math, r: &Reduced, by: i64) -> Reg {
     let (by, one, two, zero) = (
         int(b, r.sin, Elem::I64, by),
         int(b, r.sin, Elem::I64, 1),
@@ -60,27 +59,27 @@ fn turned(b: &mut KernelBuilder, r: &Reduced, by: i64) -> Reg {
 }
 
 /// `y`, or `x` itself where that is 0: the reduction loses the sign of -0.
-fn keep_zero(b: &mut KernelBuilder, x: Reg, y: Reg) -> Reg {
+fn keep_zero(b: &mut Math, x: Reg, y: Reg) -> Reg {
     let zero = num(b, x, 0.0);
     let is_zero = b.cmp(CmpOp::Eq, x, zero);
     b.select(is_zero, x, y)
 }
 
 /// Sine.
-pub fn sin(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn sin(b: &mut Math, x: Reg) -> Reg {
     let r = reduce(b, x);
     let y = turned(b, &r, 0);
     keep_zero(b, x, y)
 }
 
 /// Cosine.
-pub fn cos(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn cos(b: &mut Math, x: Reg) -> Reg {
     let r = reduce(b, x);
     turned(b, &r, 1)
 }
 
 /// Tangent.
-pub fn tan(b: &mut KernelBuilder, x: Reg) -> Reg {
+pub fn tan(b: &mut Math, x: Reg) -> Reg {
     let r = reduce(b, x);
     let (s, c) = (turned(b, &r, 0), turned(b, &r, 1));
     let y = div(b, s, c);

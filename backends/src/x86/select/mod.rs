@@ -25,7 +25,7 @@ use iced_x86::{Code, Register};
 pub use isa::Isa;
 pub use layout::{Part, layout};
 use sinter_ir::Expr;
-use sinter_ir::tile::{CmpOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, Ty};
+use sinter_ir::tile::{BinOp, CmpOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, Ty, UnOp};
 use std::collections::BTreeMap;
 
 /// A value that is not in registers yet: its only use may take it as a memory operand.
@@ -113,9 +113,10 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
     s.f
 }
 
-/// Whether the result or an operand has more than one lane.
+/// Whether an assignment is selected as one of vectors: it has lanes, or instructions only of vectors.
 fn is_vector(k: &Kernel, dst: Reg, inst: &Inst) -> bool {
-    let mut wide = k.ty(dst).lanes > 1;
+    let only = matches!(inst, Inst::Bin(BinOp::Scale, ..) | Inst::Un(UnOp::F16ToF32 | UnOp::F32ToF16, _));
+    let mut wide = only || k.ty(dst).lanes > 1;
     inst.reads(&mut |r| wide |= k.ty(r).lanes > 1);
     wide
 }

@@ -1,6 +1,6 @@
 //! Arithmetic, comparisons, selections.
 
-use super::{FORMS, Form, LANES, check, kernel};
+use super::{FORMS, Form, LANES, check, check_with, kernel};
 use crate::r#gen::NUMBERS;
 use sinter_ir::tile::{BinOp, CmpOp, Elem, Inst, Scalar, UnOp};
 
@@ -140,4 +140,25 @@ fn multiply_and_add() {
         }
     }
     check(&all);
+}
+
+#[test]
+fn scaling_by_powers_of_two() {
+    let mut all = vec![];
+    for e in [Elem::F32, Elem::F64] {
+        for form in FORMS {
+            let lanes: Vec<u16> = [1].into_iter().chain(LANES).collect();
+            let k = kernel(format!("Scale {e:?} {form:?}"), form, &lanes, &mut |b, n| {
+                let (x, y) = (b.load(e, n), b.operand(e, n));
+                // NaN times 2^inf is left open.
+                let ok = b.b.cmp(CmpOp::Eq, x, x);
+                let one = b.b.float(e, n, 1.0);
+                let x = b.b.select(ok, x, one);
+                let r = b.b.bin(BinOp::Scale, x, y);
+                b.keep(r);
+            });
+            all.push((e, k));
+        }
+    }
+    check_with("avx512f", &all);
 }

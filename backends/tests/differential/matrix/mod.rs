@@ -168,10 +168,15 @@ fn numbers(e: Elem, seed: u64) -> Vec<u8> {
 /// Tails: none, some, all, more.
 const TAILS: [i64; 14] = [i64::MIN, -5, 0, 1, 2, 3, 5, 8, 13, 16, 31, 64, 300, 1 << 40];
 
-/// Runs kernels whose input has numbers of a type.
+/// Runs kernels whose input has numbers of a type, on every target that this machine can run.
 fn check(kernels: &[(Elem, Kernel)]) {
+    check_with("avx2", kernels);
+}
+
+/// As `check`, on targets with a feature.
+fn check_with(feature: &str, kernels: &[(Elem, Kernel)]) {
     let targets = runnable();
-    for t in targets.into_iter().filter(|t| t.has("avx2")) {
+    for t in targets.into_iter().filter(|t| t.has(feature)) {
         let fused = t.has("fma");
         for batch in kernels.chunks(BATCH) {
             let only: Vec<Kernel> = batch.iter().map(|(_, k)| k.clone()).collect();

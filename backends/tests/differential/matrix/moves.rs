@@ -1,8 +1,8 @@
 //! Conversions, lanes, folds, memory.
 
-use super::{Build, FORMS, Form, LANES, TAILS, check, kernel};
+use super::{Build, FORMS, Form, LANES, TAILS, check, check_with, kernel};
 use crate::r#gen::NUMBERS;
-use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst};
+use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, UnOp};
 
 #[test]
 fn conversions() {
@@ -140,4 +140,28 @@ fn memory_under_tails() {
         }
     }
     check(&all);
+}
+
+#[test]
+fn half_floats() {
+    let mut all = vec![];
+    let lanes: Vec<u16> = [1].into_iter().chain(LANES).collect();
+    for form in [Form::Loaded, Form::Copied] {
+        let up = kernel(format!("F16ToF32 {form:?}"), form, &lanes, &mut |b, n| {
+            let x = b.operand(Elem::I16, n);
+            let r = b.b.un(UnOp::F16ToF32, x);
+            b.keep(r);
+        });
+        let down = kernel(format!("F32ToF16 {form:?}"), form, &lanes, &mut |b, n| {
+            let x = b.operand(Elem::F32, n);
+            // Bits of NaNs may differ.
+            let ok = b.b.cmp(CmpOp::Eq, x, x);
+            let one = b.b.float(Elem::F32, n, 1.0);
+            let x = b.b.select(ok, x, one);
+            let r = b.b.un(UnOp::F32ToF16, x);
+            b.keep(r);
+        });
+        all.extend([(Elem::I16, up.clone()), (Elem::I32, up), (Elem::F32, down.clone()), (Elem::I32, down)]);
+    }
+    check_with("f16c", &all);
 }

@@ -223,7 +223,31 @@ pub(super) fn binary(op: BinOp, e: Elem) -> F2 {
         Pow if e == Elem::F64 => |x, y| of64(d64(x).powf(d64(y))),
         Pow => |x, y| of32(f64::from(s32(x)).powf(f64::from(s32(y))) as f32),
         Fmod => float2!(e, |x, y| x % y),
+        Scale if e == Elem::F64 => |x, y| of64(scale(d64(x), d64(y))),
+        // Exact in f64, or so far out that f32 overflows or vanishes as well.
+        Scale => |x, y| of32(scale(f64::from(s32(x)), f64::from(s32(y))) as f32),
     }
+}
+
+/// `x * 2^floor(n)` with one rounding.
+fn scale(x: f64, n: f64) -> f64 {
+    let n = n.floor();
+    // As the product says for zero and infinity: 0 * 2^inf and inf * 2^-inf are NaN.
+    if n.is_nan() || n.is_infinite() {
+        return x * if n > 0.0 { f64::INFINITY } else { n.exp2() };
+    }
+    let mut n = n.clamp(-2300.0, 2300.0) as i32;
+    let mut y = x;
+    while n > 1023 {
+        y *= 2f64.powi(1023);
+        n -= 1023;
+    }
+    // Steps stop where the last one alone rounds.
+    while n < -1022 {
+        y *= 2f64.powi(-1022) * 2f64.powi(53);
+        n += 1022 - 53;
+    }
+    y * 2f64.powi(n)
 }
 
 fn lt<const B: u32>(x: u64, y: u64) -> u64 {

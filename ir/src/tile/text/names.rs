@@ -75,6 +75,7 @@ pub(crate) const BINARY: Names<BinOp> = &[
     (BinOp::ShrU, "shru"),
     (BinOp::Pow, "pow"),
     (BinOp::Fmod, "fmod"),
+    (BinOp::Scale, "scale"),
 ];
 
 pub(crate) const COMPARE: Names<CmpOp> = &[

@@ -47,7 +47,7 @@ fn bin_kind(op: BinOp) -> Kind {
     use BinOp::*;
     match op {
         Add | Sub | Mul => Kind::Number,
-        Div | Min | Max | Pow | Fmod => Kind::Float,
+        Div | Min | Max | Pow | Fmod | Scale => Kind::Float,
         And | Or | Xor => Kind::Bits,
         DivS | DivU | RemS | RemU | MinS | MaxS | MinU | MaxU | Shl | ShrS | ShrU => Kind::Int,
     }

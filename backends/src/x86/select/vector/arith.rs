@@ -113,6 +113,7 @@ impl Vx<'_, '_> {
             Sub if e.is_float() => float(e, V::Subps, V::Subpd),
             Mul if e.is_float() => float(e, V::Mulps, V::Mulpd),
             Div => float(e, V::Divps, V::Divpd),
+            Scale => float(e, V::Scalefps, V::Scalefpd),
             Min | Max => return self.min_max(op, e, n, d, a, b),
             Add => four([V::Addb, V::Addw, V::Addd, V::Addq]),
             Sub => four([V::Subb, V::Subw, V::Subd, V::Subq]),

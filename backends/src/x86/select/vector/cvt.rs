@@ -350,4 +350,15 @@ impl Vx<'_, '_> {
         let d = self.dst(dst);
         self.put(&d, &out);
     }
+    /// One half float.
+    pub fn half_scalar(&mut self, op: UnOp, dst: Reg, a: Reg) {
+        let (x, d) = (self.one(a), self.dst(dst)[0]);
+        if op == UnOp::F16ToF32 {
+            let x = self.of_gpr(x, 4);
+            return self.half(V::Cvtph2ps, 16, d, Src::Reg(x));
+        }
+        let t = self.vec();
+        self.v(V::Cvtps2ph, 16, &[Opnd::Def(t, 16), Opnd::Use(x, 16), Opnd::Imm(0)]);
+        self.scalar_of(Elem::I16, d, t);
+    }
 }
