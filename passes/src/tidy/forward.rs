@@ -12,6 +12,8 @@ pub(super) struct Forward<'a> {
     alias: Vec<Reg>,
     /// Integers and truth values that registers hold.
     known: Vec<Option<i64>>,
+    /// Constants of any type that registers hold.
+    constant: Vec<Option<Scalar>>,
     /// Registers that are another one plus a constant.
     sum: Vec<Option<(Reg, i64)>>,
     /// Values that are computed already, innermost scope last.
@@ -26,6 +28,7 @@ impl<'a> Forward<'a> {
             regs: &kernel.regs,
             alias: (0..n as u32).map(Reg).collect(),
             known: vec![None; n],
+            constant: vec![None; n],
             sum: vec![None; n],
             scopes: vec![],
         }
@@ -100,10 +103,18 @@ impl<'a> Forward<'a> {
         if let Inst::Load { at, .. } | Inst::LoadGather { at, .. } = inst {
             self.address(at);
         }
+        if let Inst::Splat(a) = inst
+            && let Some(c) = self.constant[a.0 as usize]
+        {
+            *inst = Inst::Const(c);
+        }
         if !self.facts.is_single(dst) {
             return;
         }
         let slot = dst.0 as usize;
+        if let Inst::Const(c) = *inst {
+            self.constant[slot] = Some(c);
+        }
         match *inst {
             Inst::Const(Scalar::Int(v)) if index => self.known[slot] = Some(v),
             Inst::Const(Scalar::B1(v)) if self.regs[slot].lanes == 1 => self.known[slot] = Some(v.into()),

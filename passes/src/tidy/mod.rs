@@ -1,5 +1,5 @@
 //! Clean-up of kernels before emission: constants of index arithmetic folded, addresses made short, equal
-//! computations shared, unused ones dropped.
+//! computations shared, those that a loop does not change moved in front of it, unused ones dropped.
 //!
 //! Lowerings write what is easy to read (`n * 0 + row * 1`); emitters translate one statement at a time. What lies
 //! between is done here, once for all of them.
@@ -7,17 +7,26 @@
 mod dead;
 mod fold;
 mod forward;
+mod hoist;
 
 use sinter_ir::tile::{Inst, Kernel, Reg, Stmt};
 
 /// Cleans a kernel. What it computes stays the same, bit for bit.
 pub fn run(mut kernel: Kernel) -> Kernel {
+    forward(&mut kernel);
     let facts = Facts::of(&mut kernel);
-    let mut body = std::mem::take(&mut kernel.body);
-    forward::Forward::new(&facts, &mut kernel).block(&mut body);
-    kernel.body = body;
+    hoist::run(&mut kernel.body, &facts);
+    // What was apart may now stand side by side.
+    forward(&mut kernel);
     dead::run(&mut kernel);
     kernel
+}
+
+fn forward(kernel: &mut Kernel) {
+    let facts = Facts::of(kernel);
+    let mut body = std::mem::take(&mut kernel.body);
+    forward::Forward::new(&facts, kernel).block(&mut body);
+    kernel.body = body;
 }
 
 /// What holds for a kernel as a whole.
