@@ -312,8 +312,15 @@ impl<'a> Net<'a> {
     }
     /// `x W^T` with `W` stored as `[out, in]`, plus `NAME.bias` where `bias`.
     pub fn linear(&mut self, x: ValueId, name: &str, (from, to): (i64, i64), bias: bool) -> Result<ValueId> {
-        let w =
-            self.weight_with(&format!("{name}.weight"), &[to, from], |t| super::weights::transposed(&t))?;
+        let full = format!("{name}.weight");
+        let w = match self.tensor(&full, &[to, from])? {
+            Some(t) => {
+                let v = self.constant(super::weights::transposed(&t)?)?;
+                self.graph.set_name(v, full.into());
+                v
+            }
+            None => self.hole(&[from, to]),
+        };
         let y = self.matmul(x, w)?;
         self.biased(y, name, to, bias)
     }
