@@ -73,7 +73,9 @@ fn turned_matrices() {
     let mut turned = 0;
     for _ in 0..160 {
         let (r, s) = (rng.pick(&[2, 3, 4, 7, 15, 16, 17, 33, 48]), rng.pick(&[2, 3, 31, 64, 65, 100]));
-        let split = |rng: &mut Rng, n: usize| if n.is_multiple_of(4) && rng.flip() { vec![n / 4, 4] } else { vec![n] };
+        let split = |rng: &mut Rng, n: usize| {
+            if n.is_multiple_of(4) && rng.flip() { vec![n / 4, 4] } else { vec![n] }
+        };
         let (outer, rows, columns) = (vec![1; rng.below(2)], split(&mut rng, r), split(&mut rng, s));
         let outer = [outer, vec![rng.dim(1, 3)]].concat();
         let (k, m) = (outer.len(), outer.len() + rows.len());

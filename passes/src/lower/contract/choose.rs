@@ -50,9 +50,9 @@ fn vectors(n: &Expr, width: i64) -> i64 {
 /// all are powers of two, but few: each is code.
 pub fn heights(mr: usize, m: &Expr) -> Vec<usize> {
     let Some(m) = m.as_const() else {
-        return [mr, 2, 1]
+        return [mr, mr / 2, 1]
             .into_iter()
-            .filter(|&h| h <= mr)
+            .filter(|&h| h > 0)
             .collect::<BTreeSet<_>>()
             .into_iter()
             .rev()
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(heights(8, &64.into()), [8]);
         assert_eq!(heights(8, &5.into()), [5]);
         assert_eq!(heights(2, &sinter_ir::Sym(0).into()), [2, 1]);
-        assert_eq!(heights(8, &sinter_ir::Sym(0).into()), [8, 2, 1]);
+        assert_eq!(heights(8, &sinter_ir::Sym(0).into()), [8, 4, 1]);
         assert!(heights(8, &0.into()).is_empty());
     }
 }
