@@ -80,11 +80,19 @@ impl Slab<'_> {
     /// One row: zeros, points inside, zeros.
     fn line(&self, b: &mut KernelBuilder, from: Reg, to: Reg) {
         let plan = self.item.plan;
-        let (lo, _) = self.item.span(b);
+        let (lo, hi) = self.item.span(b);
         let before = b.dim(&plan.inner.before);
         let start = scaled(b, lo, plan.inner.stride);
         let start = b.sub(start, before);
         let (zero, width, size) = (b.i64(0), b.dim(&plan.width()), b.dim(&plan.inner.size));
+        // Of a block for many points, only what the points of this item read.
+        let reach = b.sub(hi, lo);
+        let reach = add_const(b, reach, -1);
+        let reach = scaled(b, reach, plan.inner.stride);
+        let window = b.dim(&((plan.inner.taps.clone() - 1.into()) * plan.inner.dilation.into() + 1.into()));
+        let reach = b.add(reach, window);
+        let reach = b.bin(BinOp::MaxS, reach, zero);
+        let width = b.bin(BinOp::MinS, width, reach);
         let under = b.sub(zero, start);
         let first = b.bin(BinOp::MaxS, under, zero);
         let first = b.bin(BinOp::MinS, first, width);
