@@ -60,7 +60,9 @@ fn node(op: &Op, x: &[&TensorType], y: &[&TensorType]) -> Count {
     let products = |products| Count { products, ..Count::none() };
     let others = |others| Count { others, ..Count::none() };
     match op {
-        Op::MatMul(_) => products(out() * dim(0, x.first().map_or(0, |a| a.rank().saturating_sub(1)))),
+        Op::MatMul(_) | Op::QuantizedMatMul(_) => {
+            products(out() * dim(0, x.first().map_or(0, |a| a.rank().saturating_sub(1))))
+        }
         // Every result sums over the weights of one output channel.
         Op::Conv(_) => products(out() * weights_per(x, 1)),
         Op::ConvTranspose(_) => products(all_in() * weights_per(x, 1)),

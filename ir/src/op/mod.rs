@@ -129,6 +129,7 @@ ops! {
     pad::Pad,
     pool::Pool,
     quantize::Quantize,
+    quantized_matmul::QuantizedMatMul,
     random::Random,
     read_syms::ReadSyms,
     recurrent::Recurrent,

@@ -149,7 +149,9 @@ fn affordable(rb: &Rebuild, node: &Node, args: &[Tensor]) -> bool {
             let samples = (r.sampling_ratio as u64).saturating_mul(r.sampling_ratio as u64);
             r.sampling_ratio > 0 && samples.saturating_mul(out_len as u64) <= WORK
         }
-        Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Recurrent(_) => work <= WORK,
+        Op::MatMul(_) | Op::QuantizedMatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Recurrent(_) => {
+            work <= WORK
+        }
         _ => out_bytes <= in_bytes.saturating_add(GROWTH),
     }
 }

@@ -23,6 +23,7 @@ mod out;
 mod points;
 mod pool;
 pub mod pull;
+mod quantized;
 mod raw;
 mod recurrent;
 mod reduce;
@@ -155,6 +156,7 @@ pub fn is_root(op: &Op) -> bool {
     matches!(
         op,
         Op::MatMul(_)
+            | Op::QuantizedMatMul(_)
             | Op::Conv(_)
             | Op::ConvTranspose(_)
             | Op::Pool(_)
@@ -200,6 +202,7 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
     match root {
         Op::MatMul(_) if attention::is_attention(&body.graph) => attention::lower(cx, body),
         Op::MatMul(_) => contract::lower(cx, body),
+        Op::QuantizedMatMul(op) => quantized::lower(cx, body, op),
         Op::Pool(op) => pool::lower(cx, body, op),
         Op::ConvTranspose(op) => conv::transpose::lower(cx, body, op),
         Op::Recurrent(op) => recurrent::lower(cx, body, op),

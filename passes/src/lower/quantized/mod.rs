@@ -1,0 +1,68 @@
+//! Products with quantised weights.
+//!
+//! Activations that become bytes do so in a kernel of their own ([`bytes`]): codes, scales and sums of blocks go to
+//! scratch memory that the product reads.
+
+mod bytes;
+mod plain;
+
+use super::body::Body;
+use super::{LowerCx, Lowered};
+use sinter_ir::expr::product;
+use sinter_ir::op::QuantizedMatMul;
+use sinter_ir::op::quantized_matmul::Activations;
+use sinter_ir::{Diag, Expr, Result, ValueId};
+
+/// A product: its operands and sizes.
+#[derive(Debug, Clone)]
+pub(crate) struct View<'a> {
+    /// Attributes.
+    pub op: &'a QuantizedMatMul,
+    /// Activations.
+    pub a: ValueId,
+    /// Codes of the weights.
+    pub codes: ValueId,
+    /// Scales of the weights.
+    pub scale: ValueId,
+    /// Zero points or minima.
+    pub offset: Option<ValueId>,
+    /// Rows of activations.
+    pub m: Expr,
+    /// Axes that the rows span.
+    pub row_axes: usize,
+    /// Terms per sum.
+    pub k: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// Weights that share a scale; not more than `k`.
+    pub block: usize,
+}
+
+impl<'a> View<'a> {
+    fn new(body: &Body, op: &'a QuantizedMatMul) -> Result<Self> {
+        let x = &body.root_node()?.inputs;
+        let (&[a, codes, scale], offset) = (x.first_chunk().ok_or_else(|| Diag::bug("operands"))?, x.get(3));
+        let rows = body.ty(a).dims.len() - 1;
+        let weights = body.ty(codes).const_dims();
+        let Some(&[n, k]) = weights.as_deref() else {
+            return Err(Diag::unsupported(format!("quantised weights with open dims: {}", body.ty(codes))));
+        };
+        let m = product(&body.ty(a).dims[..rows]);
+        let block = op.block.min(k.max(1));
+        Ok(Self { op, a, codes, scale, offset: offset.copied(), m, row_axes: rows, k, n, block })
+    }
+    /// Blocks per row of weights.
+    pub fn blocks(&self) -> usize {
+        self.k.div_ceil(self.block)
+    }
+    /// Whether activations are bytes.
+    pub fn in_bytes(&self) -> bool {
+        self.op.activations != Activations::Float
+    }
+}
+
+/// Lowers a product with its epilogue.
+pub fn lower(cx: &LowerCx, body: &Body, op: &QuantizedMatMul) -> Result<Lowered> {
+    let view = View::new(body, op)?;
+    plain::lower(cx, body, &view)
+}
