@@ -7,7 +7,7 @@ mod process;
 
 use bytes::Bytes;
 pub use host::host_has;
-pub use process::{Scratch, Talk, absolute, pause, variable};
+pub use process::{Scratch, Talk, absolute, output_of, pause, variable};
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,6 +4,7 @@
 //! runtime in a process of its own ([`peer`]).
 
 pub mod inputs;
+pub mod language;
 pub mod page;
 pub mod peaks;
 pub mod peer;

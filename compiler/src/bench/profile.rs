@@ -1,6 +1,6 @@
 //! Where the time goes, kernel by kernel.
 
-use super::peaks::Peaks;
+use super::peaks::{Level, Peaks};
 use super::sites::{Measured, Needs, SiteInfo};
 use crate::session::Ready;
 use crate::system::Clock;
@@ -79,8 +79,9 @@ const SECONDS: f64 = 1.0;
 /// Least and most runs.
 const RUNS: (usize, usize) = (5, 500);
 
-/// Runs code for measuring and keeps the fastest ticks of every site.
-pub fn collect(ready: &mut Ready, m: &Measured, peaks: Peaks) -> Result<Profile> {
+/// Runs code for measuring and keeps the fastest ticks of every site. `cold`: weights come
+/// from the level of memory that holds all of them, whatever a single kernel reads.
+pub fn collect(ready: &mut Ready, m: &Measured, peaks: Peaks, cold: bool) -> Result<Profile> {
     let empty = (0..1000).map(|_| (ticks() + 1).abs_diff(ticks())).min().unwrap_or(0);
     ready.run()?;
     ready.measured();
@@ -100,20 +101,32 @@ pub fn collect(ready: &mut Ready, m: &Measured, peaks: Peaks) -> Result<Profile>
     let per_tick = clock.seconds() / (ticks() - begin).max(1) as f64;
     let values = ready.symbols(m.symbols);
     let value = |s: sinter_ir::Sym| values.get(s.0 as usize).copied();
-    let site = |(info, best): (&SiteInfo, Option<[u64; 2]>)| {
-        let [spent, visits] = best?;
-        Some(SiteTime::new(info, info.needs(&value), spent as f64 * per_tick, visits, &peaks))
+    let visited = || m.sites.iter().zip(&best).filter_map(|(info, best)| Some((info, (*best)?)));
+    let all = visited().map(|(info, _)| info.needs(&value).weights).sum();
+    let cold = if cold { peaks.level(all) } else { None };
+    let site = |(info, [spent, visits]): (&SiteInfo, [u64; 2])| {
+        SiteTime::new(info, info.needs(&value), spent as f64 * per_tick, visits, (&peaks, cold))
     };
-    let sites: Vec<SiteTime> = m.sites.iter().zip(best).filter_map(site).collect();
+    let sites: Vec<SiteTime> = visited().map(site).collect();
     Ok(Profile::of(sites, &m.sites, peaks))
 }
 
 impl SiteTime {
-    fn new(info: &SiteInfo, needs: Needs, seconds: f64, calls: u64, peaks: &Peaks) -> Self {
+    /// `cold`: where weights come from, if they are read from there whatever their size.
+    fn new(
+        info: &SiteInfo,
+        needs: Needs,
+        seconds: f64,
+        calls: u64,
+        (peaks, cold): (&Peaks, Option<&Level>),
+    ) -> Self {
         let (name, rate) = if info.dot8 { ("dot8", peaks.dot8) } else { ("FMA", peaks.fma) };
-        let level = peaks.level(needs.bytes);
-        let limits =
-            [rate.map(|r| (name, needs.operations / r)), level.map(|l| (l.name, needs.bytes / l.rate))];
+        let (level, far) = (peaks.level(needs.bytes), cold.filter(|_| needs.weights > 0.0));
+        let limits = [
+            rate.map(|r| (name, needs.operations / r)),
+            level.map(|l| (l.name, needs.bytes / l.rate)),
+            far.map(|l| (l.name, needs.weights / l.rate)),
+        ];
         let (bound, floor) =
             limits.into_iter().flatten().fold(("", 0.0), |a, b| if b.1 > a.1 { b } else { a });
         let times = calls as f64;

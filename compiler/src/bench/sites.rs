@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sinter_backends as backends;
-use sinter_ir::program::Program;
+use sinter_ir::program::{Loc, Program};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::{Access, Inst, Kernel, Stmt};
 use sinter_ir::{Expr, Result, Sym};
@@ -24,6 +24,8 @@ pub struct SiteInfo {
     pub reads: Vec<Expr>,
     /// Bytes that it must write.
     pub writes: Vec<Expr>,
+    /// Which of `reads` are weights: a run reads them once, so that no near cache still holds them.
+    pub weights: Vec<bool>,
     /// It multiplies bytes.
     pub dot8: bool,
 }
@@ -61,6 +63,7 @@ pub fn sites(program: &Program, report: &PassReport) -> Vec<SiteInfo> {
                 work: Work::default(),
                 reads: vec![bytes.clone()],
                 writes: vec![bytes],
+                weights: vec![false],
                 dot8: false,
             };
         };
@@ -70,6 +73,9 @@ pub fn sites(program: &Program, report: &PassReport) -> Vec<SiteInfo> {
                 kernel.bufs.iter().filter(move |b| b.access == access || b.access == Access::ReadWrite);
             bufs.map(|b| b.bytes.clone()).collect::<Vec<_>>()
         };
+        let read = kernel.bufs.iter().zip(&site.places);
+        let read = read.filter(|(b, _)| matches!(b.access, Access::Read | Access::ReadWrite));
+        let weights = read.map(|(_, place)| matches!(place, Loc::Weights { .. })).collect();
         let writes = used(Access::Write);
         let mut reads = used(Access::Read);
         if stat.ops.contains("Gather") {
@@ -79,7 +85,8 @@ pub fn sites(program: &Program, report: &PassReport) -> Vec<SiteInfo> {
         }
         let KernelStat { ops, work, .. } = stat;
         let name = kernel.name.clone();
-        SiteInfo { kernel: name, label: site.label, ops, work, reads, writes, dot8: has_dot8(kernel) }
+        let dot8 = has_dot8(kernel);
+        SiteInfo { kernel: name, label: site.label, ops, work, reads, writes, weights, dot8 }
     };
     backends::sites(program).into_iter().map(one).collect()
 }
@@ -100,16 +107,20 @@ pub struct Needs {
     pub operations: f64,
     /// Bytes read and written.
     pub bytes: f64,
+    /// Those of them that are weights.
+    pub weights: f64,
 }
 
 impl SiteInfo {
     /// What one visit needs.
     pub fn needs(&self, value: &dyn Fn(Sym) -> Option<i64>) -> Needs {
         let number = |e: &Expr| e.eval(value).unwrap_or(0).max(0) as f64;
+        let weights = self.reads.iter().zip(&self.weights).filter(|(_, w)| **w);
         let share = self.work.part as f64 / self.work.parts.max(1) as f64;
         Needs {
             operations: number(&self.work.operations) * share,
             bytes: self.reads.iter().chain(&self.writes).map(number).sum(),
+            weights: weights.map(|(e, _)| number(e)).sum(),
         }
     }
 }

@@ -119,18 +119,25 @@ pub fn open(
         Request { model: PathBuf::from(path), import, targets: vec!["native".into()], ..Request::default() };
     let out = driver::compile(&request, &|w| progress.step(w))?;
     let b = out.bundles.first().ok_or_else(|| one(Diag::bug("no bundle")))?;
+    let (model, manifest) = model_of(b, opening)?;
+    let file = |name: &str| Ok(b.files.get(name).map(|f| f.to_vec()));
+    Ok((model, files::language(&manifest, &file).map_err(bad)?))
+}
+
+/// The model of a bundle that was never written to files.
+pub fn model_of(b: &driver::Bundle, opening: Opening) -> Result<(BundleModel, Manifest), Vec<Diag>> {
+    let one = |d: Diag| vec![d];
+    let bad = |e| one(diag(e));
     let missing = |name: &str| one(Diag::bug(format!("no file {name}")));
     let file = |name: String| b.files.get(&name).ok_or_else(|| missing(&name));
     let manifest = Manifest::read(file("manifest.json".into())?).map_err(bad)?;
-    let language =
-        files::language(&manifest, &|name| Ok(b.files.get(name).map(|f| f.to_vec()))).map_err(bad)?;
     let weights = Aligned::copy_of(file(format!("{}.weights", manifest.name))?);
     let weights = weights.map_err(|e| one(Diag::limit(e.to_string())))?;
     let archive = file(format!("lib{}.a", manifest.name))?;
     let bundle = Bundle::load(&manifest.name, archive, Image::Heap(weights), opening.threads.max(1));
     let bundle = bundle.map_err(|e| one(Diag::input(e.to_string())))?;
     let capacity = manifest.capacity(opening.capacity).map_err(bad)?;
-    Ok((BundleModel::new(&manifest, bundle, capacity).map_err(bad)?, language))
+    Ok((BundleModel::new(&manifest, bundle, capacity).map_err(bad)?, manifest))
 }
 
 /// A session and what it costs.

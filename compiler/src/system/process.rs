@@ -70,6 +70,16 @@ impl Drop for Talk {
     }
 }
 
+/// What a program writes to standard output, when it ends well.
+pub fn output_of(program: &str, arguments: &[&str]) -> Result<Vec<u8>> {
+    let done = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let done = done.map_err(|e| Diag::input(format!("cannot start {program}: {e}")))?;
+    match done.status.success() {
+        true => Ok(done.stdout),
+        false => Err(Diag::input(format!("{program} ended ({})", done.status))),
+    }
+}
+
 /// An empty folder that goes away with its owner.
 pub struct Scratch(PathBuf);
 

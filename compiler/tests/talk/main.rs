@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod apps;
+mod bench;
 #[path = "../common/mod.rs"]
 mod common;
 mod toy;

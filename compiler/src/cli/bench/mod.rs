@@ -1,7 +1,9 @@
 //! `sinter bench`.
 
+mod language;
+
 use super::compile::import_options;
-use super::{ModelArgs, run as own};
+use super::{ModelArgs, inspect, run as own};
 use crate::bench::peaks::Peaks;
 use crate::bench::peer::{self, Job, Peer};
 use crate::bench::profile::{self, Profile};
@@ -10,6 +12,7 @@ use crate::bench::stats::{difference, show};
 use crate::bench::{Bench, Entry, SCHEMA};
 use crate::bench::{inputs, page};
 use crate::driver::{self, Request};
+use crate::frontend::llm;
 use crate::progress::Progress;
 use crate::session::{Ready, Session};
 use crate::system::{self, Clock};
@@ -23,10 +26,11 @@ pub struct BenchArgs {
     /// Bundle folder, or a model file that is compiled for this machine.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Runtimes to compare with, through their Python packages: onnxruntime, openvino, ncnn (needs pnnx), tract.
+    /// Runtimes to compare with, through their Python packages: onnxruntime, openvino, ncnn (needs pnnx), tract. Of
+    /// language models: llama.cpp.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub against: Vec<String>,
-    /// The ONNX file that the others run, where MODEL is a bundle.
+    /// The ONNX or GGUF file that the others run, where MODEL is a bundle or another kind of file.
     #[arg(long, value_name = "FILE")]
     pub reference: Option<PathBuf>,
     /// Threads of everyone.
@@ -56,6 +60,14 @@ pub struct BenchArgs {
     /// Python with the packages; otherwise $SINTER_PYTHON, otherwise python3.
     #[arg(long, value_name = "PATH")]
     pub python: Option<String>,
+    /// How language models are measured.
+    #[command(flatten)]
+    pub language: language::LanguageBench,
+}
+
+/// Whether a path is a checkpoint of a language model or a bundle of one.
+fn is_language(path: &Path) -> bool {
+    llm::is_model(path) || inspect::manifest(path).is_ok_and(|m| m.language_model.is_some())
 }
 
 /// Our own turns.
@@ -116,6 +128,9 @@ fn subject(a: &BenchArgs) -> Result<Subject, Vec<Diag>> {
 /// Runs the command.
 pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
     let one = |d| vec![d];
+    if is_language(Path::new(&a.model.model)) {
+        return language::run(a);
+    }
     if let Some(p) = a.against.iter().find(|p| !peer::PEERS.contains(&p.as_str())) {
         return Err(one(Diag::input(format!("--against {p}: known are {}", peer::PEERS.join(", ")))));
     }
@@ -198,7 +213,7 @@ fn profile(out: Option<&driver::Output>, inputs: &[Tensor], threads: usize) -> R
     let peaks = Peaks::measure(threads)?;
     let mut session = own::session_of(bundle, &measured.archive, threads)?;
     session.measure(measured.sites.len());
-    let (profile, _) = session.with(None, inputs, |ready| profile::collect(ready, measured, peaks))?;
+    let (profile, _) = session.with(None, inputs, |ready| profile::collect(ready, measured, peaks, false))?;
     Ok(Some(profile))
 }
 
