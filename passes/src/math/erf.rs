@@ -7,7 +7,8 @@ use super::exp::exp_small;
 use super::{Math, div, num, poly, with_sign};
 use sinter_ir::tile::{BinOp, Bound, CmpOp, CvtOp, Elem, LoopKind, Reg, UnOp};
 
-/// f32: the polynomials of Cephes erff / erfcf. f64: a series and a continued fraction in loops.
+/// f32: a polynomial near 0 and `1 - e^P(|x|)` beyond, without a division. f64: a series and a continued fraction in
+/// loops.
 pub fn erf(b: &mut Math, x: Reg) -> Reg {
     if b.ty(x).elem == Elem::F64 { double(b, x) } else { single(b, x) }
 }
@@ -15,64 +16,29 @@ pub fn erf(b: &mut Math, x: Reg) -> Reg {
 /// Each side computes nonsense where the other is selected; NaN passes through the far side.
 fn single(b: &mut Math, x: Reg) -> Reg {
     let a = b.un(UnOp::Abs, x);
-    let one = num(b, x, 1.0);
     let z = b.mul(x, x);
     let near = poly(
         b,
         z,
-        &[
-            7.853_861e-5,
-            -8.010_194e-4,
-            5.188_328e-3,
-            -2.685_381_3e-2,
-            1.128_358_5e-1,
-            -3.761_262_6e-1,
-            1.128_379_2,
-        ],
+        &[-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_66e-1],
     );
-    let near = b.mul(near, x);
-    // 1 - e^(-x^2) / |x| * P(1 / x^2), with one P for 1..2 and one beyond.
-    let q = div(b, one, a);
-    let y = b.mul(q, q);
-    let p = poly(
-        b,
-        y,
-        &[
-            2.326_82e-2,
-            -1.387_039_4e-1,
-            3.687_424_7e-1,
-            -5.824_733e-1,
-            6.210_004_6e-1,
-            -4.944_515_3e-1,
-            3.404_88e-1,
-            -2.741_127e-1,
-            5.638_259_4e-1,
-        ],
-    );
-    let r = poly(
-        b,
-        y,
-        &[
-            -1.047_766_4e1,
-            1.297_72e1,
-            -7.495_518_7,
-            2.921_019,
-            -1.015_265_3,
-            4.218_463_4e-1,
-            -2.820_767_4e-1,
-            5.641_895_1e-1,
-        ],
-    );
-    let two = num(b, x, 2.0);
-    let mid = b.cmp(CmpOp::Lt, a, two);
-    let p = b.select(mid, p, r);
-    let n = b.un(UnOp::Neg, z);
-    let e = exp_small(b, n);
-    let t = b.mul(e, q);
-    let t = b.mul(t, p);
-    let far = b.sub(one, t);
+    let near = b.mul_add(near, x, x);
+    // log(erfc(|x|)): the two highest pairs of coefficients side by side, the rest one after the other.
+    let high = poly(b, a, &[-1.728_534_7e-5, 3.831_971_3e-4]);
+    let low = poly(b, a, &[-3.883_964_4e-3, 2.425_462_2e-2]);
+    let mut p = b.mul_add(high, z, low);
+    for c in [-1.067_778_8e-1, -6.348_466_9e-1, -1.287_175_1e-1] {
+        let c = num(b, x, c);
+        p = b.mul_add(p, a, c);
+    }
+    let minus = b.un(UnOp::Neg, a);
+    let p = b.mul_add(p, a, minus);
+    let e = exp_small(b, p);
+    let one = num(b, x, 1.0);
+    let far = b.sub(one, e);
     let far = with_sign(b, far, x);
-    let small = b.cmp(CmpOp::Lt, a, one);
+    let limit = num(b, x, 0.927_734_4);
+    let small = b.cmp(CmpOp::Lt, a, limit);
     b.select(small, near, far)
 }
 

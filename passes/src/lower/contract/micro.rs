@@ -3,6 +3,7 @@
 //! Every value loaded from B is used `mr` times and every value of A `nv * lanes` times. Addresses are
 //! running element offsets, one register each, so that an emitter can fold them into its addressing modes.
 
+use super::choose::{self, RowCache};
 use super::num::Num;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, Inst, LoopKind, Reg, Ty};
@@ -22,7 +23,13 @@ pub struct Tile {
 impl Tile {
     /// The tile for a product of `m` rows and `n` columns.
     pub fn pick(target: &TargetDesc, num: Num, m: &Expr, n: &Expr) -> Self {
-        super::choose::tile(target.vector_registers, target.lanes(num.acc.bits()), m, n)
+        Self::pick_strided(target, num, m, n, &0.into())
+    }
+    /// The same, for rows of A that lie `pitch` elements apart.
+    pub fn pick_strided(target: &TargetDesc, num: Num, m: &Expr, n: &Expr, pitch: &Expr) -> Self {
+        let bytes = pitch.as_const().map_or(0, |p| p.saturating_mul(num.bytes()));
+        let rows = RowCache::new(target, bytes);
+        choose::tile(target.vector_registers, target.lanes(num.acc.bits()), m, n, rows)
     }
     /// Columns of the tile.
     pub fn nr(self) -> usize {
