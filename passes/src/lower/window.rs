@@ -97,19 +97,21 @@ impl Axis {
         let d = b.i64(self.dilation);
         b.bin(BinOp::DivS, up, d)
     }
+    /// Input positions from the first tap of a point to its last.
+    pub fn window(&self) -> Expr {
+        (self.taps.clone() - 1.into()) * self.dilation.into() + 1.into()
+    }
     /// Whether no tap of any point can lie outside.
     pub fn unpadded(&self) -> bool {
-        let reach = (self.points.clone() - 1.into()) * self.stride.into()
-            + (self.taps.clone() - 1.into()) * self.dilation.into();
-        let room = self.size.clone() - 1.into() - reach + self.before.clone();
+        let reach = (self.points.clone() - 1.into()) * self.stride.into() + self.window();
+        let room = self.size.clone() - reach + self.before.clone();
         self.before.is(0) && room.as_const().is_some_and(|r| r >= 0)
     }
     /// The points `[lo, hi)` whose windows lie inside.
     pub fn interior(&self) -> (Expr, Expr) {
         let stride = Expr::from(self.stride);
-        let window = (self.taps.clone() - 1.into()) * self.dilation.into() + 1.into();
         let lo = self.before.ceil_div(&stride).max_of(&0.into()).min_of(&self.points);
-        let hi = (self.size.clone() + self.before.clone() - window).div(&stride) + 1.into();
+        let hi = (self.size.clone() + self.before.clone() - self.window()).div(&stride) + 1.into();
         (lo.clone(), hi.min_of(&self.points).max_of(&lo))
     }
 }

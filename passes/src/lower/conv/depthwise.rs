@@ -6,24 +6,16 @@ use crate::lower::contract::gemm::{add_const, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build};
 use crate::lower::index::Idx;
 use crate::lower::out::Index;
-use crate::lower::window::{Axis, Window, for_each_tap, for_each_window};
+use crate::lower::window::{Window, for_each_tap, for_each_window};
 use sinter_ir::expr::product;
 use sinter_ir::tile::{BinOp, Inst, Ty};
 use sinter_ir::{Expr, Result};
 
 /// Lowers a convolution with one input channel per group.
 pub fn lower(layer: &Layer) -> Result<Lowered> {
-    let (num, r) = (layer.num, layer.xt.rank() - 2);
+    let num = layer.num;
     let lanes = layer.cx.target.lanes(num.acc.bits());
-    let axis = |i: usize| Axis {
-        size: layer.xt.dims[2 + i].clone(),
-        points: layer.yt.dims[2 + i].clone(),
-        taps: layer.wt.dims[2 + i].clone(),
-        stride: layer.op.strides[i] as i64,
-        dilation: layer.op.dilations[i] as i64,
-        before: layer.op.pads_before[i].clone(),
-    };
-    let axes: Vec<Axis> = (0..r).map(axis).collect();
+    let axes = layer.axes();
     let taps: Vec<Expr> = layer.wt.dims[2..].to_vec();
     let planes = [layer.xt.dims[0].clone(), layer.wt.dims[0].clone()];
     build(layer.cx, layer.body, &layer.name("dwconv"), |k| {

@@ -16,6 +16,7 @@ use super::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use super::contract::micro::Tile;
 use super::contract::num::Num;
 use super::contract::{kernel, pack};
+use super::window::Axis;
 use super::{LowerCx, Lowered};
 use bytes::Bytes;
 use sinter_ir::expr::product;
@@ -102,6 +103,19 @@ impl Layer<'_> {
         gemm.a.0 = Rows::Panels;
         gemm.a_batch[1] = Expr::from(m.div_ceil(mr) * mr * k);
         pack::panels(t, (self.op.group, k, m), mr, |g, i, j| Some((g * m + j) * k + i))
+    }
+    /// The spatial axes.
+    fn axes(&self) -> Vec<Axis> {
+        let first = if self.op.channels_last { 1 } else { 2 };
+        let axis = |i: usize| Axis {
+            size: self.xt.dims[first + i].clone(),
+            points: self.yt.dims[first + i].clone(),
+            taps: self.wt.dims[2 + i].clone(),
+            stride: self.op.strides[i] as i64,
+            dilation: self.op.dilations[i] as i64,
+            before: self.op.pads_before[i].clone(),
+        };
+        (0..self.xt.rank() - 2).map(axis).collect()
     }
     fn name(&self, kind: &str) -> String {
         kernel::name(kind, self.xt.dtype, [self.xt.dims.as_slice(), &self.wt.dims].concat().as_slice())

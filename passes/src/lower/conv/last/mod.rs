@@ -6,6 +6,7 @@
 
 mod depthwise;
 mod direct;
+mod plan;
 mod slab;
 
 use super::Layer;
@@ -24,25 +25,12 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
     let w = layer.body.const_of(layer.w).ok_or_else(|| {
         Diag::unsupported("a convolution with channels last and weights computed at run time")
     })?;
-    let (group, axes) = (layer.op.group, axes(layer));
+    let (group, axes) = (layer.op.group, layer.axes());
     if group > 1 && w.shape()[1] == 1 && w.shape()[0] == group {
         return depthwise::lower(layer, w, &axes);
     }
     let plain = |a: &Axis| a.stride == 1 && a.taps.is(1) && a.unpadded();
     if group == 1 && axes.iter().all(plain) { pointwise(layer, w) } else { direct::lower(layer, w, axes) }
-}
-
-/// The spatial axes.
-fn axes(layer: &Layer) -> Vec<Axis> {
-    let axis = |i: usize| Axis {
-        size: layer.xt.dims[1 + i].clone(),
-        points: layer.yt.dims[1 + i].clone(),
-        taps: layer.wt.dims[2 + i].clone(),
-        stride: layer.op.strides[i] as i64,
-        dilation: layer.op.dilations[i] as i64,
-        before: layer.op.pads_before[i].clone(),
-    };
-    (0..layer.xt.rank() - 2).map(axis).collect()
 }
 
 fn pointwise(layer: &Layer, w: &Tensor) -> Result<Lowered> {

@@ -2,7 +2,7 @@
 
 use super::direct::Item;
 use crate::lower::contract::gemm::{add_const, scaled};
-use crate::lower::window::Span;
+use crate::lower::window::{Axis, Span};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, LoopKind, Reg, Ty};
 
@@ -55,12 +55,7 @@ impl Slab<'_> {
         let before = b.dim(&axis.before);
         let start = scaled(b, lo, axis.stride);
         let start = b.sub(start, before);
-        // Rows that the points of this item reach.
-        let reach = b.sub(hi, lo);
-        let reach = add_const(b, reach, -1);
-        let reach = scaled(b, reach, axis.stride);
-        let window = b.dim(&((axis.taps.clone() - 1.into()) * axis.dilation.into() + 1.into()));
-        let reach = b.add(reach, window);
+        let reach = reach(b, axis, (lo, hi));
         let (zero, size) = (b.i64(0), b.dim(&axis.size));
         let under = b.sub(zero, start);
         let lo = b.bin(BinOp::MaxS, under, zero);
@@ -86,11 +81,7 @@ impl Slab<'_> {
         let start = b.sub(start, before);
         let (zero, width, size) = (b.i64(0), b.dim(&plan.width()), b.dim(&plan.inner.size));
         // Of a block for many points, only what the points of this item read.
-        let reach = b.sub(hi, lo);
-        let reach = add_const(b, reach, -1);
-        let reach = scaled(b, reach, plan.inner.stride);
-        let window = b.dim(&((plan.inner.taps.clone() - 1.into()) * plan.inner.dilation.into() + 1.into()));
-        let reach = b.add(reach, window);
+        let reach = reach(b, &plan.inner, (lo, hi));
         let reach = b.bin(BinOp::MaxS, reach, zero);
         let width = b.bin(BinOp::MinS, width, reach);
         let under = b.sub(zero, start);
@@ -142,4 +133,13 @@ impl Slab<'_> {
         b.for_(Bound::Reg(lo), Bound::Reg(end), step, LoopKind::Serial, |b, i| move_(b, i, None));
         b.for_(Bound::Reg(end), Bound::Reg(hi), step, LoopKind::Serial, |b, i| move_(b, i, Some(rest)));
     }
+}
+
+/// Positions that the windows of the points `lo .. hi` reach.
+fn reach(b: &mut KernelBuilder, axis: &Axis, (lo, hi): (Reg, Reg)) -> Reg {
+    let count = b.sub(hi, lo);
+    let steps = add_const(b, count, -1);
+    let steps = scaled(b, steps, axis.stride);
+    let window = b.dim(&axis.window());
+    b.add(steps, window)
 }
