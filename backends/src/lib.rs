@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clif;
+pub mod fat;
 pub mod object;
 pub mod peaks;
 mod sites;
@@ -48,24 +49,54 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
     clif::legalise(program, target)
 }
 
+/// A program and the target that it was lowered for.
+#[derive(Debug, Clone, Copy)]
+pub struct Level<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// The target.
+    pub target: &'a TargetDesc,
+}
+
 /// Emits a program. Call [`legalise`] first.
 pub fn emit(program: &Program, target: &TargetDesc) -> Result<Emitted> {
-    emit_as(program, target, false)
+    emit_as(&[Level { program, target }], &[], false)
 }
 
 /// Emits a program that notes down how long each of its [`sites`] takes, in memory named by the context. Only for
 /// running in the process that asked: such code is no bundle.
 pub fn emit_measured(program: &Program, target: &TargetDesc) -> Result<Emitted> {
-    emit_as(program, target, true)
+    emit_as(&[Level { program, target }], &[], true)
 }
 
-fn emit_as(program: &Program, target: &TargetDesc, measure: bool) -> Result<Emitted> {
-    if let Some(d) = legalise(program, target).into_iter().next() {
+/// Emits one archive for several levels of instruction sets, strongest first; its `init` chooses the first that the
+/// processor can run. The programs must share their weights: see [`fat::join`]. `lacking` is for tests: features that
+/// `init` is to find missing on any processor.
+pub fn emit_levels(levels: &[Level], lacking: &[String]) -> Result<Emitted> {
+    emit_as(levels, lacking, false)
+}
+
+fn emit_as(levels: &[Level], lacking: &[String], measure: bool) -> Result<Emitted> {
+    if let Some(d) = levels.iter().flat_map(|l| legalise(l.program, l.target)).next() {
         return Err(d);
     }
+    let [Level { program, target }, others @ ..] = levels else { return Err(Diag::bug("code for no level")) };
+    if others.iter().any(|l| !fat::same_interface(program, l.program) || l.target.triple != target.triple) {
+        return Err(Diag::bug("levels of one bundle that differ in more than their code"));
+    }
     let weights = object::weights::file(program);
-    let (blob, code) = clif::compile(program, target, &weights, measure)?;
+    let (blob, code) = clif::compile(levels, &weights, lacking, measure)?;
     let archive = object::archive(&program.name, &blob, target)?;
-    let header = object::header::text(program);
+    let targets: Vec<&str> = levels.iter().map(|l| l.target.name.as_str()).collect();
+    let header = object::header::text(program, &targets);
     Ok(Emitted { archive, header, weights, code, blob })
+}
+
+impl Emitted {
+    /// Code bytes per function of one of several levels: see [`emit_levels`].
+    pub fn code_of(&self, target: &TargetDesc) -> BTreeMap<String, u64> {
+        let prefix = clif::level_prefix(target);
+        let own = self.code.iter().filter_map(|(n, b)| Some((n.strip_prefix(&prefix)?.to_owned(), *b)));
+        own.collect()
+    }
 }

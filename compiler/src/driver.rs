@@ -1,10 +1,12 @@
 //! From a model file to bundles in memory: import, passes, emission.
 
+mod targets;
+
 use crate::bench::sites::Measured;
 use crate::dump::{self, Dump, Past};
 use crate::frontend::llm::language::Language;
 use crate::frontend::{self, onnx::ImportOptions};
-use crate::manifest::{Manifest, sha256};
+use crate::manifest::{LevelInfo, Manifest, sha256};
 use crate::report::Report;
 use crate::system;
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use sinter_passes::pipeline::{self, Compiled, PipelineOptions};
 use sinter_passes::report::PassReport;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+pub use targets::{Levels, native, target};
 
 /// What to compile and how.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +27,7 @@ pub struct Request {
     pub model: PathBuf,
     /// Dims, fixed inputs, name.
     pub import: ImportOptions,
-    /// Target names; `native` is this machine.
+    /// Target names; `native` is this machine. Each gives a bundle, several with commas between them one for all.
     pub targets: Vec<String>,
     /// Start with this pass; the model file is a text from a dump.
     pub start_from: Option<String>,
@@ -38,6 +41,8 @@ pub struct Request {
     pub dump_ir: Option<PathBuf>,
     /// Also emit code that measures itself.
     pub measure: bool,
+    /// Features that bundles for several targets are to find missing on any machine: for tests of how they choose.
+    pub lacking: Vec<String>,
     /// Flags for the manifest.
     pub flags: BTreeMap<String, String>,
 }
@@ -68,32 +73,10 @@ pub struct Output {
     pub warnings: Vec<String>,
 }
 
-/// The strongest level that this machine can run, with everything more that emitters can use.
-pub fn native() -> Result<&'static TargetDesc, Diag> {
-    let able = |t: &&TargetDesc| {
-        t.triple.starts_with(std::env::consts::ARCH) && t.features.iter().all(|f| system::host_has(f))
-    };
-    let strongest = || backends::targets().iter().chain(backends::variants()).rev().find(able);
-    strongest().ok_or_else(|| {
-        Diag::unsupported(format!("no target fits this machine ({})", std::env::consts::ARCH))
-            .help("name one with --target; `sinter targets` lists them")
-    })
-}
-
-/// A target by name.
-pub fn target(name: &str) -> Result<&'static TargetDesc, Diag> {
-    if name == "native" {
-        return native();
-    }
-    backends::target(name)
-        .ok_or_else(|| Diag::input(format!("unknown target `{name}`")).help("`sinter targets` lists them"))
-}
-
 /// Compiles a model for all targets.
 pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Diag>> {
-    let targets: Result<Vec<_>, Vec<Diag>> =
-        request.targets.iter().map(|t| target(t).map(|d| (t.clone(), d)).map_err(|d| vec![d])).collect();
-    let targets = targets?;
+    let targets: Result<Vec<_>, Diag> = request.targets.iter().map(|t| Levels::parse(t)).collect();
+    let targets = targets.map_err(|d| vec![d])?;
     step("reading the model");
     let (module, past, language) = read_model(request)?;
     let mut out = compile_module(module, &past, request, &targets, step)?;
@@ -152,7 +135,7 @@ fn compile_module(
     module: Module,
     past: &Past,
     request: &Request,
-    targets: &[(String, &'static TargetDesc)],
+    targets: &[Levels],
     step: &dyn Fn(&str),
 ) -> Result<Output, Vec<Diag>> {
     let mut out = Output { warnings: past.warnings.clone(), ..Output::default() };
@@ -161,36 +144,79 @@ fn compile_module(
     if let Some(dump) = dump.as_mut().filter(|_| !dump::is_dump(&request.model)) {
         dump.imported(&module);
     }
+    let mut left: usize = targets.iter().map(|l| l.targets.len()).sum();
     let mut module = Some(module);
-    for (i, (folder, target)) in targets.iter().enumerate() {
-        step(&format!("optimising for {folder}"));
-        // The last target takes the module itself: weights are not held twice.
-        let m = if i + 1 == targets.len() { module.take() } else { module.clone() };
-        let Some(m) = m else { break };
-        let compiled = passes(m, past, request, dump.take(), target)?;
-        let Some(program) = compiled.program.filter(|_| request.stop_after.is_none()) else { continue };
-        drop(compiled.module);
-        let problems = backends::legalise(&program, target);
-        if !problems.is_empty() {
-            return Err(problems);
+    for levels in targets {
+        let (mut programs, mut reports) = (vec![], vec![]);
+        for target in &levels.targets {
+            step(&format!("optimising for {}", target.name));
+            left -= 1;
+            // The last target takes the module itself: weights are not held twice.
+            let m = if left == 0 { module.take() } else { module.clone() };
+            let Some(m) = m else { break };
+            let compiled = passes(m, past, request, dump.take(), target)?;
+            let Some(program) = compiled.program.filter(|_| request.stop_after.is_none()) else { continue };
+            let problems = backends::legalise(&program, target);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+            programs.push(program);
+            reports.push(compiled.report);
         }
-        step(&format!("generating code for {folder}"));
-        let emitted = backends::emit(&program, target).map_err(|d| vec![d])?;
-        let mut manifest = Manifest::new(&program, target, emitted.code.values().sum());
-        manifest.sources.clone_from(&past.sources);
-        manifest.flags.clone_from(&past.flags);
-        let report =
-            Report::new(&program, folder, &emitted.code, &compiled.report, &manifest.dims, &out.warnings);
-        let files = files(&program, emitted, &mut manifest, &report).map_err(|d| vec![d])?;
-        let measured = match request.measure {
-            true => Some(Measured::new(&program, target, &compiled.report).map_err(|d| vec![d])?),
-            false => None,
-        };
-        // The weights are in the files now.
-        let program = Program { weights: Vec::new(), ..program };
-        out.bundles.push(Bundle { folder: folder.clone(), manifest, report, files, measured, program });
+        if programs.is_empty() {
+            continue;
+        }
+        step(&format!("generating code for {}", levels.folder));
+        out.bundles.push(bundle(levels, programs, &reports, past, request).map_err(|d| vec![d])?);
     }
     Ok(out)
+}
+
+/// Emits the programs of all levels of a bundle and describes it.
+fn bundle(
+    levels: &Levels,
+    mut programs: Vec<Program>,
+    reports: &[PassReport],
+    past: &Past,
+    request: &Request,
+) -> Result<Bundle, Diag> {
+    let shares = backends::fat::join(&mut programs)?;
+    let all: Vec<backends::Level> = programs
+        .iter()
+        .zip(&levels.targets)
+        .map(|(program, target)| backends::Level { program, target })
+        .collect();
+    let [strongest, weaker @ ..] = all.as_slice() else { return Err(Diag::bug("a bundle for no target")) };
+    let emitted = backends::emit_levels(&all, &request.lacking)?;
+    let mut manifest = Manifest::new(strongest.program, strongest.target, emitted.code.values().sum());
+    manifest.sources.clone_from(&past.sources);
+    manifest.flags.clone_from(&past.flags);
+    let code = |level: &backends::Level| match weaker.is_empty() {
+        true => emitted.code.clone(),
+        false => emitted.code_of(level.target),
+    };
+    let tables: Vec<BTreeMap<String, u64>> = all.iter().map(code).collect();
+    if !weaker.is_empty() {
+        let each = all.iter().zip(&shares).zip(&tables);
+        manifest.several(&each.map(|((l, s), code)| LevelInfo::new(l.target, *s, code)).collect::<Vec<_>>());
+    }
+    let mut report: Option<Report> = None;
+    for ((level, passes), code) in all.iter().zip(reports).zip(&tables) {
+        let one = Report::new(level.program, code, passes, &manifest, &past.warnings);
+        match &mut report {
+            Some(r) => r.add(&level.target.name, one),
+            None => report = Some(one),
+        }
+    }
+    let report = report.ok_or_else(|| Diag::bug("a bundle without a report"))?;
+    let measured = match (request.measure, reports) {
+        (true, [passes, ..]) => Some(Measured::new(strongest.program, strongest.target, passes)?),
+        _ => None,
+    };
+    let files = files(strongest.program, emitted, &mut manifest, &report)?;
+    // The weights are in the files now.
+    let program = Program { weights: Vec::new(), ..programs.swap_remove(0) };
+    Ok(Bundle { folder: levels.folder.clone(), manifest, report, files, measured, program })
 }
 
 /// Runs the pipeline; the dump is complete as far as the passes came, also when one of them fails.

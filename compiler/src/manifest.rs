@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sinter_backends::fat::Share;
 use sinter_ir::graph::{SymKind, SymbolInfo, Symbols};
 use sinter_ir::program::{Port, Program};
 use sinter_ir::target::TargetDesc;
@@ -37,6 +38,37 @@ pub struct DimInfo {
     pub max: i64,
 }
 
+/// Code for one of several levels of instruction sets in a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelInfo {
+    /// Target name.
+    pub target: String,
+    /// ISA features that this code needs.
+    pub features: Vec<String>,
+    /// Its machine code, without what all levels share.
+    pub code_bytes: u64,
+    /// Weights that it reads.
+    pub weights_bytes: u64,
+    /// Those of them that are packed for this level alone.
+    pub own_weights_bytes: u64,
+    /// Arena that it needs.
+    pub arena_bytes: u64,
+}
+
+impl LevelInfo {
+    /// Describes a level.
+    pub fn new(target: &TargetDesc, share: Share, code: &BTreeMap<String, u64>) -> Self {
+        Self {
+            target: target.name.clone(),
+            features: target.features.clone(),
+            code_bytes: code.values().sum(),
+            weights_bytes: share.weights_bytes,
+            own_weights_bytes: share.own_weights_bytes,
+            arena_bytes: share.arena_bytes,
+        }
+    }
+}
+
 /// The whole manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -52,8 +84,11 @@ pub struct Manifest {
     pub target: String,
     /// Object triple.
     pub triple: String,
-    /// ISA features that the code needs.
+    /// ISA features that the code needs; of several levels, those that all need.
     pub features: Vec<String>,
+    /// The levels that `init` chooses from, first that fits; empty in a bundle for one target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<LevelInfo>,
     /// SHA-256 of every input file, by file name.
     pub sources: BTreeMap<String, String>,
     /// Flags that shape the output.
@@ -131,6 +166,7 @@ impl Manifest {
             target: target.name.clone(),
             triple: target.triple.clone(),
             features: target.features.clone(),
+            levels: vec![],
             sources: BTreeMap::new(),
             flags: BTreeMap::new(),
             dims: open.map(dim).collect(),
@@ -145,5 +181,11 @@ impl Manifest {
             language_model: None,
             files: BTreeMap::new(),
         }
+    }
+    /// Makes it that of a bundle for several levels, strongest first.
+    pub fn several(&mut self, levels: &[LevelInfo]) {
+        self.target = levels.iter().map(|l| l.target.as_str()).collect::<Vec<_>>().join(",");
+        self.features.retain(|f| levels.iter().all(|l| l.features.contains(f)));
+        self.levels = levels.to_vec();
     }
 }

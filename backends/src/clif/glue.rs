@@ -1,7 +1,9 @@
 //! Everything of a bundle that is neither a kernel nor `run`.
 
+use super::cpu;
 use super::kernel::signature;
 use super::layout::{Layout, Name};
+use crate::Level;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -13,7 +15,6 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use sinter_abi::{ABI_VERSION, ALIGNMENT, CODES, Code, WEIGHTS_MAGIC, context, header};
 use sinter_ir::program::Program;
-use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Result};
 
 /// Offsets in what `Dispatch` hands to `Task` through the host's threads.
@@ -75,17 +76,23 @@ fn define(
 /// Adds all glue functions.
 pub fn add_all(
     layout: &mut Layout,
-    p: &Program,
-    target: &TargetDesc,
+    levels: &[Level],
+    lacking: &[String],
     weights: &[u8],
     isa: &dyn TargetIsa,
 ) -> Result<()> {
-    layout.add_raw(Name::Cpu, "cpu", &cpu_check(target));
+    let Some(Level { program: p, .. }) = levels.first() else { return Err(Diag::bug("code for no level")) };
+    for (i, level) in levels.iter().enumerate() {
+        layout.add_raw(Name::Cpu(i as u32), "cpu", &cpu::check(level.target, lacking));
+    }
     let (texts, offsets) = texts();
     layout.add_raw(Name::Texts, "error texts", &texts);
     task(layout, isa)?;
     dispatch(layout, isa)?;
-    init(layout, p, weights, isa)?;
+    init(layout, p, levels.len() as u32, weights, isa)?;
+    if levels.len() > 1 {
+        run(layout, levels.len() as u32, isa)?;
+    }
     sizes(layout, p, isa)?;
     if !p.states.is_empty() {
         state_bytes(layout, p, isa)?;
@@ -176,7 +183,8 @@ fn dispatch(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
 }
 
 /// `init(ctx, weights, arena) -> code`. Keeps the threading fields that the host may have set.
-fn init(layout: &mut Layout, p: &Program, weights: &[u8], isa: &dyn TargetIsa) -> Result<()> {
+/// The first level that the processor is able to run is the one that `run` will use.
+fn init(layout: &mut Layout, p: &Program, levels: u32, weights: &[u8], isa: &dyn TargetIsa) -> Result<()> {
     let word = |at: usize| {
         let bytes = weights.get(at..at + 8).and_then(|b| b.try_into().ok());
         bytes.map(i64::from_le_bytes).ok_or_else(|| Diag::bug("weights without a header"))
@@ -216,20 +224,49 @@ fn init(layout: &mut Layout, p: &Program, weights: &[u8], isa: &dyn TargetIsa) -
             let differs = b.ins().icmp(IntCC::NotEqual, v, want);
             fail_if(b, differs, Code::BadWeights);
         }
-        let f = import(b, Name::Cpu, sig(isa, &[], Some(I32)));
-        let call = b.ins().call(f, &[]);
-        let able = b.inst_results(call)[0];
-        let lacking = b.ins().icmp_imm_s(IntCC::Equal, able, 0);
-        fail_if(b, lacking, Code::MissingIsa);
+        let chosen = b.create_block();
+        let ready = b.append_block_param(chosen, I64);
+        for level in 0..levels {
+            let f = import(b, Name::Cpu(level), sig(isa, &[], Some(I32)));
+            let call = b.ins().call(f, &[]);
+            let able = b.inst_results(call)[0];
+            let word = b.ins().iconst(I64, context::ready(level) as i64);
+            let next = b.create_block();
+            b.ins().brif(able, chosen, &[BlockArg::from(word)], next, &[]);
+            b.switch_to_block(next);
+        }
+        let none = b.ins().iconst(I32, i64::from(Code::MissingIsa as i32));
+        b.ins().jump(exit, &[BlockArg::from(none)]);
+        b.switch_to_block(chosen);
         b.ins().store(flags, w, ctx, context::WEIGHTS);
         b.ins().store(flags, arena, ctx, context::ARENA);
-        let ready = b.ins().iconst(I64, context::READY as i64);
         b.ins().store(flags, ready, ctx, context::STATE);
         let ok = b.ins().iconst(I32, 0);
         b.ins().jump(exit, &[BlockArg::from(ok)]);
         b.switch_to_block(exit);
         let code = b.block_params(exit)[0];
         b.ins().return_(&[code]);
+    })
+}
+
+/// `run` of a bundle for several levels: calls that of the level that init chose.
+fn run(layout: &mut Layout, levels: u32, isa: &dyn TargetIsa) -> Result<()> {
+    define(layout, isa, Name::Run, "run", sig(isa, &[I64; 4], Some(I32)), |b, x| {
+        let state = b.ins().load(I64, MemFlagsData::trusted(), x[0], context::STATE);
+        for level in 0..levels {
+            let word = b.ins().iconst(I64, context::ready(level) as i64);
+            let chosen = b.ins().icmp(IntCC::Equal, state, word);
+            let (this, next) = (b.create_block(), b.create_block());
+            b.ins().brif(chosen, this, &[], next, &[]);
+            b.switch_to_block(this);
+            let f = import(b, Name::LevelRun(level), sig(isa, &[I64; 4], Some(I32)));
+            let call = b.ins().call(f, x);
+            let status = b.inst_results(call)[0];
+            b.ins().return_(&[status]);
+            b.switch_to_block(next);
+        }
+        let fresh = b.ins().iconst(I32, i64::from(Code::NotInitialised as i32));
+        b.ins().return_(&[fresh]);
     })
 }
 
@@ -272,79 +309,3 @@ fn state_bytes(layout: &mut Layout, p: &Program, isa: &dyn TargetIsa) -> Result<
 /// Machine code of `uint64_t ticks(void)`: lfence; rdtsc; shl rdx, 32; or rax, rdx; ret. The fence keeps what was
 /// before it out of what is measured.
 pub const TICKS: &[u8] = &[0x0f, 0xae, 0xe8, 0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3];
-
-/// cpuid leaf, sub-leaf and register bits that feature names stand for: `(leaf, sub-leaf, register 0..=3 for a b c d,
-/// bit)`.
-const CPUID: &[(&str, u32, u32, u8, u8)] = &[
-    ("sse3", 1, 0, 2, 0),
-    ("ssse3", 1, 0, 2, 9),
-    ("fma", 1, 0, 2, 12),
-    ("sse4.1", 1, 0, 2, 19),
-    ("sse4.2", 1, 0, 2, 20),
-    ("popcnt", 1, 0, 2, 23),
-    ("avx", 1, 0, 2, 28),
-    ("f16c", 1, 0, 2, 29),
-    ("bmi1", 7, 0, 1, 3),
-    ("avx2", 7, 0, 1, 5),
-    ("bmi2", 7, 0, 1, 8),
-    ("avx512f", 7, 0, 1, 16),
-    ("avx512dq", 7, 0, 1, 17),
-    ("avx512bw", 7, 0, 1, 30),
-    ("avx512vl", 7, 0, 1, 31),
-    ("avx512vnni", 7, 0, 2, 11),
-    ("avx512bf16", 7, 1, 0, 5),
-    ("lzcnt", 0x8000_0001, 0, 2, 5),
-];
-
-/// Machine code of `int cpu(void)`: 1 when the processor and the operating system have what the target needs.
-/// Written in bytes because no portable instruction asks the processor what it is.
-fn cpu_check(target: &TargetDesc) -> Vec<u8> {
-    // push rbx
-    let mut code = vec![0x53];
-    let mut fails = vec![];
-    let needed = || CPUID.iter().filter(|c| target.has(c.0));
-    let mut leaves: Vec<(u32, u32)> = needed().map(|c| (c.1, c.2)).collect();
-    leaves.sort_unstable();
-    leaves.dedup();
-    for (leaf, sub) in leaves {
-        let mut masks = [0u32; 4];
-        needed().filter(|c| (c.1, c.2) == (leaf, sub)).for_each(|c| masks[c.3 as usize] |= 1 << c.4);
-        if leaf == 1 && target.has("avx") {
-            // OSXSAVE, so that xgetbv below is allowed.
-            masks[2] |= 1 << 27;
-        }
-        // mov eax, leaf; mov ecx, sub; cpuid
-        code.push(0xb8);
-        code.extend(leaf.to_le_bytes());
-        code.push(0xb9);
-        code.extend(sub.to_le_bytes());
-        code.extend([0x0f, 0xa2]);
-        for (reg, mask) in [(0u8, masks[0]), (3, masks[1]), (1, masks[2]), (2, masks[3])] {
-            if mask != 0 {
-                // and reg, mask; cmp reg, mask; jne fail
-                code.extend([0x81, 0xe0 | reg]);
-                code.extend(mask.to_le_bytes());
-                code.extend([0x81, 0xf8 | reg]);
-                code.extend(mask.to_le_bytes());
-                code.extend([0x0f, 0x85, 0, 0, 0, 0]);
-                fails.push(code.len());
-            }
-        }
-    }
-    if target.has("avx") {
-        let mask: u8 = if target.has("avx512f") { 0xe6 } else { 0x06 };
-        // xor ecx, ecx; xgetbv; and al, mask; cmp al, mask; jne fail
-        code.extend([0x31, 0xc9, 0x0f, 0x01, 0xd0, 0x24, mask, 0x3c, mask, 0x0f, 0x85, 0, 0, 0, 0]);
-        fails.push(code.len());
-    }
-    // mov eax, 1; pop rbx; ret
-    code.extend([0xb8, 1, 0, 0, 0, 0x5b, 0xc3]);
-    let fail = code.len();
-    // xor eax, eax; pop rbx; ret
-    code.extend([0x31, 0xc0, 0x5b, 0xc3]);
-    for end in fails {
-        let distance = (fail - end) as i32;
-        code[end - 4..end].copy_from_slice(&distance.to_le_bytes());
-    }
-    code
-}

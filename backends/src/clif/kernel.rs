@@ -85,8 +85,7 @@ pub fn parts(ty: Ty) -> Option<usize> {
 
 /// Builds a kernel.
 pub fn build(func: &mut Function, k: &Kernel, isa: &dyn TargetIsa, target: &TargetDesc) -> Result<()> {
-    let index = 0;
-    *func = Function::with_name_signature(Name::Kernel(index).func(), signature(isa.default_call_conv()));
+    *func = Function::with_name_signature(Name::Kernel(0, 0).func(), signature(isa.default_call_conv()));
     let mut ctx = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(func, &mut ctx);
     let entry = b.create_block();

@@ -12,18 +12,20 @@ use std::collections::BTreeMap;
 /// Functions of a bundle as numbers in Cranelift's name spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
-    /// A kernel by its number.
-    Kernel(u32),
+    /// A kernel by its number, of a level by its number.
+    Kernel(u32, u32),
     /// Runs a kernel over a sub-range: what `parallel_for` calls.
     Task,
     /// Calls a kernel, through the host's threads when it has any.
     Dispatch,
     /// Reads the processor's counter of time.
     Ticks,
-    /// cpuid and xgetbv checks.
-    Cpu,
+    /// cpuid and xgetbv checks of a level.
+    Cpu(u32),
     /// Error texts, NUL-terminated.
     Texts,
+    /// `run` of one level, where a bundle has several.
+    LevelRun(u32),
     /// Public: run.
     Run,
     /// Public: init.
@@ -51,12 +53,13 @@ impl Name {
     /// As a Cranelift name.
     pub fn user(self) -> UserExternalName {
         let (namespace, index) = match self {
-            Name::Kernel(i) => (0, i),
+            Name::Kernel(level, i) => (8 + level, i),
             Name::Task => (1, 0),
             Name::Dispatch => (1, 1),
-            Name::Cpu => (1, 2),
+            Name::Cpu(level) => (0, level),
             Name::Texts => (1, 3),
             Name::Ticks => (1, 4),
+            Name::LevelRun(level) => (3, level),
             Name::Run => (2, 0),
             Name::Init => (2, 1),
             Name::Sizes => (2, 2),
@@ -86,13 +89,22 @@ pub struct Layout {
     at: BTreeMap<(u32, u32), u64>,
     fixups: Vec<Fixup>,
     code: BTreeMap<String, u64>,
+    /// What labels begin with: the level that is laid out now, where there are several.
+    pub level: String,
 }
 
 impl Layout {
     /// An empty blob; `prefix` names the public functions.
     pub fn new(prefix: &str, kernels: usize) -> Self {
         let bytes = Vec::with_capacity(kernels * 1024);
-        Self { prefix: prefix.to_owned(), bytes, at: BTreeMap::new(), fixups: vec![], code: BTreeMap::new() }
+        Self {
+            prefix: prefix.to_owned(),
+            bytes,
+            at: BTreeMap::new(),
+            fixups: vec![],
+            code: BTreeMap::new(),
+            level: String::new(),
+        }
     }
     fn place(&mut self, name: Name, label: &str, bytes: &[u8], align: usize) -> u64 {
         let start = self.bytes.len().next_multiple_of(align);
@@ -101,7 +113,7 @@ impl Layout {
         self.bytes.extend_from_slice(bytes);
         let u = name.user();
         self.at.insert((u.namespace, u.index), start as u64);
-        *self.code.entry(label.to_owned()).or_default() += bytes.len() as u64;
+        *self.code.entry(format!("{}{label}", self.level)).or_default() += bytes.len() as u64;
         start as u64
     }
     /// Adds ready bytes (code or data).

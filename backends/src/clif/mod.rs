@@ -3,6 +3,7 @@
 //! Every function is compiled on its own and laid into one position-independent blob; calls between them are
 //! resolved here, so that nothing is left for a linker but the public symbols.
 
+mod cpu;
 mod expr;
 mod glue;
 mod inst;
@@ -12,7 +13,7 @@ mod layout;
 mod program;
 mod stmt;
 
-use crate::{Blob, x86};
+use crate::{Blob, Level, x86};
 use cranelift_codegen::Context;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
@@ -85,32 +86,62 @@ fn is_vector(k: &Kernel) -> bool {
     k.regs.iter().any(|t| t.lanes > 1)
 }
 
-/// Compiles everything, for measuring with a stopwatch around every site. Also gives code bytes per function.
+/// Compiles everything, for measuring with a stopwatch around every site. The levels are tried in their order; what is
+/// in `lacking` no processor has (see [`cpu::check`]). Also gives code bytes per function; with several levels, names
+/// of what belongs to one begin with the target's name and a slash.
 pub fn compile(
-    program: &Program,
-    target: &TargetDesc,
+    levels: &[Level],
     weights: &[u8],
+    lacking: &[String],
     measure: bool,
 ) -> Result<(Blob, BTreeMap<String, u64>)> {
-    let isas = isa::Isas::new(target)?;
-    let mut layout = layout::Layout::new(&program.name, program.kernels.len());
+    // What is shared has to run before a level is chosen: it is compiled for the weakest.
+    let [.., Level { program, target }] = levels else { return Err(Diag::bug("code for no level")) };
+    let weakest = isa::Isas::new(target)?;
+    let kernels = levels.iter().map(|l| l.program.kernels.len()).sum();
+    let mut layout = layout::Layout::new(&program.name, kernels);
+    let alone = levels.len() == 1;
+    for (i, Level { program, target }) in levels.iter().enumerate() {
+        let isas = isa::Isas::new(target)?;
+        if !alone {
+            layout.level = level_prefix(target);
+        }
+        kernels_of(&mut layout, i as u32, program, target, &isas)?;
+        let mut ctx = Context::new();
+        program::build(&mut ctx.func, program, i as u32, isas.small.as_ref(), measure)?;
+        let name = if alone { layout::Name::Run } else { layout::Name::LevelRun(i as u32) };
+        layout.add(name, "run", &mut ctx, isas.small.as_ref())?;
+    }
+    layout.level.clear();
+    glue::add_all(&mut layout, levels, lacking, weights, weakest.small.as_ref())?;
+    if measure {
+        layout.add_raw(layout::Name::Ticks, "ticks", glue::TICKS);
+    }
+    layout.finish()
+}
+
+/// What the names of a level's functions begin with where there are several.
+pub fn level_prefix(target: &TargetDesc) -> String {
+    format!("{}/", target.name)
+}
+
+fn kernels_of(
+    layout: &mut layout::Layout,
+    level: u32,
+    program: &Program,
+    target: &TargetDesc,
+    isas: &isa::Isas,
+) -> Result<()> {
     for (i, k) in program.kernels.iter().enumerate() {
+        let name = layout::Name::Kernel(level, i as u32);
         if x86::refuses(k, target).is_none() {
-            let bytes = x86::emit(k, target)?;
-            layout.add_code(layout::Name::Kernel(i as u32), &k.name, &bytes, x86::ALIGN);
+            layout.add_code(name, &k.name, &x86::emit(k, target)?, x86::ALIGN);
             continue;
         }
         let isa = if is_vector(k) { &isas.ordered } else { &isas.optimised };
         let mut ctx = Context::new();
         kernel::build(&mut ctx.func, k, isa.as_ref(), target)?;
-        layout.add(layout::Name::Kernel(i as u32), &k.name, &mut ctx, isa.as_ref())?;
+        layout.add(name, &k.name, &mut ctx, isa.as_ref())?;
     }
-    glue::add_all(&mut layout, program, target, weights, isas.small.as_ref())?;
-    if measure {
-        layout.add_raw(layout::Name::Ticks, "ticks", glue::TICKS);
-    }
-    let mut ctx = Context::new();
-    program::build(&mut ctx.func, program, isas.small.as_ref(), measure)?;
-    layout.add(layout::Name::Run, "run", &mut ctx, isas.small.as_ref())?;
-    layout.finish()
+    Ok(())
 }

@@ -21,6 +21,7 @@ struct Run<'a, 'f> {
     b: FunctionBuilder<'f>,
     p: &'a Program,
     isa: &'a dyn TargetIsa,
+    level: u32,
     ctx: Value,
     weights: Value,
     arena: Value,
@@ -36,9 +37,9 @@ struct Run<'a, 'f> {
     site: Option<i32>,
 }
 
-/// Builds `run`; `measure`: with a stopwatch around every site, see [`crate::sites`].
-pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa, measure: bool) -> Result<()> {
-    *func = Function::with_name_signature(Name::Run.func(), sig(isa, &[I64; 4], Some(I32)));
+/// Builds `run` of a level by its number; `measure`: with a stopwatch around every site, see [`crate::sites`].
+pub fn build(func: &mut Function, p: &Program, level: u32, isa: &dyn TargetIsa, measure: bool) -> Result<()> {
+    *func = Function::with_name_signature(Name::LevelRun(level).func(), sig(isa, &[I64; 4], Some(I32)));
     let mut fctx = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(func, &mut fctx);
     let entry = b.create_block();
@@ -49,7 +50,7 @@ pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa, measure: boo
     b.append_block_param(exit, I32);
     let flags = MemFlagsData::trusted();
     let state = b.ins().load(I64, flags, ctx, context::STATE);
-    let ready = b.ins().iconst(I64, context::READY as i64);
+    let ready = b.ins().iconst(I64, context::ready(level) as i64);
     let fresh = b.ins().icmp(IntCC::NotEqual, state, ready);
     let weights = b.ins().load(I64, flags, ctx, context::WEIGHTS);
     let weights = b.ins().iadd_imm_s(weights, WEIGHTS_HEADER_BYTES as i64);
@@ -63,6 +64,7 @@ pub fn build(func: &mut Function, p: &Program, isa: &dyn TargetIsa, measure: boo
         b,
         p,
         isa,
+        level,
         ctx,
         weights,
         arena,
@@ -281,8 +283,11 @@ impl Run<'_, '_> {
         }
         let bufs = self.b.ins().stack_addr(I64, self.bufs, 0);
         let syms = self.syms();
-        let f =
-            import(&mut self.b, Name::Kernel(kernel), super::kernel::signature(self.isa.default_call_conv()));
+        let f = import(
+            &mut self.b,
+            Name::Kernel(self.level, kernel),
+            super::kernel::signature(self.isa.default_call_conv()),
+        );
         let call = match &k.parallel {
             None => {
                 let (zero, one) = (self.b.ins().iconst(I64, 0), self.b.ins().iconst(I64, 1));

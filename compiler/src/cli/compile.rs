@@ -1,6 +1,6 @@
 //! `sinter compile`.
 
-use super::ModelArgs;
+use super::{ModelArgs, inspect};
 use crate::driver::{self, Request};
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
@@ -19,10 +19,11 @@ pub struct CompileArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Targets, comma separated or repeated; one bundle each. See `sinter targets`.
+    /// Target; see `sinter targets`. Several, comma separated or repeated, give one bundle with the code of all:
+    /// its init takes the strongest that the processor can run.
     #[arg(long = "target", value_name = "NAME", value_delimiter = ',', default_value = "native")]
     pub targets: Vec<String>,
-    /// Output folder: DIR/<target>/ holds the bundle.
+    /// Output folder: DIR/TARGET/ holds the bundle; of several targets, DIR/TARGET,TARGET.../.
     #[arg(short, long = "output", value_name = "DIR")]
     pub output: PathBuf,
     /// C symbol prefix; default: from the file name.
@@ -135,13 +136,14 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     let request = Request {
         model: PathBuf::from(&a.model.model),
         import: ImportOptions { all_logits: a.all_logits, ..import },
-        targets: a.targets.clone(),
+        targets: vec![a.targets.join(",")],
         start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),
         verify_each: a.verify_each,
         text_bytes: a.text_bytes,
         dump_ir: a.dump_ir.clone(),
         measure: false,
+        lacking: vec![],
         flags,
     };
     let progress = Progress::start();
@@ -178,6 +180,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
             size(m.arena_bytes),
             size(m.live_bytes)
         );
+        inspect::levels(m);
         for d in &m.dims {
             println!("  dim {} is {}..{}", d.name, d.min, d.max);
         }

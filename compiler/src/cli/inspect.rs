@@ -78,10 +78,25 @@ fn bundle(dir: &Path, json: bool) -> Result<()> {
         size(m.arena_bytes),
         size(m.live_bytes)
     );
+    levels(&m);
     let report: serde_json::Value = serde_json::from_slice(&system::read(&dir.join("report.json"))?)
         .map_err(|e| Diag::input(format!("report.json: {e}")))?;
     timeline(&report);
     Ok(())
+}
+
+/// What a bundle for several levels holds of each.
+pub fn levels(m: &Manifest) {
+    for l in &m.levels {
+        println!(
+            "  level {}: code {}, weights {} ({} of its own), arena {}",
+            l.target,
+            size(l.code_bytes),
+            size(l.weights_bytes),
+            size(l.own_weights_bytes),
+            size(l.arena_bytes)
+        );
+    }
 }
 
 /// Live arena bytes per step, as bars.

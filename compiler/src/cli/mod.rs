@@ -45,7 +45,7 @@ pub struct Cli {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compile a model to one bundle per target.
+    /// Compile a model to a bundle.
     Compile(compile::CompileArgs),
     /// Tell everything that keeps a model from compiling, without reading weights.
     Check(check::CheckArgs),

@@ -32,6 +32,7 @@ pub(super) fn page(r: &Report) -> String {
         size(r.live_bytes),
         r.arena_gap_percent
     );
+    levels(&mut o, r);
     if !r.dims.is_empty() {
         o.push_str("<h2>Symbolic dims</h2><table><tr><th>Dim<th class=n>Min<th class=n>Max");
         for d in &r.dims {
@@ -46,7 +47,7 @@ pub(super) fn page(r: &Report) -> String {
         let _ = write!(
             o,
             "<tr><td>{}<div class=layers>{}</div><td class=n>{}<td class=n>{}<td class=n>{:.3}<td class=n>{}",
-            escape(&k.name),
+            escape(&[k.level.as_str(), &k.name].join(if k.level.is_empty() { "" } else { ": " })),
             escape(&k.layers.join(" · ")),
             size(k.code_bytes),
             k.calls,
@@ -75,6 +76,20 @@ pub(super) fn page(r: &Report) -> String {
     }
     o.push_str("</html>\n");
     o
+}
+
+fn levels(o: &mut String, r: &Report) {
+    if r.levels.is_empty() {
+        return;
+    }
+    o.push_str("<h2>Levels</h2><p>The first that the processor can run is chosen at init.</p><table><tr><th>Level<th class=n>Code<th class=n>Weights<th class=n>of its own<th class=n>Arena");
+    for l in &r.levels {
+        let _ = write!(o, "<tr><td>{}", escape(&l.target));
+        for bytes in [l.code_bytes, l.weights_bytes, l.own_weights_bytes, l.arena_bytes] {
+            let _ = write!(o, "<td class=n>{}", size(bytes));
+        }
+    }
+    o.push_str("</table>");
 }
 
 fn timeline(o: &mut String, r: &Report) {

@@ -4,6 +4,7 @@ mod html;
 pub(crate) use html::{escape, size};
 
 use crate::bench::sites::sites;
+use crate::manifest::{LevelInfo, Manifest};
 use serde::Serialize;
 use sinter_ir::graph::SymbolInfo;
 use sinter_ir::program::{BufferLife, Program, Step};
@@ -15,6 +16,9 @@ use std::collections::BTreeMap;
 pub struct KernelRow {
     /// Kernel name.
     pub name: String,
+    /// The level that it is for, in bundles with several.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub level: String,
     /// Machine code bytes.
     pub code_bytes: u64,
     /// How many steps call it.
@@ -34,6 +38,9 @@ pub struct Report {
     pub name: String,
     /// Target name.
     pub target: String,
+    /// The levels that `init` chooses from; see the manifest. Timeline, rewrites and layout are those of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<LevelInfo>,
     /// Kernels, largest code first.
     pub kernels: Vec<KernelRow>,
     /// All machine code, glue included.
@@ -62,13 +69,12 @@ pub struct Report {
 const LAYERS_SHOWN: usize = 8;
 
 impl Report {
-    /// Collects the report of one target.
+    /// Collects the report of a bundle with the kernels of its first level.
     pub fn new(
         program: &Program,
-        target: &str,
         code: &BTreeMap<String, u64>,
         passes: &PassReport,
-        dims: &[crate::manifest::DimInfo],
+        manifest: &Manifest,
         warnings: &[String],
     ) -> Self {
         let mut calls: BTreeMap<u32, (u32, Vec<String>)> = BTreeMap::new();
@@ -90,6 +96,7 @@ impl Report {
             let (calls, layers) = calls.get(&(i as u32)).cloned().unwrap_or_default();
             KernelRow {
                 name: k.name.clone(),
+                level: manifest.levels.first().map(|l| l.target.clone()).unwrap_or_default(),
                 code_bytes: code.get(&k.name).copied().unwrap_or(0),
                 calls,
                 operations: needs.get(&k.name).map_or(0, |n| n.0),
@@ -102,19 +109,25 @@ impl Report {
         let gap = program.arena_bytes as f64 / program.live_bytes.max(1) as f64 - 1.0;
         Self {
             name: program.name.clone(),
-            target: target.to_owned(),
+            target: manifest.target.clone(),
+            levels: manifest.levels.clone(),
             kernels,
-            code_bytes: code.values().sum(),
+            code_bytes: manifest.code_bytes,
             weights_bytes: program.weights_bytes(),
             arena_bytes: program.arena_bytes,
             live_bytes: program.live_bytes,
             arena_gap_percent: if program.live_bytes == 0 { 0.0 } else { (gap * 1e4).round() / 100.0 },
             rules: passes.rules.clone(),
             layout: passes.layout.clone(),
-            dims: dims.to_vec(),
+            dims: manifest.dims.clone(),
             timeline: program.timeline.clone(),
             warnings: warnings.to_vec(),
         }
+    }
+    /// Adds the kernels of another level.
+    pub fn add(&mut self, level: &str, other: Self) {
+        let own = |k: KernelRow| KernelRow { level: level.to_owned(), ..k };
+        self.kernels.extend(other.kernels.into_iter().map(own));
     }
     /// `report.html`: self-contained, no scripts, no network.
     pub fn html(&self) -> String {

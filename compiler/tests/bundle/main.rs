@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod levels;
 mod limits;
 mod link;
 mod objects;

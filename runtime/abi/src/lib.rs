@@ -55,8 +55,12 @@ pub mod context {
     pub const PROFILE: i32 = 56;
     /// Bytes of the context of such code.
     pub const PROFILED_BYTES: usize = 64;
-    /// Value of `state` after a successful init.
-    pub const READY: u64 = 0x5349_4e54_4552_0001;
+    /// Value of `state` after a successful init of a bundle for one level of instruction sets.
+    pub const READY: u64 = ready(0);
+    /// Value of `state` after init has chosen a level of a bundle for several, by its number, strongest first.
+    pub const fn ready(level: u32) -> u64 {
+        0x5349_4e54_4552_0001 + ((level as u64) << 8)
+    }
 }
 
 /// Results of a bundle's functions. 0 is success.
