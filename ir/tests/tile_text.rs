@@ -31,6 +31,7 @@ fn everything() -> Kernel {
     let (acc, bytes) = (b.int(Elem::I32, 2, i64::MIN), b.int(Elem::I8, 8, i64::MAX));
     for (a_signed, b_signed) in [(true, true), (true, false), (false, true), (false, false)] {
         b.set(acc, Inst::Dot4 { acc, a: bytes, b: bytes, a_signed, b_signed });
+        b.set(acc, Inst::Dot4 { acc, a: bytes, b: acc, a_signed, b_signed });
     }
     b.load(Elem::F32, 8, x, Addr::reg(i).plus(j, -3).offset(-9), Some(i));
     b.load(Elem::F32, 8, x, Addr { terms: vec![(i, 0), (i, i64::MIN)], offset: i64::MAX }, None);

@@ -418,8 +418,23 @@ impl Emit<'_, '_> {
             CvtOp::Bits => self.b.ins().bitcast(t, MemFlagsData::new(), x),
         }
     }
+    /// Bytes of a register: its lanes, or those of its words from the lowest on.
+    fn bytes(&mut self, r: Reg) -> Vec<Value> {
+        let lanes = self.lanes(r);
+        if self.ty(r).elem != Elem::I32 {
+            return lanes;
+        }
+        let mut out = Vec::new();
+        for v in lanes {
+            for at in [0, 8, 16, 24] {
+                let x = self.b.ins().ushr_imm_u(v, at);
+                out.push(self.b.ins().ireduce(I8, x));
+            }
+        }
+        out
+    }
     fn dot4(&mut self, ty: Ty, acc: Reg, a: Reg, b: Reg, a_signed: bool, b_signed: bool) -> Vec<Value> {
-        let (acc, a, b) = (self.lanes(acc), self.lanes(a), self.lanes(b));
+        let (acc, a, b) = (self.lanes(acc), self.bytes(a), self.bytes(b));
         let mut out = Vec::new();
         for (i, mut sum) in acc.into_iter().enumerate() {
             for j in 4 * i..4 * i + 4 {

@@ -28,7 +28,9 @@ fn inst(k: &Kernel, dst: Reg, i: &Inst) -> String {
         Inst::Cmp(op, a, _) => format!("{op:?} {:?}", of(a)),
         Inst::Select(c, ..) => format!("Select by {}", k.ty(*c).lanes.min(2)),
         Inst::MulAdd(..) => "MulAdd".to_owned(),
-        Inst::Dot4 { a_signed, b_signed, .. } => format!("Dot4 {a_signed} {b_signed}"),
+        Inst::Dot4 { a, b, a_signed, b_signed, .. } => {
+            format!("Dot4 {a_signed} {b_signed} {:?} {:?}", of(a), of(b))
+        }
         Inst::Cvt(op, a) => format!("{op:?} {:?}", of(a)),
         Inst::Load { tail, .. } => format!("Load{}", tailed(tail)),
         Inst::LoadGather { index, tail, .. } => format!("Gather {:?}{}", of(index), tailed(tail)),
@@ -157,7 +159,9 @@ fn wanted() -> BTreeSet<String> {
     }
     for a in [true, false] {
         for b in [true, false] {
-            out.extend(["scalar", "odd", "vector"].map(|s| format!("Dot4 {a} {b} I32 {s}")));
+            for form in ["I8 I8", "I8 I32", "I32 I8", "I32 I32"] {
+                out.extend(["scalar", "odd", "vector"].map(|s| format!("Dot4 {a} {b} {form} I32 {s}")));
+            }
         }
         out.insert(format!("For {:?} {a}", LoopKind::Serial));
         out.insert(format!("If {a}"));

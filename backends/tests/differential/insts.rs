@@ -92,8 +92,11 @@ impl Gen {
             12 => {
                 let n = self.rng.pick(&[1, 2, 4, 8]);
                 let acc = self.value(Ty { elem: Elem::I32, lanes: n });
-                let bytes = Ty { elem: Elem::I8, lanes: 4 * n };
-                let (a, b) = (self.value(bytes), self.value(bytes));
+                let [a, b] = [(); 2].map(|()| {
+                    let words = self.rng.once_in(2);
+                    let (elem, lanes) = if words { (Elem::I32, n) } else { (Elem::I8, 4 * n) };
+                    self.value(Ty { elem, lanes })
+                });
                 let dst = self.b.reg(Elem::I32, n);
                 let (a_signed, b_signed) = (self.rng.once_in(2), self.rng.once_in(2));
                 self.b.set(dst, Inst::Dot4 { acc, a, b, a_signed, b_signed });

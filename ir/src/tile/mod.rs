@@ -296,8 +296,8 @@ pub enum Inst {
     Select(Reg, Reg, Reg),
     /// `a * b + c` on floats or integers.
     MulAdd(Reg, Reg, Reg),
-    /// Integer dot product of groups of four bytes: lanes(a) = lanes(b) = 4 * lanes(acc), acc I32.
-    /// The flags say whether a and b are signed.
+    /// Integer dot product of groups of four bytes, acc I32. Operands have four I8 lanes for every lane of acc, or one
+    /// I32 lane whose bytes they are, lowest first. The flags say whether a and b are signed.
     Dot4 {
         acc: Reg,
         a: Reg,

@@ -87,11 +87,12 @@ fn dot_products() {
     let mut all = vec![];
     for (a_signed, b_signed) in [(false, true), (true, false), (true, true), (false, false)] {
         for form in FORMS {
-            for own in [true, false] {
-                let name = format!("Dot4 {a_signed} {b_signed} {form:?} {own}");
+            for (own, words) in [(true, false), (false, false), (true, true), (false, true)] {
+                let name = format!("Dot4 {a_signed} {b_signed} {form:?} {own} {words}");
                 let k = kernel(name, form, &[1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 32], &mut |b, n| {
                     let acc = b.load(Elem::I32, n);
-                    let (x, y) = (b.load(Elem::I8, 4 * n), b.operand(Elem::I8, 4 * n));
+                    let (e, bytes) = if words { (Elem::I32, n) } else { (Elem::I8, 4 * n) };
+                    let (x, y) = (b.load(e, bytes), b.operand(e, bytes));
                     let r = if own { acc } else { b.b.reg(Elem::I32, n) };
                     b.b.set(r, Inst::Dot4 { acc, a: x, b: y, a_signed, b_signed });
                     b.keep(r);

@@ -11,6 +11,23 @@ pub(super) struct Slot {
     pub n: usize,
 }
 
+/// An operand that is read byte by byte.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes {
+    at: usize,
+    /// Four bytes to a lane.
+    words: bool,
+    signed: bool,
+}
+
+impl Bytes {
+    /// Value of a byte.
+    pub fn get(self, regs: &[u64], i: usize) -> i64 {
+        let v = if self.words { regs[self.at + i / 4] >> (i % 4 * 8) & 0xff } else { regs[self.at + i] };
+        if self.signed { scalar::extend(v, Elem::I8) } else { v as i64 }
+    }
+}
+
 /// Address with resolved registers.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -72,9 +89,8 @@ pub(super) enum Op {
     Dot4 {
         dst: Slot,
         acc: usize,
-        a: usize,
-        b: usize,
-        signed: (bool, bool),
+        a: Bytes,
+        b: Bytes,
     },
     Cvt {
         dst: Slot,
@@ -180,6 +196,9 @@ impl<'a> Resolver<'a> {
     fn at(&self, r: Reg) -> usize {
         self.slot(r).at
     }
+    fn bytes(&self, r: Reg, signed: bool) -> Bytes {
+        Bytes { at: self.at(r), words: self.k.ty(r).elem == Elem::I32, signed }
+    }
     fn place(&self, buf: crate::tile::Buf, elem: Elem, at: &Addr, tail: Option<Reg>) -> Place {
         Place {
             buf: buf.0 as usize,
@@ -254,9 +273,8 @@ impl<'a> Resolver<'a> {
             Inst::Dot4 { acc, a, b, a_signed, b_signed } => Op::Dot4 {
                 dst,
                 acc: self.at(*acc),
-                a: self.at(*a),
-                b: self.at(*b),
-                signed: (*a_signed, *b_signed),
+                a: self.bytes(*a, *a_signed),
+                b: self.bytes(*b, *b_signed),
             },
             Inst::Cvt(op, a) => {
                 Op::Cvt { dst, f: scalar::convert(*op, self.k.ty(*a).elem, elem), mask, a: self.at(*a) }

@@ -59,12 +59,9 @@ impl Machine<'_, '_> {
                     r[dst.at + i] = if r[cond + i * step] != 0 { r[a + i] } else { r[b + i] };
                 }
             }
-            Op::Dot4 { dst, acc, a, b, signed } => {
-                let wide = |v: u64, s: bool| if s { extend(v, Elem::I8) } else { v as i64 };
+            Op::Dot4 { dst, acc, a, b } => {
                 for i in 0..dst.n {
-                    let sum = (4 * i..4 * i + 4)
-                        .map(|j| wide(r[a + j], signed.0) * wide(r[b + j], signed.1))
-                        .sum::<i64>();
+                    let sum = (4 * i..4 * i + 4).map(|j| a.get(r, j) * b.get(r, j)).sum::<i64>();
                     r[dst.at + i] = u64::from((r[acc + i] as i64).wrapping_add(sum) as u32);
                 }
             }

@@ -111,9 +111,11 @@ impl Verifier<'_> {
             Inst::Dot4 { acc, a, b, .. } => {
                 self.expect(dst, Ty { elem: Elem::I32, lanes });
                 self.expect(*acc, ty);
-                let bytes = Ty { elem: Elem::I8, lanes: lanes.saturating_mul(4) };
-                self.expect(*a, bytes);
-                self.expect(*b, bytes);
+                for r in [a, b] {
+                    let words = self.ty(*r).is_some_and(|t| t.elem == Elem::I32);
+                    let bytes = Ty { elem: Elem::I8, lanes: lanes.saturating_mul(4) };
+                    self.expect(*r, if words { ty } else { bytes });
+                }
             }
             Inst::Cvt(op, a) => {
                 if let Some(from) = self.ty(*a)

@@ -13,8 +13,8 @@ impl Vx<'_, '_> {
     pub fn dot4(&mut self, dst: Reg, acc: Reg, (a, a_signed): (Reg, bool), (b, b_signed): (Reg, bool)) {
         let parts = self.layout(self.ty(dst));
         let acc = self.parts(acc);
-        // Bytes have the layout of the sums: four times the lanes of a quarter of the width.
-        let (x, y) = (self.operand(a), self.operand(b));
+        // Bytes have the layout of the sums: four times the lanes of a quarter of the width, or the same lanes.
+        let (x, y) = (self.byte_operand(a), self.byte_operand(b));
         for (i, (p, d)) in parts.iter().zip(self.dst(dst)).enumerate() {
             let (x, y) = ((x[i], a_signed), (y[i], b_signed));
             if p.class == Class::Vec {
@@ -26,6 +26,14 @@ impl Vx<'_, '_> {
             self.dot_part(16, t, sum, x, y);
             self.scalar_of(Elem::I32, d, t);
         }
+    }
+    /// Parts of an operand. Words of one lane are Gprs.
+    fn byte_operand(&mut self, r: Reg) -> Vec<Src> {
+        if self.ty(r).lanes > 1 {
+            return self.operand(r);
+        }
+        let x = self.one(r);
+        vec![Src::Reg(self.of_gpr(x, 4))]
     }
     fn dot_part(&mut self, n: u8, d: VReg, acc: VReg, a: (Src, bool), b: (Src, bool)) {
         if self.isa.vnni {
@@ -41,7 +49,7 @@ impl Vx<'_, '_> {
             (true, false) => self.dpbusd(n, d, acc, b.0, a.0),
             (true, true) => {
                 // (a + 128) . b - 128 . b
-                let (x, y) = (self.in_reg(a.0, 1, n), self.in_reg(b.0, 1, n));
+                let (x, y) = (self.in_reg(a.0, 4, n), self.in_reg(b.0, 4, n));
                 let flip = self.c_reg(4, FLIP.into(), n);
                 let x = self.new2(V::Xor, n, x, flip);
                 let (sum, rest, zero) = (self.vec(), self.vec(), self.new_zero(n));
@@ -51,7 +59,7 @@ impl Vx<'_, '_> {
             }
             (false, false) => {
                 // a . (b - 128) + 2 (a . 64)
-                let (x, y) = (self.in_reg(a.0, 1, n), self.in_reg(b.0, 1, n));
+                let (x, y) = (self.in_reg(a.0, 4, n), self.in_reg(b.0, 4, n));
                 let flip = self.c(4, FLIP.into(), n);
                 let y = self.new2(V::Xor, n, y, flip);
                 let c = self.c_reg(4, 0x4040_4040, n);
@@ -64,20 +72,16 @@ impl Vx<'_, '_> {
         }
     }
     fn dpbusd(&mut self, n: u8, d: VReg, acc: VReg, unsigned: Src, signed: Src) {
-        let u = self.in_reg(unsigned, 1, n);
-        let s = match signed {
-            Src::Bcast(_) => Src::Reg(self.in_reg(signed, 1, n)),
-            other => other,
-        };
+        let u = self.in_reg(unsigned, 4, n);
         let operand = |r: Src| matches!(r, Src::Reg(r) if r == d);
-        if d != acc && (operand(Src::Reg(u)) || operand(s)) {
+        if d != acc && (operand(Src::Reg(u)) || operand(signed)) {
             let t = self.vec();
             self.mov(t, acc, n);
-            self.v(V::Dpbusd, n, &[Opnd::UseDef(t, n), Opnd::Use(u, n), s.opnd(n)]);
+            self.v(V::Dpbusd, n, &[Opnd::UseDef(t, n), Opnd::Use(u, n), signed.opnd(n)]);
             return self.mov(d, t, n);
         }
         self.mov(d, acc, n);
-        self.v(V::Dpbusd, n, &[Opnd::UseDef(d, n), Opnd::Use(u, n), s.opnd(n)]);
+        self.v(V::Dpbusd, n, &[Opnd::UseDef(d, n), Opnd::Use(u, n), signed.opnd(n)]);
     }
     /// Even and odd bytes as words, whose products are added in pairs without overflow.
     fn pairs(&mut self, n: u8, d: VReg, acc: VReg, a: (Src, bool), b: (Src, bool)) {
@@ -88,7 +92,7 @@ impl Vx<'_, '_> {
         self.v2(V::Addd, n, d, acc, sum);
     }
     fn words(&mut self, n: u8, (s, signed): (Src, bool)) -> (VReg, VReg) {
-        let r = self.in_reg(s, 1, n);
+        let r = self.in_reg(s, 4, n);
         if signed {
             let even = self.new1i(V::Sllwi, n, r, 8);
             return (self.new1i(V::Srawi, n, even, 8), self.new1i(V::Srawi, n, r, 8));
