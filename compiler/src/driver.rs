@@ -14,7 +14,7 @@ use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module};
-use sinter_passes::pipeline::{self, Compiled, PipelineOptions};
+use sinter_passes::pipeline::{self, Compiled, LowerOptions, PipelineOptions};
 use sinter_passes::report::PassReport;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,8 +35,8 @@ pub struct Request {
     pub stop_after: Option<String>,
     /// Verify after every pass.
     pub verify_each: bool,
-    /// Bytes for strings that are made while running.
-    pub text_bytes: Option<u64>,
+    /// How to lower.
+    pub lower: LowerOptions,
     /// Write the module's text after every pass to this folder, and the program's for the first target.
     pub dump_ir: Option<PathBuf>,
     /// Also emit code that measures itself.
@@ -237,7 +237,7 @@ fn passes(
         past: past.report.clone(),
         stop_after: request.stop_after.clone(),
         verify_each: request.verify_each,
-        text_bytes: request.text_bytes,
+        lower: request.lower,
         on_dump: Some(&mut write),
     };
     let compiled = pipeline::run(module, &mut options, target);

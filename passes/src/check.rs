@@ -37,6 +37,7 @@ pub fn run(module: &Module, target: &TargetDesc, unread: usize) -> Checked {
         symbols: &module.symbols,
         // Only its existence matters to what can be lowered.
         texts: Some(lower::text::TextSpace { used: Sym(0), bytes: 1 }),
+        exact_convolutions: false,
     };
     let mut walk = Walk { cx, out: Checked::default() };
     walk.region(&module.graph, known);

@@ -50,6 +50,15 @@ pub const PASSES: &[Pass] = &[
 /// Name of the last phase, which makes the program.
 pub const ASSEMBLE: &str = "assemble";
 
+/// How kernels are made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LowerOptions {
+    /// Bytes for strings that are made while running; by default enough for short ones.
+    pub text_bytes: Option<u64>,
+    /// Sums of convolutions are formed term by term: no Winograd's method.
+    pub exact_convolutions: bool,
+}
+
 /// How to run the pipeline.
 #[derive(Default)]
 pub struct PipelineOptions<'a> {
@@ -61,8 +70,8 @@ pub struct PipelineOptions<'a> {
     pub stop_after: Option<String>,
     /// Verify the module after every pass and the program in the end (always done in debug builds).
     pub verify_each: bool,
-    /// Bytes for strings that are made while running; by default enough for short ones.
-    pub text_bytes: Option<u64>,
+    /// How to lower.
+    pub lower: LowerOptions,
     /// Called after every pass with its name, the module, and what all passes so far did.
     pub on_dump: Option<&'a mut OnDump<'a>>,
 }
@@ -90,7 +99,7 @@ pub fn run(
 ) -> Result<Compiled, Vec<Diag>> {
     let (module, mut report, finished) = rewrite(module, options).map_err(|d| vec![d])?;
     let program = if finished {
-        let program = assemble::run(&module, target, options.text_bytes, &mut report).map_err(|d| {
+        let program = assemble::run(&module, target, &options.lower, &mut report).map_err(|d| {
             let all = check::run(&module, target, 0).problems;
             if all.is_empty() { vec![d] } else { all }
         })?;

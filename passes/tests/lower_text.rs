@@ -30,7 +30,7 @@ fn run(op: impl Into<Op>, inputs: &[Vec<&[u8]>], space: u64, mut symbols: Symbol
     let outs = op.infer(&mut symbols, &types).unwrap();
     let target = kernels::target();
     let texts = Some(TextSpace { used, bytes: space });
-    let cx = LowerCx { target: &target, symbols: &symbols, texts };
+    let cx = LowerCx { target: &target, symbols: &symbols, texts, exact_convolutions: false };
     let consts = vec![None; inputs.len()];
     let view = NodeView { op: &op, inputs: types, consts, outputs: outs.iter().collect() };
     let lowered = lower(&cx, &view).unwrap();

@@ -8,7 +8,7 @@ use crate::report::size;
 use crate::system::{self, Clock};
 use clap::Args;
 use sinter_ir::{Diag, Result};
-use sinter_passes::pipeline::{ASSEMBLE, PASSES};
+use sinter_passes::pipeline::{ASSEMBLE, LowerOptions, PASSES};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,10 @@ pub struct CompileArgs {
     /// run; default: 64 bytes for each, at least 4096. A run that needs more fails with code 10.
     #[arg(long, value_name = "BYTES")]
     pub text_bytes: Option<u64>,
+    /// Sum up convolutions term by term. Otherwise large 3x3 convolutions of f32 may use Winograd's method where it is
+    /// faster: fewer products, results within some 1e-5 of the largest value.
+    #[arg(long)]
+    pub exact_convolutions: bool,
     /// Write the module after every pass to a folder: DIR/NN-PASS.mir, with the data of constants beside them, and the
     /// program in the end.
     #[arg(long, value_name = "DIR")]
@@ -129,6 +133,9 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if let Some(bytes) = a.text_bytes {
         flags.insert("text-bytes".to_owned(), bytes.to_string());
     }
+    if a.exact_convolutions {
+        flags.insert("exact-convolutions".to_owned(), "true".to_owned());
+    }
     if a.all_logits {
         flags.insert("all-logits".to_owned(), "true".to_owned());
     }
@@ -140,7 +147,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),
         verify_each: a.verify_each,
-        text_bytes: a.text_bytes,
+        lower: LowerOptions { text_bytes: a.text_bytes, exact_convolutions: a.exact_convolutions },
         dump_ir: a.dump_ir.clone(),
         measure: false,
         lacking: vec![],

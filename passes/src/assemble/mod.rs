@@ -12,6 +12,7 @@ mod texts;
 
 use crate::lower::LowerCx;
 use crate::lower::text::TextSpace;
+use crate::pipeline::LowerOptions;
 use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Weights};
 use crate::report::{MemoryStat, PassReport};
 pub(crate) use control::can_collect;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 /// State of the assembly of one program.
 pub(crate) struct Assembler<'a> {
     pub target: &'a TargetDesc,
+    exact_convolutions: bool,
     pub symbols: Symbols,
     pub buffers: Buffers,
     pub kernels: KernelTable,
@@ -42,15 +44,15 @@ pub(crate) struct Assembler<'a> {
 
 /// Lowers a module to a program for one target.
 ///
-/// `text_bytes` is the space for strings that are made while running, where the caller knows how much is needed.
 pub fn run(
     module: &Module,
     target: &TargetDesc,
-    text_bytes: Option<u64>,
+    options: &LowerOptions,
     report: &mut PassReport,
 ) -> Result<Program> {
     let mut asm = Assembler {
         target,
+        exact_convolutions: options.exact_convolutions,
         symbols: module.symbols.clone(),
         buffers: Buffers::default(),
         kernels: KernelTable::new(crate::math::Primitives::of(target)),
@@ -71,7 +73,7 @@ pub fn run(
         .collect();
     let symbols = asm.symbols.clone();
     scope.define(&symbols, &given, &mut steps);
-    asm.open_texts(g, text_bytes, &mut steps)?;
+    asm.open_texts(g, options.text_bytes, &mut steps)?;
     asm.region(g, &input_places, &wanted, &mut scope, &mut steps)?;
     asm.finish(module, ports, steps)
 }
@@ -103,7 +105,12 @@ impl Assembler<'_> {
         Place::start(buf)
     }
     pub fn lower_cx(&self) -> LowerCx<'_> {
-        LowerCx { target: self.target, symbols: &self.symbols, texts: self.texts.map(|t| t.0) }
+        LowerCx {
+            target: self.target,
+            symbols: &self.symbols,
+            texts: self.texts.map(|t| t.0),
+            exact_convolutions: self.exact_convolutions,
+        }
     }
 
     fn finish(mut self, module: &Module, ports: Ports, mut steps: Vec<VStep>) -> Result<Program> {

@@ -17,7 +17,7 @@ const PLANES: f64 = 1.25;
 
 /// Sizes to count with.
 #[derive(Debug)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     values: Vec<i64>,
 }
 

@@ -15,7 +15,7 @@ mod spread;
 
 use crate::report::{LayoutStat, PassReport};
 use choose::Choice;
-use cost::Sizes;
+pub(crate) use cost::Sizes;
 use sinter_ir::{Graph, Module, Result, Symbols};
 use spread::Options;
 

@@ -54,6 +54,8 @@ pub struct LowerCx<'a> {
     pub symbols: &'a Symbols,
     /// Where texts made while running go, if the program makes any.
     pub texts: Option<text::TextSpace>,
+    /// Sums of convolutions are formed term by term: no Winograd's method.
+    pub exact_convolutions: bool,
 }
 
 /// What a kernel parameter is bound to.

@@ -69,6 +69,7 @@ pub struct Case {
     /// The code that the kernels must end with.
     pub code: i32,
     pub target: TargetDesc,
+    pub exact_convolutions: bool,
 }
 
 impl Case {
@@ -88,6 +89,7 @@ impl Case {
             exact: false,
             code: 0,
             target: target(),
+            exact_convolutions: false,
         }
     }
     /// Makes an operand a constant.
@@ -134,8 +136,13 @@ impl Case {
         };
         let consts = self.inputs.iter().zip(&self.fixed).map(|(t, f)| f.then_some(t)).collect();
         let view = NodeView { op: &self.op, inputs: types, consts, outputs: outs.iter().collect() };
-        let lowered = lower(&LowerCx { target: &self.target, symbols: &symbols, texts: None }, &view)
-            .unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
+        let low = LowerCx {
+            target: &self.target,
+            symbols: &symbols,
+            texts: None,
+            exact_convolutions: self.exact_convolutions,
+        };
+        let lowered = lower(&low, &view).unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
         let got = self.run(&symbols, &outs, &lowered);
         if self.code != 0 {
             return lowered;

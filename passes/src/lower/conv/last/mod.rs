@@ -2,12 +2,14 @@
 //!
 //! - pointwise of stride 1: a plain product over all points of all images;
 //! - depthwise: lanes along the channels, see [`depthwise`];
+//! - 3x3 of stride 1 where that is faster: [`winograd`];
 //! - all others: [`direct`], with the image in place or rows of it copied to a padded [`slab`].
 
 mod depthwise;
 mod direct;
 mod plan;
 mod slab;
+mod winograd;
 
 use super::Layer;
 use crate::lower::Lowered;
@@ -30,7 +32,13 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
         return depthwise::lower(layer, w, &axes);
     }
     let plain = |a: &Axis| a.stride == 1 && a.taps.is(1) && a.unpadded();
-    if group == 1 && axes.iter().all(plain) { pointwise(layer, w) } else { direct::lower(layer, w, axes) }
+    if group == 1 && axes.iter().all(plain) {
+        return pointwise(layer, w);
+    }
+    match winograd::lower(layer, w, &axes)? {
+        Some(lowered) => Ok(lowered),
+        None => direct::lower(layer, w, axes),
+    }
 }
 
 fn pointwise(layer: &Layer, w: &Tensor) -> Result<Lowered> {

@@ -1,0 +1,153 @@
+//! Tiles of the image on their way to the products.
+
+use super::Block;
+use super::Place;
+use crate::lower::contract::gemm::{add_const, scaled, unravel};
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, LoopKind, Reg, Ty};
+
+/// Elements of a tile before a transform: vector (i, j) at `start + i * row + j * column`.
+struct Square {
+    buf: Buf,
+    start: Reg,
+    row: Reg,
+    column: i64,
+    tail: Option<Reg>,
+}
+
+impl Block<'_> {
+    /// Transforms the data under all tiles of the block.
+    pub(super) fn input(&self, b: &mut KernelBuilder) {
+        let plan = self.plan;
+        let (first, end) = self.tiles;
+        let (results, reads) = (plan.points.results() as i64, plan.points.products() as i64);
+        b.for_(Bound::Reg(first), Bound::Reg(end), 1, LoopKind::Serial, |b, t| {
+            let at = unravel(b, t, &plan.tile_dims());
+            let tile = b.sub(t, first);
+            let to = scaled(b, tile, plan.pitch);
+            let to = b.add(self.data.start, to);
+            let mut whole = b.bool(1, true);
+            let mut corner = at[0];
+            let mut starts = vec![];
+            for (axis, &at) in plan.axes.iter().zip(&at[1..]) {
+                let before = b.dim(&axis.before);
+                let start = scaled(b, at, results);
+                let start = b.sub(start, before);
+                let (zero, size, end) = (b.i64(0), b.dim(&axis.size), add_const(b, start, reads));
+                let (under, over) = (b.cmp(CmpOp::Ge, start, zero), b.cmp(CmpOp::Le, end, size));
+                let inside = b.bin(BinOp::And, under, over);
+                whole = b.bin(BinOp::And, whole, inside);
+                corner = b.mul(corner, size);
+                corner = b.add(corner, start);
+                starts.push(start);
+            }
+            let corner = scaled(b, corner, plan.channels);
+            let width = b.dim(&plan.axes[1].size);
+            let row = scaled(b, width, plan.channels);
+            let image = |start: Reg, tail| Square { buf: self.x, start, row, column: plan.channels, tail };
+            b.if_(
+                whole,
+                |b| {
+                    self.vectors(b, |b, c, tail| {
+                        let start = b.add(corner, c);
+                        let to = b.add(to, c);
+                        self.transform(b, &image(start, tail), to);
+                    })
+                },
+                |b| {
+                    self.vectors(b, |b, c, tail| {
+                        let start = b.add(corner, c);
+                        let to = b.add(to, c);
+                        let padded = self.padded(b, &image(start, tail), &starts);
+                        self.transform(b, &padded, to);
+                    })
+                },
+            );
+        });
+    }
+    /// Vectors of channels; the last one's lanes that count.
+    fn vectors(&self, b: &mut KernelBuilder, f: impl FnOnce(&mut KernelBuilder, Reg, Option<Reg>)) {
+        let (channels, lanes) = (self.plan.channels, i64::from(self.plan.tile.lanes));
+        b.for_(Bound::Const(0), Bound::Const(channels), lanes, LoopKind::Serial, |b, c| {
+            let tail = (channels % lanes != 0).then(|| {
+                let (all, full) = (b.i64(channels), b.i64(lanes));
+                let left = b.sub(all, c);
+                b.bin(BinOp::MinS, left, full)
+            });
+            f(b, c, tail);
+        });
+    }
+    /// A copy of a tile at an edge with zeros outside the image.
+    fn padded(&self, b: &mut KernelBuilder, from: &Square, starts: &[Reg]) -> Square {
+        let (num, lanes, n) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.points.products() as i64);
+        let Place { buf, start } = self.rest;
+        let all = Bound::Const(n);
+        b.for_(Bound::Const(0), all.clone(), 1, LoopKind::Serial, |b, i| {
+            let skip = b.mul(from.row, i);
+            let source = b.add(from.start, skip);
+            let skip = scaled(b, i, n * i64::from(lanes));
+            let to = b.add(start, skip);
+            let y = self.inside(b, 0, starts, i);
+            b.for_(Bound::Const(0), all, 1, LoopKind::Serial, |b, j| {
+                let x = self.inside(b, 1, starts, j);
+                let inside = b.bin(BinOp::And, x, y);
+                let to = Addr::reg(to).plus(j, lanes.into());
+                let at = Addr::reg(source).plus(j, from.column);
+                b.if_(
+                    inside,
+                    |b| {
+                        let value = num.load(b, lanes, from.buf, at, from.tail);
+                        b.store(buf, to.clone(), value, None);
+                    },
+                    |b| {
+                        let zero = b.zero(Ty { elem: num.acc, lanes });
+                        b.store(buf, to.clone(), zero, None);
+                    },
+                );
+            });
+        });
+        let row = b.i64(n * i64::from(lanes));
+        Square { buf, start, row, column: lanes.into(), tail: None }
+    }
+    fn inside(&self, b: &mut KernelBuilder, axis: usize, starts: &[Reg], ahead: Reg) -> Reg {
+        let at = b.add(starts[axis], ahead);
+        let (zero, size) = (b.i64(0), b.dim(&self.plan.axes[axis].size));
+        let (under, over) = (b.cmp(CmpOp::Ge, at, zero), b.cmp(CmpOp::Lt, at, size));
+        b.bin(BinOp::And, under, over)
+    }
+    /// Both passes: rows into a square of scratch, its columns to the matrices.
+    fn transform(&self, b: &mut KernelBuilder, from: &Square, to: Reg) {
+        let plan = self.plan;
+        let (num, lanes, n) = (plan.layer.num, plan.tile.lanes, plan.points.products() as i64);
+        let width = i64::from(lanes);
+        let Place { buf, start } = self.rest;
+        let start = add_const(b, start, plan.area() * width);
+        b.for_(Bound::Const(0), Bound::Const(n), 1, LoopKind::Serial, |b, i| {
+            let skip = b.mul(from.row, i);
+            let source = b.add(from.start, skip);
+            let x: Vec<Reg> = (0..n)
+                .map(|j| {
+                    let num = if from.buf == self.x { num } else { num.ready() };
+                    num.load(b, lanes, from.buf, Addr::reg(source).offset(j * from.column), from.tail)
+                })
+                .collect();
+            let x = plan.points.data(b, &x);
+            for (j, &x) in (0..).zip(&x) {
+                b.store(buf, Addr::reg(start).plus(i, n * width).offset(j * width), x, None);
+            }
+        });
+        b.for_(Bound::Const(0), Bound::Const(n), 1, LoopKind::Serial, |b, j| {
+            let x: Vec<Reg> = (0..n)
+                .map(|i| {
+                    let at = Addr::reg(start).plus(j, width).offset(i * n * width);
+                    b.load(num.acc, lanes, buf, at, None)
+                })
+                .collect();
+            let x = plan.points.data(b, &x);
+            let plane = plan.plane(plan.pitch);
+            for (i, &x) in (0..).zip(&x) {
+                b.store(self.data.buf, Addr::reg(to).plus(j, plane).offset(i * n * plane), x, None);
+            }
+        });
+    }
+}

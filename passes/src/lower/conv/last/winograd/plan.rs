@@ -1,0 +1,181 @@
+//! Where Winograd's method is worth it, and how a convolution is cut up for it.
+
+use super::super::super::Layer;
+use super::points::{Points, TAPS};
+use crate::layout::Sizes;
+use crate::lower::contract::gemm::block_bytes;
+use crate::lower::contract::micro::Tile;
+use crate::lower::contract::{pack, slots};
+use crate::lower::window::Axis;
+use bytes::Bytes;
+use sinter_ir::expr::product;
+use sinter_ir::{DType, Expr, Result, Tensor};
+
+/// Distances of rows that are a multiple of this many bytes meet in a few sets of the first-level cache.
+const ALIASED: i64 = 2048;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
+/// Cycles to send an element's vector through both passes of a transform.
+const TRANSFORM: f64 = 4.0;
+/// Bytes of weights per cycle, from beyond the second-level cache.
+const STREAM: f64 = 24.0;
+/// Part of the plain convolution's time that must go for the larger weights to be worth it.
+const GAIN: f64 = 0.1;
+/// Output channels for which the data of a block may be transformed once more, so that threads can share it.
+const SHARED: i64 = 128;
+
+/// How a convolution is cut up: items are blocks of tiles of all images by panels of output channels.
+pub struct Plan<'a> {
+    pub layer: &'a Layer<'a>,
+    pub points: Points,
+    /// Rows and columns of the image.
+    pub axes: [Axis; 2],
+    /// Channels of the data and of the result.
+    pub channels: i64,
+    pub columns: i64,
+    /// Register tile of the products.
+    pub tile: Tile,
+    /// Tiles per block.
+    pub block: i64,
+    /// Elements between the tiles of a block: transformed data, and products.
+    pub pitch: i64,
+}
+
+impl<'a> Plan<'a> {
+    /// The plan of a convolution that is faster so.
+    pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: &[Axis]) -> Option<Self> {
+        let fits = |a: &Axis| a.stride == 1 && a.dilation == 1 && a.taps.is(TAPS as i64);
+        let f32s = layer.num.dtype == DType::F32 && w.dtype() == DType::F32;
+        let [rows, cols] = axes else { return None };
+        if layer.cx.exact_convolutions || layer.op.group != 1 || !f32s || !axes.iter().all(fits) {
+            return None;
+        }
+        let shape = |points| Self::shape(layer, w, [rows.clone(), cols.clone()], points);
+        let plans = [Points::Two, Points::Four].map(shape);
+        let limit = direct(&plans[0]) * (1.0 - GAIN);
+        let timed = plans.into_iter().map(|p| (p.time(), p)).filter(|(t, _)| *t < limit);
+        timed.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, p)| p)
+    }
+    fn shape(layer: &'a Layer<'a>, w: &Tensor, axes: [Axis; 2], points: Points) -> Self {
+        let (columns, channels) = (w.shape()[0] as i64, w.shape()[1] as i64);
+        let lanes = i64::from(layer.cx.target.lanes(layer.num.acc.bits()));
+        let bytes = layer.num.bytes();
+        let mut pitch = round_up(channels, lanes);
+        if (pitch * bytes) % ALIASED == 0 {
+            pitch += LINE / bytes;
+        }
+        let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16 };
+        let mut plan = Self { layer, points, axes, channels, columns, tile, block: 1, pitch };
+        // What is transformed and multiplied stays in the second-level cache.
+        let area = plan.area();
+        let per_tile = area * (pitch + round_up(columns, lanes)) * bytes;
+        let fit = (block_bytes(layer.cx.target) / per_tile.max(1)).max(1);
+        plan.block = match plan.tiles().as_const() {
+            // Equal blocks; somewhat larger ones if that makes fewer.
+            Some(tiles) => {
+                let blocks = ((tiles + fit / 2) / fit).max(1);
+                ((tiles + blocks - 1) / blocks).max(1)
+            }
+            None => fit,
+        };
+        let rows = plan.rows();
+        plan.tile = Tile::pick_strided(layer.cx.target, layer.num, &rows, &columns.into(), &pitch.into());
+        plan
+    }
+    /// Products per tile.
+    pub fn area(&self) -> i64 {
+        (self.points.products() * self.points.products()) as i64
+    }
+    /// Tiles per image along an axis.
+    pub fn along(&self, axis: usize) -> Expr {
+        self.axes[axis].points.ceil_div(&(self.points.results() as i64).into())
+    }
+    /// All tiles: of all images, rows, columns.
+    pub fn tile_dims(&self) -> [Expr; 3] {
+        [self.layer.xt.dims[0].clone(), self.along(0), self.along(1)]
+    }
+    pub fn tiles(&self) -> Expr {
+        product(&self.tile_dims())
+    }
+    /// Rows of the products of a block: all blocks are alike where the number of tiles is known.
+    pub fn rows(&self) -> Expr {
+        if self.tiles().as_const().is_some() { self.block.into() } else { self.tiles() }
+    }
+    pub fn panels(&self) -> i64 {
+        let nr = self.tile.nr() as i64;
+        (self.columns + nr - 1) / nr
+    }
+    /// Blocks by panels.
+    pub fn work(&self) -> [Expr; 2] {
+        [self.tiles().ceil_div(&self.block.into()), self.panels().into()]
+    }
+    /// Elements between the factors of neighbouring products in a block with rows of `pitch`: an odd number of cache
+    /// lines, as a tile's factors are written and its products read at these distances.
+    pub fn plane(&self, pitch: i64) -> i64 {
+        let line = LINE / self.layer.num.bytes();
+        (((self.block * pitch + line - 1) / line) | 1) * line
+    }
+    /// Elements between the products of neighbouring tiles.
+    pub fn column_pitch(&self) -> i64 {
+        self.panels() * self.tile.nr() as i64
+    }
+    pub fn slots(&self) -> i64 {
+        let trips = product(&self.work());
+        let blocks = trips.clone().div(&self.panels().into());
+        let vectors = round_up(self.columns, self.tile.lanes.into()) / i64::from(self.tile.lanes);
+        let ops = self.tiles().as_const().map(|t| t * self.area() * self.channels * vectors);
+        let slots = slots::for_work(self.layer.cx.target, &trips, ops.as_ref());
+        let shares = (self.columns / SHARED).max(1);
+        blocks.as_const().map_or(slots, |b| slots.min(b * shares))
+    }
+    /// `[product][panel][channel][nr]`, transformed in f64.
+    pub fn pack(&self, w: &Tensor) -> Result<Bytes> {
+        let (o, c) = (w.shape()[0], w.shape()[1]);
+        let (n, values) = (self.points.products(), w.to_f64()?);
+        let mut all = vec![0.0f32; n * n * c * o];
+        for (at, window) in values.chunks_exact(TAPS * TAPS).enumerate() {
+            let (j, k) = (at / c, at % c);
+            let rows: Vec<Vec<f64>> =
+                window.chunks_exact(TAPS).map(|r| self.points.weights([r[0], r[1], r[2]])).collect();
+            for x in 0..n {
+                let column = self.points.weights([rows[0][x], rows[1][x], rows[2][x]]);
+                for (y, v) in column.into_iter().enumerate() {
+                    all[((y * n + x) * c + k) * o + j] = v as f32;
+                }
+            }
+        }
+        let all = Tensor::f32s(vec![n * n, c, o], &all)?;
+        pack::panels(&all, (n * n, c, o), self.tile.nr(), |p, k, j| Some((p * c + k) * o + j))
+    }
+    /// A size to count with.
+    fn typical(&self, e: &Expr) -> f64 {
+        Sizes::new(self.layer.cx.symbols).of(e)
+    }
+    fn vectors(&self, n: i64) -> f64 {
+        (round_up(n, self.tile.lanes.into()) / i64::from(self.tile.lanes)) as f64
+    }
+    /// Cycles: products, transforms, weights.
+    fn time(&self) -> f64 {
+        let (tiles, area) = (self.typical(&self.tiles()), self.area() as f64);
+        let (from, to) = (self.vectors(self.channels), self.vectors(self.columns));
+        let products = tiles * area * self.channels as f64 * to / 2.0;
+        let transforms = tiles * area * TRANSFORM * (from + to);
+        let weights = area * (self.channels * self.columns * self.layer.num.bytes()) as f64;
+        let blocks = (tiles / self.block as f64).ceil();
+        let passes = if weights > block_bytes(self.layer.cx.target) as f64 { blocks } else { 1.0 };
+        products + transforms + weights * passes / STREAM
+    }
+}
+
+/// Cycles of the plain convolution.
+fn direct(plan: &Plan) -> f64 {
+    let points = product(&plan.layer.yt.dims[..3]);
+    let taps = (TAPS * TAPS) as f64;
+    let products = plan.typical(&points) * taps * plan.channels as f64 * plan.vectors(plan.columns) / 2.0;
+    let weights = taps * (plan.channels * plan.columns * plan.layer.num.bytes()) as f64;
+    products + weights / STREAM
+}
+
+fn round_up(n: i64, to: i64) -> i64 {
+    (n + to - 1) / to * to
+}

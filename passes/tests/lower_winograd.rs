@@ -1,0 +1,95 @@
+//! Winograd's method against the evaluator: 3x3 convolutions that are large enough to be done so.
+#![allow(clippy::unwrap_used)]
+
+mod kernels;
+
+use kernels::{Case, Rng, size};
+use sinter_ir::DType;
+use sinter_ir::op::Conv;
+
+/// A convolution of `[n, h, w, c]` data to `o` channels, padded before and after.
+fn case(rng: &mut Rng, x: [usize; 4], o: usize, before: [usize; 2], after: [usize; 2]) -> Case {
+    let op = Conv {
+        strides: vec![1; 2],
+        dilations: vec![1; 2],
+        pads_before: before.iter().map(|&p| p.into()).collect(),
+        pads_after: after.iter().map(|&p| p.into()).collect(),
+        group: 1,
+        channels_last: true,
+    };
+    let w = rng.tensor(DType::F32, vec![o, x[3], 3, 3]);
+    Case::new(op, vec![rng.tensor(DType::F32, x.to_vec()), w]).fix(1)
+}
+
+/// How many of the cases with results of each tile size were lowered.
+#[derive(Default)]
+struct Seen {
+    two: usize,
+    four: usize,
+    other: usize,
+}
+
+impl Seen {
+    fn check(&mut self, case: &Case) {
+        let l = case.check();
+        assert!(size(&l.calls[0].kernel) < 1200, "{} statements", size(&l.calls[0].kernel));
+        match &l.calls[0].kernel.name {
+            n if n.contains("winograd2") => self.two += 1,
+            n if n.contains("winograd4") => self.four += 1,
+            _ => self.other += 1,
+        }
+    }
+}
+
+#[test]
+fn random_shapes() {
+    let (mut rng, mut seen) = (Rng::new(1), Seen::default());
+    for _ in 0..60 {
+        let x = [rng.dim(1, 2), rng.dim(1, 19), rng.dim(1, 19), rng.pick(&[16, 24, 33, 40])];
+        let o = rng.pick(&[16, 31, 48, 70]);
+        // Windows must fit.
+        let pads = [0, 1].map(|axis: usize| {
+            let least = 3usize.saturating_sub(x[1 + axis]);
+            let before = rng.dim(0, 2);
+            (before, rng.dim(0, 2).max(least.saturating_sub(before)))
+        });
+        let mut case = case(&mut rng, x, o, pads.map(|p| p.0), pads.map(|p| p.1));
+        case.on_any_target(&mut rng);
+        case.tolerance = 2e-4;
+        seen.check(&case);
+    }
+    assert!(seen.four > 20 && seen.two > 0, "{} with 2, {} with 4", seen.two, seen.four);
+}
+
+#[test]
+fn open_sizes() {
+    let (mut rng, mut seen) = (Rng::new(2), Seen::default());
+    for _ in 0..40 {
+        let x = [rng.dim(1, 2), rng.dim(1, 17), rng.dim(1, 17), rng.pick(&[32, 36, 48])];
+        let o = rng.pick(&[40, 64]);
+        let mut case = case(&mut rng, x, o, [1, 1], [1, 1]);
+        case.free(&[(0, 1)]);
+        case.free(&[(0, 2)]);
+        if rng.flip() {
+            case.free(&[(0, 0)]);
+        }
+        case.on_any_target(&mut rng);
+        case.tolerance = 2e-4;
+        seen.check(&case);
+    }
+    assert!(seen.two + seen.four > 15, "{} others", seen.other);
+}
+
+#[test]
+fn not_where_it_is_forbidden_or_slower() {
+    let mut rng = Rng::new(3);
+    let mut kernel = |x: [usize; 4], o: usize, exact: bool| {
+        let mut case = case(&mut rng, x, o, [1, 1], [1, 1]);
+        case.exact_convolutions = exact;
+        case.check().calls[0].kernel.name.clone()
+    };
+    assert!(kernel([1, 12, 12, 32], 32, false).starts_with("winograd4"));
+    assert!(kernel([1, 12, 12, 32], 32, true).starts_with("conv_last"));
+    // One result: no tile is full.
+    assert!(kernel([1, 1, 1, 32], 32, false).starts_with("conv_last"));
+}
