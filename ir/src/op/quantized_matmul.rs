@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 /// y =     Σ_blocks s * (scale * dot + minimum * sum)     per block
 /// ```
 ///
-/// in f32, one block after the other; products and sums may be rounded together.
+/// in f32, one block after the other; products and sums may be rounded together. Rows with infinities or NaN give no
+/// finite results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizedMatMul {

@@ -84,6 +84,10 @@ impl<'a> Kernel<'a> {
             &ty,
         )
     }
+    /// Takes over scratch memory that another kernel of the same node fills; in front of all other.
+    pub fn hold(&mut self, bytes: Vec<Expr>) {
+        self.scratch.splice(0..0, bytes);
+    }
     /// Slots for a number of trips.
     pub fn slots(&self, trips: &Expr) -> i64 {
         slots::count(self.cx.target, trips)

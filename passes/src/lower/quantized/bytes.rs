@@ -1,72 +1,112 @@
-//! Rows of activations as bytes.
+//! What products need of their activations beside the numbers themselves: codes of a byte with their scales, and sums
+//! over the blocks of the weights.
 
 use super::View;
-use crate::lower::access::{self, constant};
+use super::layout::Layout;
+use crate::lower::access::{constant, whole};
 use crate::lower::body::{Body, Params};
 use crate::lower::contract::arith::{add_const, scaled};
 use crate::lower::{Arg, LowerCx, Lowered, parallel_if};
-use sinter_ir::op::quantized_matmul::Activations;
+use sinter_ir::op::quantized_matmul::{Activations, Offset};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, CmpOp, CvtOp, Elem, Inst, LoopKind, Reg, Ty, UnOp};
 use sinter_ir::{DType, Expr, Result, TensorType};
 
-/// Rows of activations in scratch memory.
+/// Activations as a product reads them, in scratch memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Coded {
-    /// Bytes from one row of codes to the next: a multiple of 8, filled up with zeros.
+    /// Whether there are codes, i8, and scales, f32.
+    pub exact: bool,
+    /// Codes from one row to the next: a multiple of 8, filled up with zeros.
     pub pitch: usize,
     /// Scales per row.
     pub scales: usize,
-    /// Sums per row, one for each block of the weights.
-    pub sums: usize,
+    /// Sums per row.
+    pub blocks: usize,
+    /// Multiple of the sums, i32 or f32, that sums of products start from; 0: there are none.
+    pub start: i64,
+    /// Multiple of the sums, f32, that goes with offsets; 0: there are none.
+    pub sums: i64,
+    /// Whether the latter are multiplied with the scale of their block.
+    pub scaled: bool,
 }
 
-/// The three buffers of [`Coded`] in a kernel.
-#[derive(Debug, Clone, Copy)]
+/// The buffers of [`Coded`] in a kernel.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs)]
 pub struct Bufs {
-    /// Codes, i8.
-    pub codes: Buf,
-    /// Scales, f32.
-    pub scales: Buf,
-    /// Sums, i32.
-    pub sums: Buf,
+    pub codes: Option<Buf>,
+    pub scales: Option<Buf>,
+    pub starts: Option<Buf>,
+    pub sums: Option<Buf>,
 }
 
 impl Coded {
-    /// What a product reads.
-    pub fn of(view: &View) -> Self {
-        let sums = view.blocks();
-        let scales = if view.op.activations == Activations::Blocks { sums } else { 1 };
-        Self { pitch: view.k.next_multiple_of(8), scales, sums }
+    /// For weights in the layout, or as they are.
+    pub fn of(view: &View, layout: Option<&Layout>) -> Self {
+        let (exact, per_block) = (view.in_bytes(), view.op.activations == Activations::Blocks);
+        let blocks = view.blocks();
+        let sums = match view.op.offset {
+            // Zero points of packed weights are subtracted.
+            Offset::Zero if layout.is_some() => -1,
+            Offset::Minimum if exact || layout.is_some() => 1,
+            _ => 0,
+        };
+        Self {
+            exact,
+            pitch: view.k.next_multiple_of(8),
+            scales: if per_block { blocks } else { 1 },
+            blocks,
+            start: layout.map_or(0, |l| -l.middle),
+            sums,
+            scaled: per_block && view.op.offset == Offset::Minimum,
+        }
     }
-    fn parts(&self) -> [(usize, DType); 3] {
-        [(self.pitch, DType::I8), (self.scales, DType::F32), (self.sums, DType::I32)]
+    /// Whether there is anything.
+    pub fn any(&self) -> bool {
+        !self.parts().is_empty()
     }
-    /// Bytes of the three buffers for `m` rows.
+    /// Elements per row and types of the buffers.
+    fn parts(&self) -> Vec<(usize, DType)> {
+        let sum = if self.exact { DType::I32 } else { DType::F32 };
+        let all = [
+            (self.exact, self.pitch, DType::I8),
+            (self.exact, self.scales, DType::F32),
+            (self.start != 0, self.blocks, sum),
+            (self.sums != 0, self.blocks, DType::F32),
+        ];
+        all.into_iter().filter(|p| p.0).map(|(_, n, t)| (n, t)).collect()
+    }
+    /// Bytes of the buffers for `m` rows.
     pub fn scratch(&self, m: &Expr) -> Vec<Expr> {
         self.parts().iter().map(|(n, t)| m.clone() * Expr::from(n * t.bits() / 8)).collect()
     }
     /// Declares the buffers, which are the first of the node's scratch memory.
     pub fn bufs(&self, b: &mut KernelBuilder, params: &mut Params, m: &Expr, access: Access) -> Bufs {
-        let [codes, scales, sums] = [0, 1, 2].map(|i| {
-            let (count, dtype) = self.parts()[i];
+        let mut all = self.parts().into_iter().enumerate().map(|(i, (count, dtype))| {
             let ty = TensorType::new(dtype, vec![m.clone() * count.into()]);
             params.buf(b, Arg::Scratch(i), access, &ty)
         });
-        Bufs { codes, scales, sums }
+        let mut next = |there: bool| if there { all.next() } else { None };
+        Bufs {
+            codes: next(self.exact),
+            scales: next(self.exact),
+            starts: next(self.start != 0),
+            sums: next(self.sums != 0),
+        }
     }
 }
 
 /// The kernel that fills the buffers, which whoever reads them declares.
-pub fn lower(cx: &LowerCx, body: &Body, view: &View) -> Result<Lowered> {
-    let coded = Coded::of(view);
-    let name = format!("bytes_{}x{}", view.k, if coded.scales == 1 { view.k } else { view.block });
-    let mut b = KernelBuilder::new(format!("{name}_{}", view.block));
+pub fn lower(cx: &LowerCx, body: &Body, view: &View, coded: Coded) -> Result<Lowered> {
+    let per = if coded.scales == 1 { view.k } else { view.block };
+    let name = format!("bytes_{}x{per}x{}_{}_{}", view.k, view.block, coded.start, coded.sums);
+    let mut b = KernelBuilder::new(name);
     let mut params = Params::default();
     let a = params.value(&mut b, body, view.a)?;
     let bufs = coded.bufs(&mut b, &mut params, &view.m, Access::Write);
     let row = Row { view, coded, a, bufs, lanes: cx.target.lanes(32) };
-    let work = cx.symbols.max(&view.m).max(0) as u64 * view.k as u64 * 8;
+    let work = cx.symbols.max(&view.m).max(0) as u64 * view.k as u64 * 2;
     parallel_if(&mut b, work, &view.m, |b, i| row.emit(b, i));
     Ok(params.finish(b))
 }
@@ -79,6 +119,24 @@ struct Row<'a> {
     lanes: u16,
 }
 
+/// Where a row begins in the buffers.
+struct Place {
+    a: Reg,
+    codes: Reg,
+    scales: Reg,
+    sums: Reg,
+}
+
+/// The scale of some activations, and its inverse in every lane.
+#[derive(Clone, Copy)]
+struct Scale {
+    down: Reg,
+    up: Reg,
+}
+
+/// Adding this makes floats of less than 2^22 whole, half to even, with their low bits last.
+const WHOLE: f32 = 12_582_912.0;
+
 impl Row<'_> {
     fn emit(&self, b: &mut KernelBuilder, i: Reg) {
         let k = self.view.k as i64;
@@ -86,34 +144,31 @@ impl Row<'_> {
             a: scaled(b, i, k),
             codes: scaled(b, i, self.coded.pitch as i64),
             scales: scaled(b, i, self.coded.scales as i64),
-            sums: scaled(b, i, self.coded.sums as i64),
+            sums: scaled(b, i, self.coded.blocks as i64),
         };
-        let blocks = self.coded.sums as i64;
-        if self.coded.scales == 1 {
+        if self.coded.exact && self.coded.scales == 1 {
             let (lo, hi) = (b.i64(0), b.i64(k));
-            let up = self.scale(b, &at, lo, (lo, hi));
-            self.each_block(b, blocks, |b, t, ends| self.codes(b, &at, t, ends, up));
+            let scale = self.scale(b, &at, lo, (lo, hi));
+            self.each_block(b, |b, t, ends| self.block(b, &at, t, ends, scale));
         } else {
-            self.each_block(b, blocks, |b, t, ends| {
-                let up = self.scale(b, &at, t, ends);
-                self.codes(b, &at, t, ends, up);
+            self.each_block(b, |b, t, ends| {
+                let scale = self.scale(b, &at, t, ends);
+                self.block(b, &at, t, ends, scale);
             });
         }
-        let zero = b.int(Elem::I8, 1, 0);
-        for rest in k..self.coded.pitch as i64 {
-            b.store(self.bufs.codes, Addr::reg(at.codes).offset(rest), zero, None);
+        if let Some(codes) = self.bufs.codes {
+            let zero = b.int(Elem::I8, 1, 0);
+            for rest in k..self.coded.pitch as i64 {
+                b.store(codes, Addr::reg(at.codes).offset(rest), zero, None);
+            }
         }
     }
 
     /// Number and ends of every block.
-    fn each_block(
-        &self,
-        b: &mut KernelBuilder,
-        blocks: i64,
-        f: impl FnOnce(&mut KernelBuilder, Reg, (Reg, Reg)),
-    ) {
+    fn each_block(&self, b: &mut KernelBuilder, f: impl FnOnce(&mut KernelBuilder, Reg, (Reg, Reg))) {
         let (k, block) = (self.view.k as i64, self.view.block as i64);
-        b.for_(Bound::Const(0), Bound::Const(blocks), 1, LoopKind::Serial, |b, t| {
+        let blocks = Bound::Const(self.coded.blocks as i64);
+        b.for_(Bound::Const(0), blocks, 1, LoopKind::Serial, |b, t| {
             let lo = scaled(b, t, block);
             let mut hi = add_const(b, lo, block);
             if k % block != 0 {
@@ -124,8 +179,9 @@ impl Row<'_> {
         });
     }
 
-    /// Stores the scale of some activations; gives its inverse in every lane.
-    fn scale(&self, b: &mut KernelBuilder, at: &Place, number: Reg, ends: (Reg, Reg)) -> Reg {
+    /// Stores the scale of some activations, where there are any.
+    fn scale(&self, b: &mut KernelBuilder, at: &Place, number: Reg, ends: (Reg, Reg)) -> Option<Scale> {
+        let scales = self.bufs.scales?;
         let most = b.zero(Ty { elem: Elem::F32, lanes: self.lanes });
         self.vectors(b, ends, |b, i, tail| {
             let v = b.load(Elem::F32, self.lanes, self.a, Addr::reg(at.a).plus(i, 1), tail);
@@ -134,28 +190,52 @@ impl Row<'_> {
         });
         let most = b.fold(BinOp::Max, most);
         let (top, zero) = (constant(b, Elem::F32, 1, 127.0), constant(b, Elem::F32, 1, 0.0));
-        let scale = b.bin(BinOp::Div, most, top);
-        b.store(self.bufs.scales, Addr::reg(at.scales).plus(number, 1), scale, None);
+        let down = b.bin(BinOp::Div, most, top);
+        b.store(scales, Addr::reg(at.scales).plus(number, 1), down, None);
         let up = b.bin(BinOp::Div, top, most);
         let none = b.cmp(CmpOp::Eq, most, zero);
         let up = b.select(none, zero, up);
-        b.splat(up, self.lanes)
+        Some(Scale { down, up: b.splat(up, self.lanes) })
     }
 
-    /// Stores the codes of a block and their sum.
-    fn codes(&self, b: &mut KernelBuilder, at: &Place, number: Reg, ends: (Reg, Reg), up: Reg) {
-        let sum = b.zero(Ty { elem: Elem::I32, lanes: self.lanes });
+    /// Stores the codes of a block and what is made of their sum.
+    fn block(&self, b: &mut KernelBuilder, at: &Place, number: Reg, ends: (Reg, Reg), scale: Option<Scale>) {
+        let elem = if scale.is_some() { Elem::I32 } else { Elem::F32 };
+        let sum = b.zero(Ty { elem, lanes: self.lanes });
         self.vectors(b, ends, |b, i, tail| {
-            let v = b.load(Elem::F32, self.lanes, self.a, Addr::reg(at.a).plus(i, 1), tail);
-            let v = b.mul(v, up);
-            let v = b.un(UnOp::Nearest, v);
-            let v = b.cvt(CvtOp::FToS, Elem::I32, v);
+            let mut v = b.load(Elem::F32, self.lanes, self.a, Addr::reg(at.a).plus(i, 1), tail);
+            if let (Some(s), Some(codes)) = (scale, self.bufs.codes) {
+                let add = constant(b, Elem::F32, self.lanes, WHOLE.into());
+                let bias = whole(b, Elem::I32, self.lanes, WHOLE.to_bits().into());
+                let x = b.mul(v, s.up);
+                let x = b.add(x, add);
+                let x = b.cvt(CvtOp::Bits, Elem::I32, x);
+                v = b.sub(x, bias);
+                let raw = b.cvt(CvtOp::Narrow, Elem::I8, v);
+                b.store(codes, Addr::reg(at.codes).plus(i, 1), raw, tail);
+            }
             b.set(sum, Inst::Bin(BinOp::Add, sum, v));
-            let raw = access::narrow(b, DType::I8, v);
-            b.store(self.bufs.codes, Addr::reg(at.codes).plus(i, 1), raw, tail);
         });
         let sum = b.fold(BinOp::Add, sum);
-        b.store(self.bufs.sums, Addr::reg(at.sums).plus(number, 1), sum, None);
+        let place = Addr::reg(at.sums).plus(number, 1);
+        if let Some(starts) = self.bufs.starts {
+            let by = match scale {
+                Some(_) => b.int(elem, 1, self.coded.start),
+                None => b.float(elem, 1, self.coded.start as f64),
+            };
+            let start = b.mul(sum, by);
+            b.store(starts, place.clone(), start, None);
+        }
+        if let Some(sums) = self.bufs.sums {
+            let mut s = if scale.is_some() { b.cvt(CvtOp::SToF, Elem::F32, sum) } else { sum };
+            if self.coded.sums < 0 {
+                s = b.un(UnOp::Neg, s);
+            }
+            if let Some(scale) = scale.filter(|_| self.coded.scaled) {
+                s = b.mul(s, scale.down);
+            }
+            b.store(sums, place, s, None);
+        }
     }
 
     /// Whole vectors, then the rest.
@@ -171,19 +251,11 @@ impl Row<'_> {
         let even = b.bin(BinOp::And, len, mask);
         let even = b.add(lo, even);
         b.for_(Bound::Reg(lo), Bound::Reg(even), lanes, LoopKind::Serial, |b, i| f(b, i, None));
-        let one = self.view.block as i64 % lanes == 0 && self.view.k as i64 % lanes == 0;
-        if lanes > 1 && !one {
+        let exact = self.view.block as i64 % lanes == 0 && self.view.k as i64 % lanes == 0;
+        if lanes > 1 && !exact {
             let rest = b.sub(hi, even);
             let some = b.cmp(CmpOp::Lt, even, hi);
             b.if_(some, |b| f(b, even, Some(rest)), |_| {});
         }
     }
-}
-
-/// Where a row begins in the buffers.
-struct Place {
-    a: Reg,
-    codes: Reg,
-    scales: Reg,
-    sums: Reg,
 }

@@ -1,10 +1,14 @@
 //! Products with quantised weights.
 //!
-//! Activations that become bytes do so in a kernel of their own ([`bytes`]): codes, scales and sums of blocks go to
-//! scratch memory that the product reads.
+//! Constant weights are packed ([`layout`]) and read once as one stream, whatever the number of rows ([`tile`],
+//! [`product`]). What products need of activations (codes of bytes, scales, sums over blocks) is made by a kernel of its
+//! own ([`bytes`]) in scratch memory.
 
 mod bytes;
+mod layout;
 mod plain;
+mod product;
+mod tile;
 
 use super::body::Body;
 use super::{LowerCx, Lowered};
@@ -64,5 +68,8 @@ impl<'a> View<'a> {
 /// Lowers a product with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &QuantizedMatMul) -> Result<Lowered> {
     let view = View::new(body, op)?;
-    plain::lower(cx, body, &view)
+    match layout::Layout::of(cx.target, body, &view)? {
+        Some(layout) => product::lower(cx, body, &view, layout),
+        None => plain::lower(cx, body, &view),
+    }
 }

@@ -17,23 +17,18 @@ use sinter_ir::{DType, Result};
 
 /// Lowers the product with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, view: &View) -> Result<Lowered> {
-    let mut first = match view.in_bytes() {
-        true => bytes::lower(cx, body, view)?,
-        false => Lowered::default(),
-    };
+    let coded = Coded::of(view, None);
+    let mut first = if coded.any() { bytes::lower(cx, body, view, coded)? } else { Lowered::default() };
     let mut b = KernelBuilder::new(format!("quantized_plain_{}x{}x{}", view.n, view.k, view.block));
     let mut out = Out::new(cx, body, true)?;
     let params = &mut out.end.puller.params;
     let mut value = |b: &mut KernelBuilder, v| params.value(b, body, v);
-    let (a, codes, scale) = match view.in_bytes() {
-        true => (None, value(&mut b, view.codes)?, value(&mut b, view.scale)?),
-        false => (Some(value(&mut b, view.a)?), value(&mut b, view.codes)?, value(&mut b, view.scale)?),
-    };
+    let a = if coded.exact { None } else { Some(value(&mut b, view.a)?) };
+    let (codes, scale) = (value(&mut b, view.codes)?, value(&mut b, view.scale)?);
     let offset = view.offset.map(|v| value(&mut b, v)).transpose()?;
-    let coded = view.in_bytes().then(|| Coded::of(view));
-    let coded = coded.map(|c| (c, c.bufs(&mut b, params, &view.m, Access::Read)));
+    let bufs = coded.bufs(&mut b, params, &view.m, Access::Read);
     let table = (!view.op.table.is_empty()).then(|| params.pack(&mut b, table(view), DType::F32));
-    let element = Element { body, view, a, codes, scale, offset, coded, table };
+    let element = Element { body, view, a, codes, scale, offset, coded, bufs, table };
     let mut done = Ok(());
     b.parallel(&view.m, |b, i| {
         b.for_(Bound::Const(0), Bound::Const(view.n as i64), 1, LoopKind::Serial, |b, j| {
@@ -43,7 +38,7 @@ pub fn lower(cx: &LowerCx, body: &Body, view: &View) -> Result<Lowered> {
     });
     done?;
     let mut product = out.end.puller.params.finish(b);
-    product.scratch = coded.map_or(vec![], |(c, _)| c.scratch(&view.m));
+    product.scratch = coded.scratch(&view.m);
     first.append(product);
     Ok(first)
 }
@@ -62,7 +57,8 @@ struct Element<'a> {
     codes: Buf,
     scale: Buf,
     offset: Option<Buf>,
-    coded: Option<(Coded, Bufs)>,
+    coded: Coded,
+    bufs: Bufs,
     table: Option<Buf>,
 }
 
@@ -74,9 +70,9 @@ impl Element<'_> {
             done = self.block(b, (i, j, t)).map(|part| b.set(y, Inst::Bin(BinOp::Add, y, part)));
         });
         done?;
-        Ok(match self.coded {
-            Some((_, bufs)) if self.view.op.activations == Activations::Rows => {
-                let s = b.load(Elem::F32, 1, bufs.scales, Addr::reg(i), None);
+        Ok(match self.bufs.scales {
+            Some(scales) if self.view.op.activations == Activations::Rows => {
+                let s = b.load(Elem::F32, 1, scales, Addr::reg(i), None);
                 b.mul(y, s)
             }
             _ => y,
@@ -100,7 +96,7 @@ impl Element<'_> {
         let lo = scaled(b, t, block);
         let (hi, end) = (add_const(b, lo, block), b.i64(k));
         let hi = b.bin(BinOp::MinS, hi, end);
-        let exact = self.coded.is_some();
+        let exact = self.coded.exact;
         let dot = if exact { b.int(Elem::I32, 1, 0) } else { b.float(Elem::F32, 1, 0.0) };
         let mut done = Ok(());
         b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, p| {
@@ -119,19 +115,20 @@ impl Element<'_> {
             });
         });
         done?;
-        let Some((coded, bufs)) = self.coded else { return Ok(dot) };
+        if !exact {
+            return Ok(dot);
+        }
         let dot = b.cvt(CvtOp::SToF, Elem::F32, dot);
         let mut part = b.mul(dot, scale);
-        if let Some(m) = minimum {
-            let at = scaled(b, i, coded.sums as i64);
-            let sum = b.load(Elem::I32, 1, bufs.sums, Addr::reg(at).plus(t, 1), None);
-            let sum = b.cvt(CvtOp::SToF, Elem::F32, sum);
-            part = b.mul_add(m, sum, part);
-        }
-        if self.view.op.activations == Activations::Blocks {
-            let at = scaled(b, i, coded.scales as i64);
-            let s = b.load(Elem::F32, 1, bufs.scales, Addr::reg(at).plus(t, 1), None);
+        let own = scaled(b, i, self.coded.blocks as i64);
+        let own = Addr::reg(own).plus(t, 1);
+        if let (Activations::Blocks, Some(scales)) = (self.view.op.activations, self.bufs.scales) {
+            let s = b.load(Elem::F32, 1, scales, own.clone(), None);
             part = b.mul(part, s);
+        }
+        if let (Some(m), Some(sums)) = (minimum, self.bufs.sums) {
+            let sum = b.load(Elem::F32, 1, sums, own, None);
+            part = b.mul_add(m, sum, part);
         }
         Ok(part)
     }
@@ -151,17 +148,13 @@ impl Element<'_> {
     }
 
     fn activation(&self, b: &mut KernelBuilder, i: Reg, p: Reg) -> Reg {
-        match (self.coded, self.a) {
-            (Some((coded, bufs)), _) => {
-                let at = scaled(b, i, coded.pitch as i64);
-                let c = b.load(Elem::I8, 1, bufs.codes, Addr::reg(at).plus(p, 1), None);
-                b.cvt(CvtOp::SExt, Elem::I32, c)
-            }
-            (None, a) => {
-                let at = scaled(b, i, self.view.k as i64);
-                b.load(Elem::F32, 1, a.unwrap_or(self.codes), Addr::reg(at).plus(p, 1), None)
-            }
-        }
+        let Some(codes) = self.bufs.codes else {
+            let at = scaled(b, i, self.view.k as i64);
+            return b.load(Elem::F32, 1, self.a.unwrap_or(self.codes), Addr::reg(at).plus(p, 1), None);
+        };
+        let at = scaled(b, i, self.coded.pitch as i64);
+        let c = b.load(Elem::I8, 1, codes, Addr::reg(at).plus(p, 1), None);
+        b.cvt(CvtOp::SExt, Elem::I32, c)
     }
 
     /// An element of scales, zero points or minima as a float.

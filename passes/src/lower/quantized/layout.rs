@@ -1,0 +1,216 @@
+//! Constant weights in the order in which kernels read them, whatever the number of rows of activations.
+//!
+//! `rt` vectors of weight rows are a strip; a strip is one stream: for each block of terms the scales of all its rows,
+//! their offsets, and the codes in chunks. A chunk is a word of 32 bits per row: four bytes, or eight codes of 4 bits, the
+//! first four in the low halves of the bytes, the next four in the high ones. Either half is an operand of `Dot4`
+//! against four bytes of activations. Codes are unsigned: `code - middle` is what they were.
+
+use super::View;
+use crate::lower::body::Body;
+use bytes::Bytes;
+use half::f16;
+use sinter_ir::op::quantized_matmul::{Activations, Offset};
+use sinter_ir::target::TargetDesc;
+use sinter_ir::{DType, Diag, Result, Tensor};
+
+/// Widest strip, in vectors.
+const MOST_VECTORS: usize = 4;
+/// Fewest lanes: what lies in front of the codes has whole words.
+const LEAST_LANES: u16 = 4;
+
+/// Order and types of packed weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Layout {
+    /// Bits per code: 4 or 8.
+    pub bits: usize,
+    /// Rows per vector.
+    pub lanes: u16,
+    /// Vectors per strip: 1, 2 or 4.
+    pub rt: usize,
+    /// What is subtracted from codes.
+    pub middle: i64,
+    /// F16 or F32.
+    pub scale: DType,
+    /// I8 for zero points, F16 or F32 for minima.
+    pub offset: Option<DType>,
+    /// Rows of weights.
+    pub n: usize,
+    /// Terms per row.
+    pub k: usize,
+    /// Terms that share a scale.
+    pub block: usize,
+}
+
+impl Layout {
+    /// The layout for weights that are known and whose blocks are made of chunks.
+    pub fn of(target: &TargetDesc, body: &Body, view: &View) -> Result<Option<Self>> {
+        let op = view.op;
+        let constant = |v| body.const_of(v);
+        let (Some(codes), Some(scale)) = (constant(view.codes), constant(view.scale)) else {
+            return Ok(None);
+        };
+        let offset = view.offset.map(constant);
+        if matches!(offset, Some(None)) || view.n == 0 || view.k == 0 {
+            return Ok(None);
+        }
+        let whole = op.table.iter().all(|v| v.fract() == 0.0 && v.abs() <= 127.0);
+        if !whole {
+            return Ok(None);
+        }
+        let lowest = codes.dtype().int_range().map_or(0, |(lo, _)| lo as i64);
+        let (bits, mut middle) = match op.table.is_empty() {
+            true if codes.dtype().bits() <= 4 => (4, op.middle - lowest),
+            true => (8, op.middle - lowest),
+            false => (8, 128),
+        };
+        if op.offset == Offset::Zero && offset.flatten().is_some_and(|z| z.dtype() == DType::U8) {
+            middle += 128;
+        }
+        let offset = match op.offset {
+            Offset::None => None,
+            Offset::Zero => Some(DType::I8),
+            Offset::Minimum => offset.flatten().map(narrowest).transpose()?,
+        };
+        let lanes = target.lanes(32).max(LEAST_LANES);
+        let rt = view.n.div_ceil(lanes.into()).next_power_of_two().min(MOST_VECTORS);
+        let layout = Self {
+            bits,
+            lanes,
+            rt,
+            middle,
+            scale: narrowest(scale)?,
+            offset,
+            n: view.n,
+            k: view.k,
+            block: view.block,
+        };
+        let per = layout.terms();
+        let fits = view.blocks() == 1 || view.block % per == 0;
+        let in_place = op.activations != Activations::Float || view.k % per == 0;
+        Ok((fits && in_place).then_some(layout))
+    }
+    /// Terms per chunk.
+    pub fn terms(&self) -> usize {
+        32 / self.bits
+    }
+    /// Rows per strip.
+    pub fn width(&self) -> usize {
+        self.rt * usize::from(self.lanes)
+    }
+    /// Strips.
+    pub fn strips(&self) -> usize {
+        self.n.div_ceil(self.width())
+    }
+    /// Whole blocks, and the terms of a last one that is shorter.
+    pub fn blocks(&self) -> (usize, usize) {
+        (self.k / self.block, self.k % self.block)
+    }
+    /// Chunks of so many terms.
+    pub fn chunks(&self, terms: usize) -> usize {
+        terms.div_ceil(self.terms())
+    }
+    /// Words of scales and offsets in front of the codes of a block.
+    pub fn header(&self) -> usize {
+        self.width() * (self.scale.bits() + self.offset.map_or(0, DType::bits)) / 32
+    }
+    /// Words of a block of so many terms.
+    pub fn block_words(&self, terms: usize) -> usize {
+        self.header() + self.chunks(terms) * self.width()
+    }
+    /// Words of a strip.
+    pub fn strip_words(&self) -> usize {
+        let (whole, rest) = self.blocks();
+        whole * self.block_words(self.block) + if rest > 0 { self.block_words(rest) } else { 0 }
+    }
+
+    /// The weights in this order.
+    pub fn pack(&self, body: &Body, view: &View) -> Result<Bytes> {
+        let constant = |v| body.const_of(v).ok_or_else(|| Diag::bug("packed weights are constants"));
+        let (codes, scale) = (constant(view.codes)?, constant(view.scale)?.to_f32()?);
+        let offset = view.offset.map(constant).transpose()?;
+        let shift = if offset.is_some_and(|z| z.dtype() == DType::U8) && view.op.offset == Offset::Zero {
+            128.0
+        } else {
+            0.0
+        };
+        let offset = offset.map(Tensor::to_f32).transpose()?;
+        let code = Codes::of(codes, &view.op.table)?;
+        let size = [self.strips(), self.strip_words(), 4].iter().try_fold(1usize, |p, &d| p.checked_mul(d));
+        let size = size.filter(|&b| b <= sinter_ir::tensor::MAX_TENSOR_BYTES);
+        let mut out = Vec::with_capacity(size.ok_or_else(|| Diag::limit("packed weights are too large"))?);
+        let blocks = self.k.div_ceil(self.block);
+        for strip in 0..self.strips() {
+            let rows = strip * self.width()..(strip + 1) * self.width();
+            for t in 0..blocks {
+                let of = |values: &[f32], j: usize| if j < self.n { values[j * blocks + t] } else { 0.0 };
+                rows.clone().for_each(|j| put(&mut out, self.scale, of(&scale, j)));
+                if let (Some(dtype), Some(values)) = (self.offset, &offset) {
+                    let moved = |j| if j < self.n { of(values, j) - shift } else { 0.0 };
+                    rows.clone().for_each(|j| put(&mut out, dtype, moved(j)));
+                }
+                let end = self.k.min((t + 1) * self.block);
+                for k in (t * self.block..end).step_by(self.terms()) {
+                    for j in rows.clone() {
+                        let at = |k: usize| if j < self.n && k < end { code.at(j * self.k + k) } else { 0 };
+                        let byte = |i: usize| match self.bits {
+                            4 => at(k + i) | at(k + 4 + i) << 4,
+                            _ => at(k + i),
+                        };
+                        out.extend([byte(0), byte(1), byte(2), byte(3)]);
+                    }
+                }
+            }
+        }
+        Ok(out.into())
+    }
+}
+
+/// F16 where it holds all values, else F32.
+fn narrowest(t: &Tensor) -> Result<DType> {
+    let same = |v: &f32| f16::from_f32(*v).to_f32().to_bits() == v.to_bits();
+    Ok(if t.to_f32()?.iter().all(same) { DType::F16 } else { DType::F32 })
+}
+
+fn put(out: &mut Vec<u8>, dtype: DType, v: f32) {
+    match dtype {
+        DType::I8 => out.push(v as i8 as u8),
+        DType::F16 => out.extend(f16::from_f32(v).to_le_bytes()),
+        _ => out.extend(v.to_le_bytes()),
+    }
+}
+
+/// Codes as unsigned numbers.
+struct Codes<'a> {
+    bytes: &'a [u8],
+    bits: usize,
+    /// Of every stored code.
+    values: Vec<u8>,
+}
+
+impl<'a> Codes<'a> {
+    fn of(t: &'a Tensor, table: &[f32]) -> Result<Self> {
+        let (bits, signed) = (t.dtype().bits(), t.dtype().is_signed_int());
+        let flip = if signed { 1u8 << (bits - 1) } else { 0 };
+        let values = (0..=(255u8 >> (8 - bits))).map(|c| match table.is_empty() {
+            true => c ^ flip,
+            // Codes without an entry do not occur.
+            false => table.get(usize::from(c)).map_or(0, |v| (v + 128.0) as u8),
+        });
+        let values: Vec<u8> = values.collect();
+        let out = Self { bytes: t.bytes(), bits, values };
+        if !table.is_empty()
+            && table.len() < out.values.len()
+            && (0..t.len()).any(|i| out.stored(i) >= table.len())
+        {
+            return Err(Diag::input(format!("codes beyond a table of {}", table.len())));
+        }
+        Ok(out)
+    }
+    fn stored(&self, i: usize) -> usize {
+        let bit = i * self.bits;
+        usize::from(self.bytes[bit / 8] >> (bit % 8)) & (self.values.len() - 1)
+    }
+    fn at(&self, i: usize) -> u8 {
+        self.values[self.stored(i)]
+    }
+}

@@ -1,0 +1,298 @@
+//! The register tile: rows of activations by vectors of weight rows, over all blocks of terms.
+
+use super::bytes::{Bufs, Coded};
+use super::layout::Layout;
+use crate::lower::access::whole;
+use crate::lower::contract::arith::{add_const, scaled};
+use crate::lower::contract::micro::{Tile, copy};
+use sinter_ir::DType;
+use sinter_ir::op::quantized_matmul::{Activations, Offset};
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg, Ty, UnOp};
+
+/// What tiles read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader {
+    /// Packed weights.
+    pub weights: Buf,
+    /// Their order.
+    pub layout: Layout,
+    /// What is made of activations.
+    pub coded: Coded,
+    /// Where it is.
+    pub bufs: Bufs,
+    /// Activations: codes, or the floats themselves.
+    pub a: Buf,
+    /// Scales of activations.
+    pub activations: Activations,
+    /// Offsets of weights.
+    pub offset: Offset,
+}
+
+/// Vectors of a strip.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Word at which the strip begins.
+    pub words: Reg,
+    /// Lanes of the strip in front of these vectors.
+    pub skip: Reg,
+}
+
+/// Running positions, in elements of what is read there.
+struct Runs {
+    /// Weights as words, as scales and as offsets: of the block.
+    words: Reg,
+    scales: Reg,
+    offsets: Option<Reg>,
+    /// Activations: words of codes or floats.
+    a: Reg,
+    /// Scales and sums.
+    blocks: Reg,
+}
+
+/// Dot products per iteration of the loop over chunks.
+const WORTH: usize = 64;
+
+impl Reader {
+    /// Sums of the rows from `row` on with some vectors of a strip, row-major.
+    pub fn sums(&self, b: &mut KernelBuilder, tile: Tile, row: Reg, part: Part) -> Vec<Reg> {
+        let acc: Vec<Reg> =
+            (0..tile.mr * tile.nv).map(|_| b.zero(Ty { elem: Elem::F32, lanes: tile.lanes })).collect();
+        let runs = self.runs(b, row, part);
+        let (whole, rest) = self.layout.blocks();
+        if whole == 1 {
+            self.block(b, tile, &runs, self.layout.block, &acc);
+        } else if whole > 1 {
+            b.for_(Bound::Const(0), Bound::Const(whole as i64), 1, LoopKind::Serial, |b, _| {
+                self.block(b, tile, &runs, self.layout.block, &acc);
+            });
+        }
+        if rest > 0 {
+            self.block(b, tile, &runs, rest, &acc);
+        }
+        if let (Activations::Rows, Some(scales)) = (self.activations, self.bufs.scales) {
+            for (i, row_acc) in acc.chunks(tile.nv).enumerate() {
+                let s = b.load(Elem::F32, 1, scales, Addr::reg(row).offset(i as i64), None);
+                let s = b.splat(s, tile.lanes);
+                row_acc.iter().for_each(|&r| b.set(r, Inst::Bin(BinOp::Mul, r, s)));
+            }
+        }
+        acc
+    }
+
+    fn runs(&self, b: &mut KernelBuilder, row: Reg, part: Part) -> Runs {
+        let start = |b: &mut KernelBuilder, bytes: i64| {
+            let at = scaled(b, part.words, 4 / bytes);
+            let at = b.add(at, part.skip);
+            copy(b, at)
+        };
+        let words = start(b, 4);
+        let scales = start(b, self.layout.scale.bits() as i64 / 8);
+        let offsets = self.layout.offset.map(|t| start(b, t.bits() as i64 / 8));
+        let a = scaled(b, row, self.a_pitch());
+        let blocks = scaled(b, row, self.coded.blocks as i64);
+        Runs { words, scales, offsets, a: copy(b, a), blocks: copy(b, blocks) }
+    }
+
+    /// Distance of rows of activations, in words or floats.
+    fn a_pitch(&self) -> i64 {
+        if self.coded.exact { self.coded.pitch as i64 / 4 } else { self.layout.k as i64 }
+    }
+
+    /// One block: exact sums from their starts, then scaled and added to `acc`. Positions move on.
+    fn block(&self, b: &mut KernelBuilder, tile: Tile, runs: &Runs, terms: usize, acc: &[Reg]) {
+        let l = &self.layout;
+        let elem = if self.coded.exact { Elem::I32 } else { Elem::F32 };
+        let ty = Ty { elem, lanes: tile.lanes };
+        let mut dots = Vec::with_capacity(acc.len());
+        for i in 0..tile.mr {
+            let start = self.bufs.starts.map(|s| self.of_row(b, elem, s, runs, i, tile));
+            dots.extend((0..tile.nv).map(|_| match start {
+                Some(s) => copy(b, s),
+                None => b.zero(ty),
+            }));
+        }
+        self.chunks(b, tile, runs, terms, &dots);
+        self.finish(b, tile, runs, &dots, acc);
+        let words = l.block_words(terms) as i64;
+        let advance = |b: &mut KernelBuilder, r: Reg, by: i64| {
+            let by = b.i64(by);
+            b.set(r, Inst::Bin(BinOp::Add, r, by));
+        };
+        advance(b, runs.words, words);
+        advance(b, runs.scales, words * 32 / l.scale.bits() as i64);
+        if let (Some(r), Some(t)) = (runs.offsets, l.offset) {
+            advance(b, r, words * 32 / t.bits() as i64);
+        }
+        advance(b, runs.a, if self.coded.exact { l.block as i64 / 4 } else { l.block as i64 });
+        advance(b, runs.blocks, 1);
+    }
+
+    /// Value that row `i` has for this block, in every lane.
+    fn of_row(&self, b: &mut KernelBuilder, elem: Elem, buf: Buf, runs: &Runs, i: usize, tile: Tile) -> Reg {
+        let at = Addr::reg(runs.blocks).offset((i * self.coded.blocks) as i64);
+        let v = b.load(elem, 1, buf, at, None);
+        b.splat(v, tile.lanes)
+    }
+
+    /// Adds the products of all chunks to `dots`.
+    fn chunks(&self, b: &mut KernelBuilder, tile: Tile, runs: &Runs, terms: usize, dots: &[Reg]) {
+        let count = self.layout.chunks(terms);
+        let cost = tile.mr
+            * tile.nv
+            * if self.coded.exact { self.layout.terms() / 4 } else { self.layout.terms() * 3 };
+        let most = (WORTH / cost).max(1);
+        if count <= most {
+            return (0..count).for_each(|q| self.chunk(b, tile, (runs.words, runs.a), q, dots));
+        }
+        let step = (1..=most).rev().find(|u| count % u == 0).unwrap_or(1);
+        let (words, a) = (copy(b, runs.words), copy(b, runs.a));
+        b.for_(Bound::Const(0), Bound::Const((count / step) as i64), 1, LoopKind::Serial, |b, _| {
+            (0..step).for_each(|q| self.chunk(b, tile, (words, a), q, dots));
+            let w = b.i64((step * self.layout.width()) as i64);
+            b.set(words, Inst::Bin(BinOp::Add, words, w));
+            let w = b.i64((step * self.a_step()) as i64);
+            b.set(a, Inst::Bin(BinOp::Add, a, w));
+        });
+    }
+
+    /// Words or floats of activations per chunk.
+    fn a_step(&self) -> usize {
+        if self.coded.exact { self.layout.terms() / 4 } else { self.layout.terms() }
+    }
+
+    /// Chunk `q` behind the positions.
+    fn chunk(&self, b: &mut KernelBuilder, tile: Tile, (words, a): (Reg, Reg), q: usize, dots: &[Reg]) {
+        let l = &self.layout;
+        let lanes = tile.lanes;
+        let first = (l.header() + q * l.width()) as i64;
+        let codes: Vec<Reg> = (0..tile.nv)
+            .map(|v| {
+                let at = Addr::reg(words).offset(first + tile.column(v));
+                b.load(Elem::I32, lanes, self.weights, at, None)
+            })
+            .collect();
+        let parts: Vec<Vec<Reg>> = (0..self.a_step())
+            .map(|e| {
+                codes
+                    .iter()
+                    .map(|&c| if self.coded.exact { self.bytes(b, c, e) } else { self.float(b, c, e) })
+                    .collect()
+            })
+            .collect();
+        let elem = if self.coded.exact { Elem::I32 } else { Elem::F32 };
+        for (e, weights) in parts.iter().enumerate() {
+            for i in 0..tile.mr {
+                let at = i as i64 * self.a_pitch() + (q * self.a_step() + e) as i64;
+                let x = b.load(elem, 1, self.a, Addr::reg(a).offset(at), None);
+                let x = b.splat(x, lanes);
+                for (v, &w) in weights.iter().enumerate() {
+                    let acc = dots[i * tile.nv + v];
+                    b.set(
+                        acc,
+                        match self.coded.exact {
+                            true => Inst::Dot4 { acc, a: w, b: x, a_signed: false, b_signed: true },
+                            false => Inst::MulAdd(w, x, acc),
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// Four codes as bytes: the low or the high halves.
+    fn bytes(&self, b: &mut KernelBuilder, codes: Reg, half: usize) -> Reg {
+        if self.layout.bits == 8 {
+            return codes;
+        }
+        let lanes = b.ty(codes).lanes;
+        let (mask, four) = (whole(b, Elem::I32, lanes, 0x0f0f_0f0f), whole(b, Elem::I32, lanes, 4));
+        let v = if half == 0 { codes } else { b.bin(BinOp::ShrU, codes, four) };
+        b.bin(BinOp::And, v, mask)
+    }
+
+    /// The code of term `e` as a float.
+    fn float(&self, b: &mut KernelBuilder, codes: Reg, e: usize) -> Reg {
+        let (lanes, bits) = (b.ty(codes).lanes, self.layout.bits as i64);
+        let shift = 8 * (e as i64 % 4) + 4 * (e as i64 / 4);
+        let mut v = codes;
+        if shift > 0 {
+            let by = whole(b, Elem::I32, lanes, shift);
+            v = b.bin(BinOp::ShrU, v, by);
+        }
+        if shift + bits < 32 {
+            let mask = whole(b, Elem::I32, lanes, (1 << bits) - 1);
+            v = b.bin(BinOp::And, v, mask);
+        }
+        b.cvt(CvtOp::SToF, Elem::F32, v)
+    }
+
+    /// Adds the finished sums of a block to `acc`.
+    fn finish(&self, b: &mut KernelBuilder, tile: Tile, runs: &Runs, dots: &[Reg], acc: &[Reg]) {
+        let l = &self.layout;
+        let scales: Vec<Reg> =
+            (0..tile.nv).map(|v| self.floats(b, l.scale, runs.scales, tile.column(v), tile.lanes)).collect();
+        let offsets: Vec<Reg> = match (l.offset, runs.offsets) {
+            (Some(t), Some(run)) => {
+                let first = (l.width() * l.scale.bits() / t.bits()) as i64;
+                (0..tile.nv).map(|v| self.floats(b, t, run, first + tile.column(v), tile.lanes)).collect()
+            }
+            _ => vec![],
+        };
+        for i in 0..tile.mr {
+            let sum = self.bufs.sums.map(|s| self.of_row(b, Elem::F32, s, runs, i, tile));
+            let own = match (self.activations, self.bufs.scales) {
+                (Activations::Blocks, Some(s)) => Some(self.of_row(b, Elem::F32, s, runs, i, tile)),
+                _ => None,
+            };
+            for v in 0..tile.nv {
+                let at = i * tile.nv + v;
+                let mut dot = dots[at];
+                if self.coded.exact {
+                    dot = b.cvt(CvtOp::SToF, Elem::F32, dot);
+                }
+                let offset = offsets.get(v).copied().zip(sum);
+                if let (Offset::Zero, Some((zero, sum))) = (self.offset, offset) {
+                    dot = b.mul_add(zero, sum, dot);
+                }
+                let scale = own.map_or(scales[v], |s| b.mul(scales[v], s));
+                b.set(acc[at], Inst::MulAdd(dot, scale, acc[at]));
+                if let (Offset::Minimum, Some((minimum, sum))) = (self.offset, offset) {
+                    b.set(acc[at], Inst::MulAdd(minimum, sum, acc[at]));
+                }
+            }
+        }
+    }
+
+    /// Scales, zero points or minima of a vector of weight rows as floats.
+    fn floats(&self, b: &mut KernelBuilder, dtype: DType, run: Reg, offset: i64, lanes: u16) -> Reg {
+        let at = Addr::reg(run).offset(offset);
+        match dtype {
+            DType::F32 => b.load(Elem::F32, lanes, self.weights, at, None),
+            DType::F16 => {
+                let raw = b.load(Elem::I16, lanes, self.weights, at, None);
+                b.un(UnOp::F16ToF32, raw)
+            }
+            _ => {
+                let raw = b.load(Elem::I8, lanes, self.weights, at, None);
+                let v = b.cvt(CvtOp::SExt, Elem::I32, raw);
+                b.cvt(CvtOp::SToF, Elem::F32, v)
+            }
+        }
+    }
+}
+
+/// First row of a strip's part: where it begins and which lanes of it.
+pub fn part(b: &mut KernelBuilder, layout: &Layout, number: Reg, nv: usize) -> Part {
+    let per = (layout.rt / nv) as i64;
+    if per == 1 {
+        let zero = b.i64(0);
+        return Part { words: scaled(b, number, layout.strip_words() as i64), skip: zero };
+    }
+    let (shift, mask) = (b.i64(per.trailing_zeros().into()), b.i64(per - 1));
+    let strip = b.bin(BinOp::ShrU, number, shift);
+    let within = b.bin(BinOp::And, number, mask);
+    let skip = scaled(b, within, nv as i64 * i64::from(layout.lanes));
+    let skip = add_const(b, skip, 0);
+    Part { words: scaled(b, strip, layout.strip_words() as i64), skip }
+}
