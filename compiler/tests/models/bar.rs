@@ -61,10 +61,10 @@ pub const MODELS: &[Expect] = &[
     float("stories260k-dynamo18"),
     Expect {
         name: "stories260k-int4",
-        bar: Bar::Part(2.5e-2),
-        why: "MatMulNBits with accuracy_level 4 lets a runtime round activations to 8 bits, as ONNX Runtime did for \
-              the stored outputs; Sinter keeps them in f32. ONNX Runtime's own outputs with and without that differ \
-              by 2.3e-2 of full scale; those without are held to the float bar in `expected.rs`",
+        bar: Bar::Part(2e-3),
+        why: "MatMulNBits with accuracy_level 4 lets a runtime round activations to 8 bits block by block, as ONNX \
+              Runtime did for the stored outputs and Sinter does: now and then one rounds the other way. With \
+              activations in f32 the model is held to the float bar in `expected.rs`",
     },
 ];
 

@@ -69,7 +69,7 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
     // Few rows: as wide as the strip. More: as many rows as fit beside two vectors, or one.
     let nv = [layout.rt, 2, 1]
         .into_iter()
-        .find(|&nv| nv <= layout.rt && (m * nv <= room || nv <= 2 && room / nv >= 6));
+        .find(|&nv| nv <= layout.rt && (m.saturating_mul(nv) <= room || nv <= 2 && room / nv >= 6));
     let nv = nv.unwrap_or(1);
     let most = (room / nv).clamp(1, 12);
     let mr = match m {

@@ -3,6 +3,8 @@
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
 use sinter_ir::op;
+use sinter_ir::op::quantized_matmul::{Activations, Offset};
+use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::{DType, Diag, Expr, Result, TensorType, ValueId};
 
 type Out = Result<Vec<Item>>;
@@ -153,38 +155,47 @@ fn nbits(cx: &mut NodeCx) -> Out {
     let scales = cx.input(2)?;
     let grid = vec![Expr::from(n), Expr::from(blocks)];
     let scales = cx.reshape(scales, grid.clone())?;
-    let to = cx.dtype(scales);
-    let weight = match cx.opt(3)? {
+    let mut weights = vec![codes, scales];
+    let mut middle = 0;
+    let offset = match cx.opt(3)? {
         Some(z) if cx.dtype(z).is_float() => {
-            let z = cx.reshape(z, grid)?;
-            let (q, z) = (cx.cast(codes, to)?, spread(cx, z, n, blocks, block, k)?);
-            let s = spread(cx, scales, n, blocks, block, k)?;
-            let d = cx.sub(q, z)?;
-            cx.mul(d, s)?
+            // (q - z) s = q s - z s
+            let (z, s) = (cx.reshape(z, grid)?, cx.cast(scales, DType::F32)?);
+            let z = cx.cast(z, DType::F32)?;
+            let moved = cx.mul(z, s)?;
+            weights.push(cx.unary(U::Neg, moved)?);
+            Offset::Minimum
         }
-        zero => {
-            let zero = match zero {
-                Some(z) => {
-                    let row = (blocks * bits as usize).div_ceil(8) * 8 / bits as usize;
-                    packed(cx, z, dtype, [n, row, blocks], "the zero points of MatMulNBits")?
-                }
-                None => {
-                    let middle = vec![1 << (bits - 1); n * blocks];
-                    cx.constant(sinter_ir::Tensor::from_i64(dtype, vec![n, blocks], &middle)?)?
-                }
-            };
-            cx.emit(op::Dequantize { axis: 1, block, to }, &[codes, scales, zero])?
+        Some(z) => {
+            let row = (blocks * bits as usize).div_ceil(8) * 8 / bits as usize;
+            weights.push(packed(cx, z, dtype, [n, row, blocks], "the zero points of MatMulNBits")?);
+            Offset::Zero
+        }
+        None => {
+            middle = 1 << (bits - 1);
+            Offset::None
         }
     };
-    let a = cx.input(0)?;
-    let t = cx.dtype(a);
-    let weight = cx.cast(weight, t)?;
-    let weight = swapped(cx, weight)?;
-    let mut y = product(cx, a, weight)?;
-    if let Some(bias) = cx.opt(5)? {
-        y = cx.sum(y, bias)?;
-    }
+    // Level 4 says that activations may be rounded to bytes, which other runtimes do too, block by block.
+    let activations = if cx.int("accuracy_level", 0) == 4 { Activations::Blocks } else { Activations::Float };
+    let op = op::QuantizedMatMul { block, activations, offset, middle, table: vec![] };
+    let y = quantized(cx, op, &weights)?;
+    let y = match cx.opt(5)? {
+        Some(bias) => cx.sum(y, bias)?,
+        None => y,
+    };
     cx.one(y)
+}
+
+/// Operand 0 times quantised weights, in its own type and rank.
+fn quantized(cx: &mut NodeCx, op: op::QuantizedMatMul, weights: &[ValueId]) -> Result<ValueId> {
+    let a = cx.input(0)?;
+    let (dtype, rank) = (cx.dtype(a), cx.rank(a));
+    let wide = cx.cast(a, DType::F32)?;
+    let wide = if rank == 1 { cx.unsqueeze(wide, &[0])? } else { wide };
+    let y = cx.emit(op, &[&[wide], weights].concat())?;
+    let y = if rank == 1 { cx.squeeze(y, &[0])? } else { y };
+    cx.cast(y, dtype)
 }
 
 /// Packed bytes as `n` rows of codes, of which the first `used` of every `row` count.
@@ -206,12 +217,4 @@ pub fn packed(cx: &mut NodeCx, v: ValueId, dtype: DType, dims: [usize; 3], what:
         all = all.pick(vec![n, used], &idx)?;
     }
     cx.constant(all)
-}
-
-/// Per-block values repeated over their block: `[n, blocks]` to `[n, k]`.
-fn spread(cx: &mut NodeCx, x: ValueId, n: usize, blocks: usize, block: usize, k: usize) -> Result<ValueId> {
-    let x = cx.unsqueeze(x, &[2])?;
-    let x = cx.broadcast(x, vec![n.into(), blocks.into(), block.into()])?;
-    let x = cx.reshape(x, vec![n.into(), (blocks * block).into()])?;
-    cx.slice_axis(x, 1, 0.into(), k.into())
 }
