@@ -6,7 +6,7 @@ mod kernels;
 use kernels::{Case, Rng};
 use sinter_ir::op::QuantizedMatMul;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
-use sinter_ir::{DType, Tensor};
+use sinter_ir::{DType, Op, Tensor};
 
 const ACTIVATIONS: [Activations; 3] = [Activations::Float, Activations::Rows, Activations::Blocks];
 const OFFSETS: [Offset; 3] = [Offset::None, Offset::Zero, Offset::Minimum];
@@ -73,6 +73,27 @@ fn constant_weights() {
         c.on_any_target(&mut rng);
         c.check();
     }
+}
+
+#[test]
+fn tiles_of_every_height_and_ragged_columns() {
+    let mut rng = Rng::new(4);
+    for m in (1..=14).chain([23, 67]) {
+        for [n, k, block] in [[48, 64, 32], [64, 96, 32], [70, 40, 64], [130, 136, 128]] {
+            let mut c = product(&mut rng, [m, n, k], block);
+            c.fixed[1..].fill(true);
+            c.on_any_target(&mut rng);
+            let l = c.check();
+            let last = &l.calls.last().unwrap().kernel.name;
+            assert_eq!(last.contains("plain"), !fits(&c.op), "{last}: {:?}", c.op);
+        }
+    }
+}
+
+/// Whether there is a packed layout: what codes stand for must be whole.
+fn fits(op: &Op) -> bool {
+    let Op::QuantizedMatMul(q) = op else { return false };
+    q.table.iter().all(|v| v.fract() == 0.0)
 }
 
 #[test]

@@ -85,8 +85,8 @@ impl Layout {
             block: view.block,
         };
         let per = layout.terms();
-        let fits = view.blocks() == 1 || view.block % per == 0;
-        let in_place = op.activations != Activations::Float || view.k % per == 0;
+        let fits = view.blocks() == 1 || view.block.is_multiple_of(per);
+        let in_place = op.activations != Activations::Float || view.k.is_multiple_of(per);
         Ok((fits && in_place).then_some(layout))
     }
     /// Terms per chunk.

@@ -113,7 +113,7 @@ impl Nest<'_> {
         Some(m.saturating_mul(dots as i64).max(read as i64))
     }
     fn open_columns(&self) -> bool {
-        self.view.n % self.tile.nr() != 0
+        !self.view.n.is_multiple_of(self.tile.nr())
     }
     fn spills(&self) -> bool {
         self.finish != Finish::Registers || self.open_columns()

@@ -3,7 +3,7 @@
 use super::bytes::{Bufs, Coded};
 use super::layout::Layout;
 use crate::lower::access::whole;
-use crate::lower::contract::arith::{add_const, scaled};
+use crate::lower::contract::arith::scaled;
 use crate::lower::contract::micro::{Tile, copy};
 use sinter_ir::DType;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
@@ -145,7 +145,7 @@ impl Reader {
         if count <= most {
             return (0..count).for_each(|q| self.chunk(b, tile, (runs.words, runs.a), q, dots));
         }
-        let step = (1..=most).rev().find(|u| count % u == 0).unwrap_or(1);
+        let step = (1..=most).rev().find(|u| count.is_multiple_of(*u)).unwrap_or(1);
         let (words, a) = (copy(b, runs.words), copy(b, runs.a));
         b.for_(Bound::Const(0), Bound::Const((count / step) as i64), 1, LoopKind::Serial, |b, _| {
             (0..step).for_each(|q| self.chunk(b, tile, (words, a), q, dots));
@@ -245,7 +245,7 @@ impl Reader {
                 (Activations::Blocks, Some(s)) => Some(self.of_row(b, Elem::F32, s, runs, i, tile)),
                 _ => None,
             };
-            for v in 0..tile.nv {
+            for (v, &scale) in scales.iter().enumerate() {
                 let at = i * tile.nv + v;
                 let mut dot = dots[at];
                 if self.coded.exact {
@@ -255,7 +255,7 @@ impl Reader {
                 if let (Offset::Zero, Some((zero, sum))) = (self.offset, offset) {
                     dot = b.mul_add(zero, sum, dot);
                 }
-                let scale = own.map_or(scales[v], |s| b.mul(scales[v], s));
+                let scale = own.map_or(scale, |s| b.mul(scale, s));
                 b.set(acc[at], Inst::MulAdd(dot, scale, acc[at]));
                 if let (Offset::Minimum, Some((minimum, sum))) = (self.offset, offset) {
                     b.set(acc[at], Inst::MulAdd(minimum, sum, acc[at]));
@@ -293,6 +293,5 @@ pub fn part(b: &mut KernelBuilder, layout: &Layout, number: Reg, nv: usize) -> P
     let strip = b.bin(BinOp::ShrU, number, shift);
     let within = b.bin(BinOp::And, number, mask);
     let skip = scaled(b, within, nv as i64 * i64::from(layout.lanes));
-    let skip = add_const(b, skip, 0);
     Part { words: scaled(b, strip, layout.strip_words() as i64), skip }
 }
