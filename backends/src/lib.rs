@@ -60,23 +60,33 @@ pub struct Level<'a> {
 
 /// Emits a program. Call [`legalise`] first.
 pub fn emit(program: &Program, target: &TargetDesc) -> Result<Emitted> {
-    emit_as(&[Level { program, target }], &[], false)
+    let weights = object::weights::file(program);
+    emit_as(&[Level { program, target }], weights, &[], false)
+}
+
+/// Emits a program whose constants lie in a file already, behind room for the header; `sum` is their
+/// [`sinter_abi::hash`]. [`Emitted::weights`] is the header alone.
+pub fn emit_apart(program: &Program, target: &TargetDesc, sum: u64) -> Result<Emitted> {
+    let weights = object::weights::head(program, sum).to_vec();
+    emit_as(&[Level { program, target }], weights, &[], false)
 }
 
 /// Emits a program that notes down how long each of its [`sites`] takes, in memory named by the context. Only for
 /// running in the process that asked: such code is no bundle.
 pub fn emit_measured(program: &Program, target: &TargetDesc) -> Result<Emitted> {
-    emit_as(&[Level { program, target }], &[], true)
+    let weights = object::weights::file(program);
+    emit_as(&[Level { program, target }], weights, &[], true)
 }
 
 /// Emits one archive for several levels of instruction sets, strongest first; its `init` chooses the first that the
 /// processor can run. The programs must share their weights: see [`fat::join`]. `lacking` is for tests: features that
 /// `init` is to find missing on any processor.
 pub fn emit_levels(levels: &[Level], lacking: &[String]) -> Result<Emitted> {
-    emit_as(levels, lacking, false)
+    let weights = levels.first().map(|l| object::weights::file(l.program)).unwrap_or_default();
+    emit_as(levels, weights, lacking, false)
 }
 
-fn emit_as(levels: &[Level], lacking: &[String], measure: bool) -> Result<Emitted> {
+fn emit_as(levels: &[Level], weights: Vec<u8>, lacking: &[String], measure: bool) -> Result<Emitted> {
     if let Some(d) = levels.iter().flat_map(|l| legalise(l.program, l.target)).next() {
         return Err(d);
     }
@@ -84,7 +94,6 @@ fn emit_as(levels: &[Level], lacking: &[String], measure: bool) -> Result<Emitte
     if others.iter().any(|l| !fat::same_interface(program, l.program) || l.target.triple != target.triple) {
         return Err(Diag::bug("levels of one bundle that differ in more than their code"));
     }
-    let weights = object::weights::file(program);
     let (blob, code) = clif::compile(levels, &weights, lacking, measure)?;
     let archive = object::archive(&program.name, &blob, target)?;
     let targets: Vec<&str> = levels.iter().map(|l| l.target.name.as_str()).collect();

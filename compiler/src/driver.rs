@@ -6,18 +6,20 @@ use crate::bench::sites::Measured;
 use crate::dump::{self, Dump, Past};
 use crate::frontend::llm::language::Language;
 use crate::frontend::{self, onnx::ImportOptions};
-use crate::manifest::{LevelInfo, Manifest, sha256};
+use crate::manifest::{LevelInfo, Manifest, sha256, sha256_of_file};
 use crate::report::Report;
-use crate::system;
+use crate::spool::Spool;
 use bytes::Bytes;
 use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module};
 use sinter_passes::pipeline::{self, Compiled, LowerOptions, PipelineOptions};
+use sinter_passes::plan::weights::Store;
 use sinter_passes::report::PassReport;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 pub use targets::{Levels, native, target};
 
 /// What to compile and how.
@@ -39,6 +41,8 @@ pub struct Request {
     pub lower: LowerOptions,
     /// Write the module's text after every pass to this folder, and the program's for the first target.
     pub dump_ir: Option<PathBuf>,
+    /// Folder in which weights files grow while they are made; without one weights are in memory.
+    pub spool: Option<PathBuf>,
     /// Also emit code that measures itself.
     pub measure: bool,
     /// Features that bundles for several targets are to find missing on any machine: for tests of how they choose.
@@ -58,6 +62,8 @@ pub struct Bundle {
     pub report: Report,
     /// Files by name.
     pub files: BTreeMap<String, Bytes>,
+    /// The weights file, where it is not among the files.
+    pub weights: Option<Arc<Spool>>,
     /// Code for measuring, where it was asked for.
     pub measured: Option<Measured>,
     /// The program, for inspection.
@@ -126,7 +132,7 @@ fn read_model(request: &Request) -> Result<(Module, Past, Option<Language>), Vec
     let mut past = Past { flags: request.flags.clone(), warnings: imported.warnings, ..Past::default() };
     for f in &imported.files {
         let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        past.sources.insert(name, sha256(&system::map(f).map_err(|d| vec![d])?));
+        past.sources.insert(name, sha256_of_file(f).map_err(|d| vec![d])?);
     }
     Ok((imported.module, past, imported.language))
 }
@@ -148,13 +154,16 @@ fn compile_module(
     let mut module = Some(module);
     for levels in targets {
         let (mut programs, mut reports) = (vec![], vec![]);
+        // Weights of several levels are compared with each other: they stay in memory.
+        let folder = request.spool.as_deref().filter(|_| levels.targets.len() == 1);
+        let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
         for target in &levels.targets {
             step(&format!("optimising for {}", target.name));
             left -= 1;
             // The last target takes the module itself: weights are not held twice.
             let m = if left == 0 { module.take() } else { module.clone() };
             let Some(m) = m else { break };
-            let compiled = passes(m, past, request, dump.take(), target)?;
+            let compiled = passes(m, past, request, dump.take(), target, spool.as_mut())?;
             let Some(program) = compiled.program.filter(|_| request.stop_after.is_none()) else { continue };
             let problems = backends::legalise(&program, target);
             if !problems.is_empty() {
@@ -167,7 +176,7 @@ fn compile_module(
             continue;
         }
         step(&format!("generating code for {}", levels.folder));
-        out.bundles.push(bundle(levels, programs, &reports, past, request).map_err(|d| vec![d])?);
+        out.bundles.push(bundle(levels, programs, &reports, spool, past, request).map_err(|d| vec![d])?);
     }
     Ok(out)
 }
@@ -177,17 +186,21 @@ fn bundle(
     levels: &Levels,
     mut programs: Vec<Program>,
     reports: &[PassReport],
+    mut spool: Option<Spool>,
     past: &Past,
     request: &Request,
 ) -> Result<Bundle, Diag> {
-    let shares = backends::fat::join(&mut programs)?;
+    let shares = if programs.len() > 1 { backends::fat::join(&mut programs)? } else { vec![] };
     let all: Vec<backends::Level> = programs
         .iter()
         .zip(&levels.targets)
         .map(|(program, target)| backends::Level { program, target })
         .collect();
     let [strongest, weaker @ ..] = all.as_slice() else { return Err(Diag::bug("a bundle for no target")) };
-    let emitted = backends::emit_levels(&all, &request.lacking)?;
+    let emitted = match (&spool, weaker) {
+        (Some(s), []) => backends::emit_apart(strongest.program, strongest.target, s.sum())?,
+        _ => backends::emit_levels(&all, &request.lacking)?,
+    };
     let mut manifest = Manifest::new(strongest.program, strongest.target, emitted.code.values().sum());
     manifest.sources.clone_from(&past.sources);
     manifest.flags.clone_from(&past.flags);
@@ -213,10 +226,11 @@ fn bundle(
         (true, [passes, ..]) => Some(Measured::new(strongest.program, strongest.target, passes)?),
         _ => None,
     };
-    let files = files(strongest.program, emitted, &mut manifest, &report)?;
+    let files = files(strongest.program, emitted, spool.as_mut(), &mut manifest, &report)?;
     // The weights are in the files now.
     let program = Program { weights: Vec::new(), ..programs.swap_remove(0) };
-    Ok(Bundle { folder: levels.folder.clone(), manifest, report, files, measured, program })
+    let (folder, weights) = (levels.folder.clone(), spool.map(Arc::new));
+    Ok(Bundle { folder, manifest, report, files, weights, measured, program })
 }
 
 /// Runs the pipeline; the dump is complete as far as the passes came, also when one of them fails.
@@ -226,6 +240,7 @@ fn passes(
     request: &Request,
     mut dump: Option<Dump>,
     target: &TargetDesc,
+    spool: Option<&mut Spool>,
 ) -> Result<Compiled, Vec<Diag>> {
     let mut write = |pass: &str, m: &Module, report: &PassReport| {
         if let Some(dump) = dump.as_mut() {
@@ -238,6 +253,7 @@ fn passes(
         stop_after: request.stop_after.clone(),
         verify_each: request.verify_each,
         lower: request.lower,
+        store: spool.map(|s| s as &mut dyn Store),
         on_dump: Some(&mut write),
     };
     let compiled = pipeline::run(module, &mut options, target);
@@ -257,6 +273,7 @@ fn json(v: serde_json::Result<String>) -> Result<Bytes, Diag> {
 fn files(
     program: &Program,
     emitted: backends::Emitted,
+    spool: Option<&mut Spool>,
     manifest: &mut Manifest,
     report: &Report,
 ) -> Result<BTreeMap<String, Bytes>, Diag> {
@@ -264,13 +281,20 @@ fn files(
     let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
     files.insert(format!("lib{name}.a"), emitted.archive.into());
     files.insert(format!("{name}.h"), emitted.header.into());
-    files.insert(format!("{name}.weights"), emitted.weights.into());
     files.insert("report.json".into(), json(serde_json::to_string_pretty(report))?);
     files.insert("report.html".into(), report.html().into());
     for (path, text) in crate::bindings::files(program) {
         files.insert(path, text.into());
     }
-    manifest.files = files.iter().map(|(n, b)| (n.clone(), sha256(b))).collect();
+    let weights = format!("{name}.weights");
+    let stored = match spool {
+        Some(s) => Some((weights, s.finish(&emitted.weights)?)),
+        None => {
+            files.insert(weights, emitted.weights.into());
+            None
+        }
+    };
+    manifest.files = files.iter().map(|(n, b)| (n.clone(), sha256(b))).chain(stored).collect();
     files.insert("manifest.json".into(), json(serde_json::to_string_pretty(manifest))?);
     Ok(files)
 }

@@ -5,7 +5,7 @@
 //! a compilation that goes on from a text gives the same bytes as one that was never interrupted. A text that was
 //! edited has no past: the bundle then names the text itself as its source.
 
-use crate::manifest::sha256;
+use crate::manifest::{hex, sha256};
 use crate::system;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ impl Dump {
         }
         let mut hash = Sha256::new();
         parts.iter().for_each(|p| hash.update(p));
-        self.index.constants = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        self.index.constants = hex(&hash.finalize());
         system::write_parts(&self.dir.join(CONSTANTS), &parts)?;
         let index = serde_json::to_string_pretty(&self.index)
             .map_err(|e| Diag::bug(format!("writing {INDEX}: {e}")))?;

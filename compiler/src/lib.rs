@@ -15,4 +15,5 @@ pub mod manifest;
 pub mod progress;
 pub mod report;
 pub mod session;
+pub mod spool;
 pub mod system;

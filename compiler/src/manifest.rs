@@ -1,13 +1,16 @@
 //! `manifest.json`: what a bundle is, needs and came from.
 
+use crate::system;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sinter_backends::fat::Share;
+use sinter_ir::Result;
 use sinter_ir::graph::{SymKind, SymbolInfo, Symbols};
 use sinter_ir::program::{Port, Program};
 use sinter_ir::target::TargetDesc;
 use sinter_llm::LanguageModel;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Version of this schema; readers refuse a newer one.
 pub const SCHEMA: u32 = 1;
@@ -123,7 +126,19 @@ pub struct Manifest {
 
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of a file in hex; only a piece of it is in memory at a time.
+pub fn sha256_of_file(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    system::read_pieces(path, |piece| hash.update(piece))?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl PortInfo {

@@ -2,18 +2,20 @@
 
 #![allow(clippy::disallowed_methods)]
 
+mod growing;
 mod host;
 mod process;
 
 use bytes::Bytes;
+pub use growing::Growing;
 pub use host::host_has;
 pub use process::{Scratch, Talk, absolute, output_of, pause, variable};
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Largest file that is read.
 pub const MAX_FILE_BYTES: u64 = 64 << 30;
@@ -28,18 +30,13 @@ fn failed(what: &str, path: &Path, e: &std::io::Error) -> Diag {
 
 /// Reads a whole regular file.
 pub fn read(path: &Path) -> Result<Bytes> {
-    let meta = fs::metadata(path).map_err(|e| io("read", path, &e))?;
-    if !meta.is_file() {
-        return Err(Diag::input(format!("{} is not a regular file", path.display())));
-    }
-    if meta.len() > MAX_FILE_BYTES {
-        return Err(Diag::limit(format!("{} has {} bytes", path.display(), meta.len())));
-    }
+    size_of_regular(path)?;
     fs::read(path).map(Bytes::from).map_err(|e| io("read", path, &e))
 }
 
 /// A file in memory, read page by page where it is used.
-struct Mapped(sinter_runtime::Image);
+#[derive(Debug, Clone)]
+struct Mapped(Arc<sinter_runtime::Image>);
 
 impl AsRef<[u8]> for Mapped {
     fn as_ref(&self) -> &[u8] {
@@ -47,20 +44,57 @@ impl AsRef<[u8]> for Mapped {
     }
 }
 
-/// Maps a whole regular file, which must not change while the compiler runs. Weights of many gigabytes cost memory
-/// only where they are looked at.
-pub fn map(path: &Path) -> Result<Bytes> {
+/// A file in memory whose memory can be given back.
+#[derive(Debug, Clone)]
+pub struct Mapping(Option<Mapped>);
+
+impl Mapping {
+    /// Maps a whole regular file, which must not change while the compiler runs. Weights of many gigabytes cost memory
+    /// only where they are looked at.
+    pub fn of(path: &Path) -> Result<Self> {
+        if size_of_regular(path)? == 0 {
+            return Ok(Self(None));
+        }
+        let image = sinter_runtime::Image::map(path).map_err(|e| io("read", path, &e))?;
+        Ok(Self(Some(Mapped(Arc::new(image)))))
+    }
+    /// What is in the file.
+    pub fn bytes(&self) -> Bytes {
+        self.0.clone().map(Bytes::from_owner).unwrap_or_default()
+    }
+    /// Gives the memory of pages that were looked at back; whoever looks again gets them from the file.
+    pub fn release(&self) {
+        if let Some(m) = &self.0 {
+            m.0.forget();
+        }
+    }
+}
+
+fn size_of_regular(path: &Path) -> Result<u64> {
     let meta = fs::metadata(path).map_err(|e| io("read", path, &e))?;
-    if !meta.is_file() {
-        return Err(Diag::input(format!("{} is not a regular file", path.display())));
+    match meta.is_file() {
+        true if meta.len() <= MAX_FILE_BYTES => Ok(meta.len()),
+        true => Err(Diag::limit(format!("{} has {} bytes", path.display(), meta.len()))),
+        false => Err(Diag::input(format!("{} is not a regular file", path.display()))),
     }
-    if meta.len() > MAX_FILE_BYTES {
-        return Err(Diag::limit(format!("{} has {} bytes", path.display(), meta.len())));
+}
+
+/// Maps a whole regular file, see [`Mapping`].
+pub fn map(path: &Path) -> Result<Bytes> {
+    Mapping::of(path).map(|m| m.bytes())
+}
+
+/// Reads a regular file piece by piece.
+pub fn read_pieces(path: &Path, mut f: impl FnMut(&[u8])) -> Result<()> {
+    size_of_regular(path)?;
+    let mut file = fs::File::open(path).map_err(|e| io("read", path, &e))?;
+    let mut piece = vec![0u8; 1 << 20];
+    loop {
+        match file.read(&mut piece).map_err(|e| io("read", path, &e))? {
+            0 => return Ok(()),
+            n => f(piece.get(..n).unwrap_or_default()),
+        }
     }
-    if meta.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    sinter_runtime::Image::map(path).map(|m| Bytes::from_owner(Mapped(m))).map_err(|e| io("read", path, &e))
 }
 
 /// Bytes of a file, without opening it.
@@ -107,13 +141,15 @@ pub fn beside(model: &Path, name: &str) -> Result<PathBuf> {
 
 /// Writes a folder of files as a whole: everything goes to a temporary folder beside it, which then takes the
 /// place of the old one. On failure nothing of the new content stays and the old folder is untouched.
-pub fn write_dir(dir: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
+///
+/// `grown` are files beside `dir` that move into it under their names.
+pub fn write_dir(dir: &Path, files: &BTreeMap<String, Bytes>, grown: &[(String, &Growing)]) -> Result<()> {
     let name = dir.file_name().ok_or_else(|| Diag::output(format!("{} names no folder", dir.display())))?;
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = |end: &str| parent.join(format!(".{}.{}.{end}", name.to_string_lossy(), std::process::id()));
     let (temp, old) = (beside("tmp"), beside("old"));
     let new_parent = !parent.exists();
-    let written = fill(&temp, files).and_then(|()| swap(&temp, dir, &old));
+    let written = fill(&temp, files, grown).and_then(|()| swap(&temp, dir, &old));
     if written.is_err() {
         let _ = fs::remove_dir_all(&temp);
         if new_parent {
@@ -150,7 +186,7 @@ fn replaceable(dir: &Path) -> bool {
     dir.join("manifest.json").is_file() || fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none())
 }
 
-fn fill(temp: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
+fn fill(temp: &Path, files: &BTreeMap<String, Bytes>, grown: &[(String, &Growing)]) -> Result<()> {
     fs::create_dir_all(temp).map_err(|e| failed("create", temp, &e))?;
     for (name, bytes) in files {
         let path = temp.join(name);
@@ -159,7 +195,7 @@ fn fill(temp: &Path, files: &BTreeMap<String, Bytes>) -> Result<()> {
         }
         write(&path, &[bytes])?;
     }
-    Ok(())
+    grown.iter().try_for_each(|(name, file)| file.move_to(&temp.join(name)))
 }
 
 /// Writes one file.

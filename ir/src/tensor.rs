@@ -14,7 +14,31 @@ pub enum Data {
     Bytes(Bytes),
     /// Strings.
     Str(Arc<[String]>),
+    /// Not in memory: read when they are needed, see [`Tensor::load`].
+    Deferred(Deferred),
 }
+
+/// Where the elements of a large tensor come from: a file, or a conversion of what is in a file.
+pub trait Source: std::fmt::Debug + Send + Sync {
+    /// The elements, made anew: nothing of them is kept.
+    fn read(&self) -> Result<Bytes>;
+    /// For a matrix that is another one transposed: that other one.
+    fn turned(&self) -> Option<Tensor> {
+        None
+    }
+}
+
+/// A [`Source`]. Two are equal when they are the same.
+#[derive(Debug, Clone)]
+pub struct Deferred(Arc<dyn Source>);
+
+impl PartialEq for Deferred {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Deferred {}
 
 /// A dense row-major tensor. Cloning shares the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +81,33 @@ impl Tensor {
             )));
         }
         Ok(Self { dtype, shape, data: Data::Bytes(data) })
+    }
+    /// Of elements that are read when they are needed.
+    pub fn deferred(dtype: DType, shape: Vec<usize>, source: Arc<dyn Source>) -> Result<Self> {
+        storage_bytes(dtype, &shape)?;
+        Ok(Self { dtype, shape, data: Data::Deferred(Deferred(source)) })
+    }
+    /// Whether the elements are not in memory; what gives elements gives none then.
+    pub fn is_deferred(&self) -> bool {
+        matches!(self.data, Data::Deferred(_))
+    }
+    /// The tensor with its elements in memory.
+    pub fn load(&self) -> Result<Self> {
+        match &self.data {
+            Data::Deferred(d) => Self::from_bytes(self.dtype, self.shape.clone(), d.0.read()?),
+            _ => Ok(self.clone()),
+        }
+    }
+    /// For a matrix whose elements are read when they are needed: the transposed matrix, where its elements are nearer.
+    pub fn turned(&self) -> Option<Self> {
+        match &self.data {
+            Data::Deferred(d) => d.0.turned(),
+            _ => None,
+        }
+    }
+    /// Bytes of the elements, wherever they are.
+    pub fn stored_bytes(&self) -> usize {
+        self.dtype.bytes_for(self.len()).unwrap_or(0)
     }
     /// From strings.
     pub fn from_strings(shape: Vec<usize>, data: Vec<String>) -> Result<Self> {
@@ -111,24 +162,24 @@ impl Tensor {
     pub fn is_empty(&self) -> bool {
         self.shape.contains(&0)
     }
-    /// Raw storage; empty for strings.
+    /// Raw storage; empty for strings and where the elements are not in memory.
     pub fn bytes(&self) -> &[u8] {
         match &self.data {
             Data::Bytes(b) => b,
-            Data::Str(_) => &[],
+            Data::Str(_) | Data::Deferred(_) => &[],
         }
     }
-    /// Raw storage, shared.
+    /// Raw storage, shared; see [`Tensor::bytes`].
     pub fn shared_bytes(&self) -> Bytes {
         match &self.data {
             Data::Bytes(b) => b.clone(),
-            Data::Str(_) => Bytes::new(),
+            Data::Str(_) | Data::Deferred(_) => Bytes::new(),
         }
     }
     /// Strings; empty for other types.
     pub fn strings(&self) -> &[String] {
         match &self.data {
-            Data::Bytes(_) => &[],
+            Data::Bytes(_) | Data::Deferred(_) => &[],
             Data::Str(s) => s,
         }
     }

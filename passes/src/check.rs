@@ -52,7 +52,7 @@ fn operands(symbols: &Symbols, g: &Graph, node: &Node) -> Vec<String> {
 impl Walk<'_> {
     fn region(&mut self, g: &Graph, mut known: BTreeSet<ValueId>) {
         for (_, node) in g.iter() {
-            let fixed = |v: &ValueId| known.contains(v) || g.as_const(*v).is_some();
+            let fixed = |v: &ValueId| known.contains(v) || g.constant(*v).is_some();
             let inner = |body: &Graph, args: &[ValueId]| -> BTreeSet<ValueId> {
                 body.inputs.iter().zip(args).filter(|(_, v)| fixed(v)).map(|(i, _)| *i).collect()
             };

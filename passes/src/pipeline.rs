@@ -1,5 +1,6 @@
 //! The pipeline: the ordered list of passes and the driver that runs them.
 
+use crate::plan::weights::Store;
 use crate::report::{PassReport, PassStat};
 use crate::{assemble, canon, check, fuse, layout, rebuild};
 use sinter_ir::program::{self, Program};
@@ -72,6 +73,8 @@ pub struct PipelineOptions<'a> {
     pub verify_each: bool,
     /// How to lower.
     pub lower: LowerOptions,
+    /// Where packed constants go; they stay in memory otherwise.
+    pub store: Option<&'a mut dyn Store>,
     /// Called after every pass with its name, the module, and what all passes so far did.
     pub on_dump: Option<&'a mut OnDump<'a>>,
 }
@@ -99,7 +102,8 @@ pub fn run(
 ) -> Result<Compiled, Vec<Diag>> {
     let (module, mut report, finished) = rewrite(module, options).map_err(|d| vec![d])?;
     let program = if finished {
-        let program = assemble::run(&module, target, &options.lower, &mut report).map_err(|d| {
+        let store = options.store.as_mut().map(|s| &mut **s as &mut dyn Store);
+        let program = assemble::run(&module, target, &options.lower, store, &mut report).map_err(|d| {
             let all = check::run(&module, target, 0).problems;
             if all.is_empty() { vec![d] } else { all }
         })?;

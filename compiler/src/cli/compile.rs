@@ -149,6 +149,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         verify_each: a.verify_each,
         lower: LowerOptions { text_bytes: a.text_bytes, exact_convolutions: a.exact_convolutions },
         dump_ir: a.dump_ir.clone(),
+        spool: Some(a.output.clone()),
         measure: false,
         lacking: vec![],
         flags,
@@ -162,7 +163,9 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     let out = driver::compile(&request, &step)?;
     for b in &out.bundles {
         step("writing");
-        system::write_dir(&driver::folder(&a.output, b), &b.files).map_err(|d| vec![d])?;
+        let weights = b.weights.iter().map(|s| (format!("{}.weights", b.manifest.name), s.file()));
+        let grown: Vec<_> = weights.collect();
+        system::write_dir(&driver::folder(&a.output, b), &b.files, &grown).map_err(|d| vec![d])?;
     }
     drop(progress);
     if a.timings {

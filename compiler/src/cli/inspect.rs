@@ -182,7 +182,7 @@ fn model(a: &InspectArgs) -> Result<(), Vec<Diag>> {
 fn count(g: &Graph, ops: &mut BTreeMap<&'static str, usize>, constants: &mut u64) {
     for (_, n) in g.iter() {
         match &n.op {
-            Op::Constant(c) => *constants += c.tensor.bytes().len() as u64,
+            Op::Constant(c) => *constants += c.tensor.stored_bytes() as u64,
             Op::If(i) => {
                 count(&i.then_body, ops, constants);
                 count(&i.else_body, ops, constants);

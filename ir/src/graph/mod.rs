@@ -222,8 +222,12 @@ impl Graph {
     pub fn def(&self, v: ValueId) -> Option<&Node> {
         self.value(v).def.map(|(n, _)| self.node(n))
     }
-    /// The tensor when a value is a constant.
+    /// The tensor when a value is a constant whose elements are in memory.
     pub fn as_const(&self, v: ValueId) -> Option<&Tensor> {
+        self.constant(v).filter(|t| !t.is_deferred())
+    }
+    /// The tensor when a value is a constant; its elements may have to be loaded first.
+    pub fn constant(&self, v: ValueId) -> Option<&Tensor> {
         match self.def(v).map(|n| &n.op) {
             Some(Op::Constant(c)) => Some(&c.tensor),
             _ => None,

@@ -16,6 +16,6 @@ impl OpSpec for Constant {
         Ok(vec![TensorType::of(&self.tensor)])
     }
     fn eval(&self, _: &mut EvalCx, _: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![self.tensor.clone()])
+        Ok(vec![self.tensor.load()?])
     }
 }

@@ -7,7 +7,7 @@ use crate::lower::{self, Arg, NodeView};
 use crate::plan::{Place, VStep};
 use crate::report::KernelStat;
 use crate::work;
-use sinter_ir::{Diag, Graph, Node, Op, Result};
+use sinter_ir::{Diag, Graph, Node, Op, Result, Tensor, ValueId};
 
 /// The user's name of a node for labels and messages.
 pub(crate) fn label(node: &Node) -> String {
@@ -127,10 +127,13 @@ impl Assembler<'_> {
 
     /// Lowers one node and emits its calls.
     fn kernels(&mut self, g: &Graph, node: &Node, storage: &Storage, steps: &mut Vec<VStep>) -> Result<()> {
+        // What is not in memory is there while this node is lowered.
+        let load = |&v: &ValueId| g.constant(v).map(Tensor::load).transpose();
+        let consts = node.inputs.iter().map(load).collect::<Result<Vec<_>>>()?;
         let view = NodeView {
             op: &node.op,
             inputs: node.inputs.iter().map(|&v| g.ty(v)).collect(),
-            consts: node.inputs.iter().map(|&v| g.as_const(v)).collect(),
+            consts: consts.iter().map(Option::as_ref).collect(),
             outputs: node.outputs.iter().map(|&v| g.ty(v)).collect(),
         };
         let lowered = lower::lower(&self.lower_cx(), &view)?;
@@ -140,7 +143,7 @@ impl Assembler<'_> {
             let max = self.symbols.max(bytes) as u64;
             scratch.push(self.arena(format!("{name} scratch {i}"), max));
         }
-        let packed: Vec<Place> = lowered.packed.iter().map(|p| self.weight(p, &name)).collect();
+        let packed = lowered.packed.iter().map(|p| self.weight(p, &name)).collect::<Result<Vec<Place>>>()?;
         let missing =
             || Diag::bug(format!("lowering of {} names an argument that it does not have", node.op.name()));
         let works = work::of(&node.op, &view.inputs, &view.outputs, &lowered.calls, &self.symbols);

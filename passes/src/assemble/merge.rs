@@ -7,6 +7,7 @@ use super::Assembler;
 use super::kernels::{fingerprint, same};
 use crate::plan::{Place, VStep};
 use bytes::Bytes;
+use sinter_ir::Result;
 use sinter_ir::tile::{Access, Addr, Buf, Buffer, Inst, Kernel, Reg, Scalar, Stmt, Ty};
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ struct Merged {
 
 impl Assembler<'_> {
     /// Merges the kernels of the table; calls follow. Returns the new table.
-    pub(super) fn merge(&mut self, kernels: Vec<Kernel>, steps: &mut [VStep]) -> Vec<Kernel> {
+    pub(super) fn merge(&mut self, kernels: Vec<Kernel>, steps: &mut [VStep]) -> Result<Vec<Kernel>> {
         let mut out: Vec<Kernel> = Vec::new();
         let mut fate: Vec<Option<Merged>> = kernels.iter().map(|_| None).collect();
         let groups = groups(&kernels);
@@ -43,27 +44,29 @@ impl Assembler<'_> {
                 }
             }
         }
-        self.follow(&fate, steps);
-        out
+        self.follow(&fate, steps)?;
+        Ok(out)
     }
-    fn follow(&mut self, fate: &[Option<Merged>], steps: &mut [VStep]) {
+    fn follow(&mut self, fate: &[Option<Merged>], steps: &mut [VStep]) -> Result<()> {
         for step in steps {
             match step {
                 VStep::Call { kernel, args, label } => {
                     let Some(Some(m)) = fate.get(*kernel as usize) else { continue };
                     *kernel = m.kernel;
-                    let consts: Option<Place> = m.consts.as_ref().map(|c| self.weight(c, label));
+                    let consts: Option<Place> =
+                        m.consts.as_ref().map(|c| self.weight(c, label)).transpose()?;
                     args.extend(consts);
                 }
                 VStep::If { then, els, .. } => {
-                    self.follow(fate, then);
-                    self.follow(fate, els);
+                    self.follow(fate, then)?;
+                    self.follow(fate, els)?;
                 }
-                VStep::Loop { body, .. } => self.follow(fate, body),
+                VStep::Loop { body, .. } => self.follow(fate, body)?,
                 VStep::Copy { .. } | VStep::SetSym { .. } | VStep::ReadSym { .. } | VStep::Require { .. } => {
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ mod texts;
 use crate::lower::LowerCx;
 use crate::lower::text::TextSpace;
 use crate::pipeline::LowerOptions;
-use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Weights};
+use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Store, weights::Weights};
 use crate::report::{MemoryStat, PassReport};
 pub(crate) use control::can_collect;
 pub(crate) use emit::label;
@@ -23,7 +23,7 @@ use scope::Scope;
 use sinter_ir::graph::SymKind;
 use sinter_ir::program::{BufferLife, Program, Step};
 use sinter_ir::target::TargetDesc;
-use sinter_ir::{Diag, Expr, Module, Result, Sym, Symbols, TensorType};
+use sinter_ir::{Diag, Expr, Module, Result, Sym, Symbols, Tensor, TensorType};
 use std::collections::BTreeMap;
 
 /// State of the assembly of one program.
@@ -34,7 +34,9 @@ pub(crate) struct Assembler<'a> {
     pub buffers: Buffers,
     pub kernels: KernelTable,
     pub report: &'a mut PassReport,
-    weights: Weights,
+    weights: Weights<'a>,
+    /// Constants that were not in memory when they got their places.
+    late: Vec<(Tensor, Place)>,
     weight_bufs: BTreeMap<u64, BufId>,
     /// Where texts made while running go, and the buffer.
     texts: Option<(TextSpace, BufId)>,
@@ -44,11 +46,13 @@ pub(crate) struct Assembler<'a> {
 
 /// Lowers a module to a program for one target.
 ///
-pub fn run(
+/// Packed constants go to `store`, or stay in memory.
+pub fn run<'a>(
     module: &Module,
-    target: &TargetDesc,
+    target: &'a TargetDesc,
     options: &LowerOptions,
-    report: &mut PassReport,
+    store: Option<&'a mut dyn Store>,
+    report: &'a mut PassReport,
 ) -> Result<Program> {
     let mut asm = Assembler {
         target,
@@ -57,7 +61,8 @@ pub fn run(
         buffers: Buffers::default(),
         kernels: KernelTable::new(crate::math::Primitives::of(target)),
         report,
-        weights: Weights::default(),
+        weights: Weights::new(store),
+        late: Vec::new(),
         weight_bufs: BTreeMap::new(),
         texts: None,
         offsets: Vec::new(),
@@ -93,8 +98,8 @@ impl Assembler<'_> {
         Place::start(self.buffers.add(name, bytes, Home::Arena))
     }
     /// The place of a constant in the weights section.
-    pub fn weight(&mut self, data: &bytes::Bytes, name: &str) -> Place {
-        let at = self.weights.add(data);
+    pub fn weight(&mut self, data: &bytes::Bytes, name: &str) -> Result<Place> {
+        let at = self.weights.add(data)?;
         let (buffers, offsets) = (&mut self.buffers, &mut self.offsets);
         let buf = *self.weight_bufs.entry(at).or_insert_with(|| {
             let b = buffers.add(name, data.len() as u64, Home::Weights);
@@ -102,7 +107,18 @@ impl Assembler<'_> {
             offsets[b.0 as usize] = at;
             b
         });
-        Place::start(buf)
+        Ok(Place::start(buf))
+    }
+    /// The place of a tensor in the weights section; its elements may have to be read for it.
+    pub fn constant(&mut self, tensor: &Tensor, name: &str) -> Result<Place> {
+        if let Some((_, place)) = self.late.iter().find(|(t, _)| t == tensor) {
+            return Ok(*place);
+        }
+        let place = self.weight(&tensor.load()?.shared_bytes(), name)?;
+        if tensor.is_deferred() {
+            self.late.push((tensor.clone(), place));
+        }
+        Ok(place)
     }
     pub fn lower_cx(&self) -> LowerCx<'_> {
         LowerCx {
@@ -115,7 +131,7 @@ impl Assembler<'_> {
 
     fn finish(mut self, module: &Module, ports: Ports, mut steps: Vec<VStep>) -> Result<Program> {
         let kernels = std::mem::take(&mut self.kernels).finish();
-        let kernels = self.merge(kernels, &mut steps);
+        let kernels = self.merge(kernels, &mut steps)?;
         let Assembler { symbols, buffers, report, weights, texts, mut offsets, .. } = self;
         offsets.resize(buffers.all.len(), 0);
         let mut lives = life::lives(&steps, buffers.all.len());
@@ -157,7 +173,7 @@ impl Assembler<'_> {
             steps,
             arena_bytes: base + packing.total,
             live_bytes: base + packing.bound,
-            weights: weights.finish(),
+            weights: weights.finish()?,
             timeline,
         };
         report.memory = MemoryStat {

@@ -180,9 +180,9 @@ impl Storage {
             return Ok(p);
         }
         let r = alias_root(g, v);
-        let t = g.as_const(r).ok_or_else(|| Diag::bug("assemble: a value has no place"))?;
+        let t = g.constant(r).ok_or_else(|| Diag::bug("assemble: a value has no place"))?;
         let name = g.value(r).name.as_deref().unwrap_or("constant");
-        Ok(asm.weight(&t.shared_bytes(), name))
+        asm.constant(t, name)
     }
 
     /// Whether a node needs no kernel: its result is a view of its operand.

@@ -33,7 +33,7 @@ fn graph(
     }
     for (_, node) in g.iter() {
         let inputs = rb.operands(node)?;
-        let constant = |i: usize| inputs.get(i).and_then(|&v| rb.graph.as_const(v)).cloned();
+        let constant = |i: usize| inputs.get(i).and_then(|&v| rb.graph.constant(v)).cloned();
         // For each input of the regions, the constant it is bound to.
         let known: Vec<Option<Tensor>> = match &node.op {
             Op::If(_) => (1..inputs.len()).map(constant).collect(),

@@ -96,7 +96,7 @@ impl Widen<'_> {
         }
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (i, &v) in node.inputs.iter().enumerate() {
-            let weight = weights(&node.op) == Some(i) && g.as_const(v).is_some();
+            let weight = weights(&node.op) == Some(i) && g.constant(v).is_some();
             inputs.push(if weight { self.narrowed(g, v)? } else { self.widened(g, v)? });
         }
         self.rb.report.fired("widen/node");

@@ -45,7 +45,7 @@ fn around(cl: &Clusters, symbols: &Symbols, n: NodeId) -> Option<(BTreeSet<NodeI
     let full = &cl.g.ty(out).dims;
     let same = full.len() == dims.len() && full.iter().zip(batch).all(|(a, b)| symbols.known_eq(a, b));
     let floats = first.inputs.iter().chain(&second.inputs).all(|v| cl.g.ty(*v).dtype == DType::F32);
-    let computed = [first.inputs[1], second.inputs[1]].iter().all(|v| cl.g.as_const(*v).is_none());
+    let computed = [first.inputs[1], second.inputs[1]].iter().all(|v| cl.g.constant(*v).is_none());
     let large = rows.as_const().is_none_or(|r| r >= FEWEST_ROWS) && symbols.max(keys) <= MOST_KEYS;
     if !(same && floats && computed && large && fits(first.inputs[0]) && fits(out)) {
         return None;

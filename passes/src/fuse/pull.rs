@@ -131,7 +131,7 @@ fn allowed(cl: &Clusters, symbols: &Symbols, c: ClusterId, n: NodeId, v: ValueId
     let operands: BTreeSet<ValueId> = members
         .flat_map(|m| &cl.g.node(*m).inputs)
         .copied()
-        .filter(|v| !inner(v) && cl.g.as_const(*v).is_none())
+        .filter(|v| !inner(v) && cl.g.constant(*v).is_none())
         .collect();
     if operands.len() > MAX_INPUTS {
         return false;

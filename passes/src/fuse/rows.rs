@@ -98,7 +98,7 @@ fn extended(
         .iter()
         .flat_map(|m| &cl.g.node(*m).inputs)
         .copied()
-        .filter(|v| cl.g.as_const(*v).is_none() && cl.g.value(*v).def.is_none_or(|(d, _)| !with.contains(&d)))
+        .filter(|v| cl.g.constant(*v).is_none() && cl.g.value(*v).def.is_none_or(|(d, _)| !with.contains(&d)))
         .collect();
     let small = with.len() <= MAX_NODES && operands.len() <= MAX_INPUTS;
     let fit = with.iter().filter(|m| !set.contains(m)).all(|&m| fits(cl, symbols, space, &with, m));

@@ -187,7 +187,7 @@ fn mixed(g: &Graph, node: &Node, port: Port, axis: usize, how: (&[Expr], &[usize
                 let ty = g.ty(*v);
                 let own = (axis + ty.rank()).checked_sub(rank);
                 match own {
-                    Some(a) if !ty.dims[a].is(1) => g.as_const(*v).map(|_| Need::In(layout(a))),
+                    Some(a) if !ty.dims[a].is(1) => g.constant(*v).map(|_| Need::In(layout(a))),
                     _ => Some(Need::Own),
                 }
             };
@@ -197,7 +197,7 @@ fn mixed(g: &Graph, node: &Node, port: Port, axis: usize, how: (&[Expr], &[usize
         }
         Op::MatMul(_) if axis + 1 == rank => {
             let w = node.inputs[1];
-            g.as_const(w)?;
+            g.constant(w)?;
             let rows = g.ty(w).rank() - 2;
             let needs = vec![Need::In(layout(axis)), Need::In(layout(rows))];
             Some(Carried { rule: "layout/matmul-rows", op: node.op.clone(), needs, gives: None })

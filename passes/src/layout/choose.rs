@@ -46,7 +46,7 @@ pub(super) fn choose(g: &Graph, sizes: &Sizes, options: &Options) -> Choice {
             - copies(g, sizes, &c.op, node, c.gives.as_ref()) as i64;
         net.differ(YES, var, gain.max(0) as u64);
         let extended = node.inputs.iter().zip(&c.needs).filter(|(v, n)| {
-            matches!(n, Need::Extended(_)) && g.as_const(**v).is_none() && !g.ty(**v).numel().is(1)
+            matches!(n, Need::Extended(_)) && g.constant(**v).is_none() && !g.ty(**v).numel().is(1)
         });
         let extra: u64 = extended.map(|(&v, _)| sizes.bytes(g.ty(v))).sum();
         // The one cycle settles ties.
@@ -74,7 +74,7 @@ pub(super) fn choose(g: &Graph, sizes: &Sizes, options: &Options) -> Choice {
     g.outputs.iter().for_each(|v| read[v.0 as usize].push(NO));
     for (i, layout) in options.layout.iter().enumerate() {
         let v = ValueId(i as u32);
-        if let Some(layout) = layout.as_ref().filter(|_| g.as_const(v).is_none()) {
+        if let Some(layout) = layout.as_ref().filter(|_| g.constant(v).is_none()) {
             conversions(&mut net, cost::conversion(sizes, g.ty(v), layout), values[i], &read[i]);
         }
     }

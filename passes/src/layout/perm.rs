@@ -134,7 +134,7 @@ pub(super) fn is_free(ty: &TensorType, layout: &Layout) -> bool {
 /// A constant in another layout.
 pub(super) fn relaid(t: &Tensor, layout: &Layout) -> Result<Option<Tensor>> {
     let Some(ops) = convert(&TensorType::of(t), None, Some(layout)) else { return Ok(None) };
-    let mut t = t.clone();
+    let mut t = t.load()?;
     for op in ops {
         t = match op.eval(&mut Default::default(), &[t])?.into_iter().next() {
             Some(t) => t,

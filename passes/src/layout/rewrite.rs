@@ -61,7 +61,7 @@ impl Rewrite<'_> {
             return Ok(());
         }
         if let (Op::Transpose(t), [x], [y]) = (&node.op, &node.inputs[..], &node.outputs[..])
-            && self.rb.old.as_const(*x).is_none()
+            && self.rb.old.constant(*x).is_none()
         {
             let to = o.layout[y.0 as usize].clone().filter(|_| c.value[y.0 as usize]);
             return self.transpose(t, *x, *y, to, &node.origin);
@@ -128,7 +128,7 @@ impl Rewrite<'_> {
         let dims = &self.rb.old.ty(v).dims;
         let ones = vec![Expr::from(1); perm.len().saturating_sub(dims.len())];
         let dims = [ones, dims.clone()].concat();
-        if let Some(t) = self.rb.old.as_const(v) {
+        if let Some(t) = self.rb.old.constant(v) {
             let shape = dims.iter().map(|d| d.as_const().unwrap_or(1) as usize).collect();
             let tensor = relaid(&t.reshaped(shape)?, &Layout::Axes(perm.clone()))?;
             return self.constant(v, tensor);
@@ -144,7 +144,7 @@ impl Rewrite<'_> {
         if let Some((_, new)) = forms.iter().find(|(l, _)| l.as_ref() == layout) {
             return Ok(*new);
         }
-        let new = match (self.rb.old.as_const(v), layout) {
+        let new = match (self.rb.old.constant(v), layout) {
             (Some(t), None) => {
                 let tensor = t.clone();
                 let origin = self.origin(v);

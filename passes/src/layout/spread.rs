@@ -22,7 +22,7 @@ fn seed(g: &Graph, node: &Node) -> Option<Carried> {
     let last = |v: ValueId| Layout::Axes(channels::to_last(g.ty(v).rank()));
     let y = *node.outputs.first()?;
     let (rule, op, more): (_, Op, _) = match &node.op {
-        Op::Conv(c) if !c.channels_last && g.as_const(node.inputs[1]).is_some() => {
+        Op::Conv(c) if !c.channels_last && g.constant(node.inputs[1]).is_some() => {
             ("layout/conv", Conv { channels_last: true, ..c.clone() }.into(), 1)
         }
         Op::Pool(p) if !p.channels_last && !p.indices => {
@@ -68,7 +68,7 @@ impl Options {
         let node = g.node(id);
         let Some(&y) = node.outputs.first() else { return };
         let operands = node.inputs.iter().zip(&c.needs).filter_map(|(&v, n)| match n {
-            Need::In(l) if g.as_const(v).is_none() => Some((v, l.clone())),
+            Need::In(l) if g.constant(v).is_none() => Some((v, l.clone())),
             _ => None,
         });
         let mut all: BTreeMap<ValueId, Layout> = BTreeMap::new();

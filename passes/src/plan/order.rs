@@ -64,7 +64,7 @@ impl Problem {
                 .inputs
                 .iter()
                 .map(|&v| root(v))
-                .filter(|v| g.as_const(*v).is_none())
+                .filter(|v| g.constant(*v).is_none())
                 .map(|v| v.0 as usize)
                 .collect();
             read.iter().for_each(|&b| readers[b] += 1);

@@ -103,5 +103,13 @@ pub fn error_text(code: i32) -> &'static str {
 
 /// FNV-1a, 64 bit: ties weights to their bundle. Not cryptographic.
 pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+    hash_more(HASH_START, bytes)
+}
+
+/// [`hash`] of nothing.
+pub const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// [`hash`] of what gave `sum` so far, followed by `bytes`.
+pub fn hash_more(sum: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(sum, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }

@@ -56,6 +56,8 @@ impl Drop for Aligned {
 
 // SAFETY: plain memory without interior sharing.
 unsafe impl Send for Aligned {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for Aligned {}
 
 /// A weights file in memory.
 #[derive(Debug)]
@@ -73,6 +75,14 @@ impl Image {
         let file = File::open(path)?;
         // SAFETY: read-only mapping; the caller keeps the bundle's files unchanged while it runs, as documented.
         Ok(Self::Mapped(unsafe { Mmap::map(&file)? }))
+    }
+    /// Gives the memory of mapped pages back to the system; they are read from the file again when they are used.
+    pub fn forget(&self) {
+        #[cfg(unix)]
+        if let Self::Mapped(m) = self {
+            // SAFETY: the mapping is read-only and of a file that does not change: pages come back as they were.
+            let _ = unsafe { m.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
     }
     /// The bytes, page- or 64-byte aligned.
     pub fn bytes(&self) -> &[u8] {

@@ -11,6 +11,7 @@ use super::net::{Net, Sizes};
 use super::weights::Weights;
 use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::{Diag, Module, Result, ValueId};
+use std::sync::Arc;
 
 /// Everything about a model but its weights. Names are those of Hugging Face checkpoints.
 #[derive(Debug, Clone)]
@@ -100,13 +101,13 @@ pub enum Order {
 
 impl Decoder {
     /// The graph.
-    pub fn build(&self, weights: &dyn Weights, sizes: Sizes, name: String) -> Result<Module, Vec<Diag>> {
+    pub fn build(&self, weights: &Arc<dyn Weights>, sizes: Sizes, name: String) -> Result<Module, Vec<Diag>> {
         let one = |d: Diag| vec![d];
         // Before a number in a file costs time or memory.
         if weights.dims(&self.names.embed).is_none() {
             return Err(vec![Diag::input(format!("tensor {} is missing", self.names.embed))]);
         }
-        let (mut net, ids) = Net::new(weights, sizes).map_err(one)?;
+        let (mut net, ids) = Net::new(weights.clone(), sizes).map_err(one)?;
         let logits = self.logits(&mut net, ids).map_err(one)?;
         net.finish(name, logits)
     }

@@ -10,6 +10,7 @@ pub mod arch;
 pub mod blocks;
 pub mod config;
 pub mod decoder;
+pub mod deferred;
 pub mod gguf;
 pub mod hf;
 pub mod language;
@@ -24,6 +25,7 @@ use net::Sizes;
 use sinter_ir::{Diag, Module, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use weights::Weights;
 
 /// Files for the bundle, by name.
@@ -34,7 +36,7 @@ pub struct Checkpoint {
     /// Sizes and names.
     pub config: Config,
     /// Tensors.
-    pub weights: Box<dyn Weights>,
+    pub weights: Arc<dyn Weights>,
     /// What the runtime needs.
     pub language: Language,
     /// Files that were opened.
@@ -95,7 +97,7 @@ pub fn build(c: &Checkpoint, options: &ImportOptions) -> Result<(Module, Languag
     let name = identifier(options.name.as_deref().unwrap_or(&c.name));
     let mut language = c.language.clone();
     language.complete(arch.model_type, &decoder);
-    Ok((decoder.build(c.weights.as_ref(), sizes, name)?, language))
+    Ok((decoder.build(&c.weights, sizes, name)?, language))
 }
 
 /// What the user chose within what the model allows.

@@ -1,5 +1,6 @@
 //! A language model under construction: the graph, its states, and the weights that go into it.
 
+use super::deferred::{self, Form};
 use super::weights::Weights;
 use sinter_ir::graph::Origin;
 use sinter_ir::op::binary::{Binary, BinaryKind as B};
@@ -10,6 +11,7 @@ use sinter_ir::{
     DType, Diag, Expr, Graph, Module, Op, Result, State, SymKind, Symbols, Tensor, TensorType, ValueId,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Sizes that the user may choose.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +36,7 @@ struct Memory {
 }
 
 /// The model so far. Methods add nodes; what is wrong with weights is collected, so that all of it can be told at once.
-pub struct Net<'a> {
+pub struct Net {
     pub(super) graph: Graph,
     pub(super) symbols: Symbols,
     /// Tokens of this run.
@@ -45,7 +47,7 @@ pub struct Net<'a> {
     pub capacity: Expr,
     /// What the user chose.
     pub sizes: Sizes,
-    weights: &'a dyn Weights,
+    weights: Arc<dyn Weights>,
     problems: Vec<Diag>,
     origin: Origin,
     states: Vec<Memory>,
@@ -53,11 +55,13 @@ pub struct Net<'a> {
     holes: Vec<ValueId>,
     /// Values that several layers use, by what they are.
     shared: BTreeMap<String, Vec<ValueId>>,
+    /// Large constants of this graph, by name and whether they are as in the file.
+    large: BTreeMap<(String, bool), ValueId>,
 }
 
-impl<'a> Net<'a> {
+impl Net {
     /// The two inputs; gives the token ids.
-    pub fn new(weights: &'a dyn Weights, sizes: Sizes) -> Result<(Self, ValueId)> {
+    pub fn new(weights: Arc<dyn Weights>, sizes: Sizes) -> Result<(Self, ValueId)> {
         let mut symbols = Symbols::default();
         let tokens = symbols.fresh("tokens", 1, sizes.chunk.min(sizes.context), SymKind::Input);
         let capacity = symbols.fresh("capacity", 1, sizes.context, SymKind::Input);
@@ -84,6 +88,7 @@ impl<'a> Net<'a> {
             states: vec![],
             holes: vec![],
             shared: BTreeMap::new(),
+            large: BTreeMap::new(),
         };
         Ok((net, ids))
     }
@@ -259,22 +264,53 @@ impl<'a> Net<'a> {
     pub fn has(&self, name: &str) -> bool {
         self.weights.dims(name).is_some()
     }
-    /// A tensor that must have these dims; `None` where it has not, or where weights are not read.
-    pub fn tensor(&mut self, name: &str, dims: &[i64]) -> Result<Option<Tensor>> {
+    /// Whether there is a tensor with these dims that is to be read.
+    pub fn fits(&mut self, name: &str, dims: &[i64]) -> Result<bool> {
         let want: Vec<usize> = dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
         let problem = match self.weights.dims(name) {
             None => Diag::input(format!("tensor {name} {want:?} is missing")),
             Some(have) if have != want => {
                 Diag::input(format!("tensor {name} is {have:?}, {want:?} is needed"))
             }
-            Some(_) if self.sizes.skip_weights => return Ok(None),
-            Some(_) => match self.weights.load(name) {
-                Ok(t) => return Ok(Some(t)),
-                Err(d) => d.at(name.to_owned()),
-            },
+            Some(_) => return Ok(!self.sizes.skip_weights),
         };
         self.problem(problem)?;
-        Ok(None)
+        Ok(false)
+    }
+    /// A tensor that must have these dims; `None` where it has not, or where weights are not read.
+    pub fn tensor(&mut self, name: &str, dims: &[i64]) -> Result<Option<Tensor>> {
+        if !self.fits(name, dims)? {
+            return Ok(None);
+        }
+        match self.weights.load(name) {
+            Ok(t) => Ok(Some(t)),
+            Err(d) => self.problem(d.at(name.to_owned())).map(|()| None),
+        }
+    }
+    /// A constant made of tensors that are known to fit; `None` where they cannot be read. The same one if it is asked
+    /// for again.
+    pub fn late(&mut self, name: &str, parts: Vec<String>, form: Form) -> Result<Option<ValueId>> {
+        let key = (name.to_owned(), form == Form::Plain);
+        if let Some(v) = self.large.get(&key) {
+            return Ok(Some(*v));
+        }
+        match deferred::constant(&self.weights, parts, form) {
+            Ok(t) => {
+                let v = self.constant(t)?;
+                self.graph.set_name(v, name.into());
+                self.large.insert(key, v);
+                Ok(Some(v))
+            }
+            Err(d) => self.problem(d.at(name.to_owned())).map(|()| None),
+        }
+    }
+    /// A large tensor in a form; what stands for it has the dims `of`.
+    fn matrix(&mut self, name: &str, dims: &[i64], form: Form, of: &[i64]) -> Result<ValueId> {
+        let v = match self.fits(name, dims)? {
+            true => self.late(name, vec![name.to_owned()], form)?,
+            false => None,
+        };
+        Ok(v.unwrap_or_else(|| self.hole(of)))
     }
     /// A tensor as a constant, after `change`. What cannot be loaded becomes an input of a module that is never used.
     pub fn weight_with(
@@ -306,27 +342,22 @@ impl<'a> Net<'a> {
     }
     /// Token ids in the embedding's `[vocabulary, width]`.
     pub fn embed(&mut self, name: &str, ids: ValueId, vocabulary: i64, width: i64) -> Result<ValueId> {
-        let table = self.weight_with(name, &[vocabulary, width], Ok)?;
+        let dims = [vocabulary, width];
+        let table = self.matrix(name, &dims, Form::Plain, &dims)?;
         let x = self.add(op::Gather { axis: 0 }, &[table, ids])?;
         self.cast(x, DType::F32)
     }
     /// `x W^T` with `W` stored as `[out, in]`, plus `NAME.bias` where `bias`.
     pub fn linear(&mut self, x: ValueId, name: &str, (from, to): (i64, i64), bias: bool) -> Result<ValueId> {
         let full = format!("{name}.weight");
-        let w = match self.tensor(&full, &[to, from])? {
-            Some(t) => {
-                let v = self.constant(super::weights::transposed(&t)?)?;
-                self.graph.set_name(v, full.into());
-                v
-            }
-            None => self.hole(&[from, to]),
-        };
+        let w = self.matrix(&full, &[to, from], Form::Turned, &[from, to])?;
         let y = self.matmul(x, w)?;
         self.biased(y, name, to, bias)
     }
     /// `x W` with `W` stored as `[in, out]`, plus the bias.
     pub fn conv1d(&mut self, x: ValueId, name: &str, (from, to): (i64, i64)) -> Result<ValueId> {
-        let w = self.weight_with(&format!("{name}.weight"), &[from, to], Ok)?;
+        let dims = [from, to];
+        let w = self.matrix(&format!("{name}.weight"), &dims, Form::Plain, &dims)?;
         let y = self.matmul(x, w)?;
         self.biased(y, name, to, true)
     }
@@ -351,7 +382,7 @@ pub struct Turn {
     pub scanned: Vec<ValueId>,
 }
 
-impl Net<'_> {
+impl Net {
     /// Repeats `body` `turns` times (at most `most`); it gets the number of the turn, what is carried and `captures`. Gives
     /// what is carried in the end, then the results with one slice per turn.
     pub fn repeat(
@@ -370,6 +401,7 @@ impl Net<'_> {
             carried.iter().chain(captures).map(|v| self.graph.ty(*v).clone()).collect();
         let outer = std::mem::take(&mut self.graph);
         let shared = std::mem::take(&mut self.shared);
+        let large = std::mem::take(&mut self.large);
         let turn = self.graph.add_input(TensorType::new(DType::I64, vec![]), None);
         let inputs: Vec<ValueId> = types.into_iter().map(|t| self.graph.add_input(t, None)).collect();
         let (inner, held) = inputs.split_at(carried.len());
@@ -381,6 +413,7 @@ impl Net<'_> {
         });
         let body = std::mem::replace(&mut self.graph, outer);
         self.shared = shared;
+        self.large = large;
         let (carry, scanned) = made?;
         let op = op::Loop { body, carried: carry, scanned, count, shape_syms: vec![] };
         let operands: Vec<ValueId> = [trip, cond].iter().chain(carried).chain(captures).copied().collect();

@@ -4,10 +4,14 @@ use bytes::Bytes;
 use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// A model's tensors under their names in Hugging Face checkpoints.
-pub trait Weights {
+pub trait Weights: std::fmt::Debug + Send + Sync {
     /// Dims of a tensor, outermost first; `None`: there is no such tensor.
     fn dims(&self, name: &str) -> Option<Vec<usize>>;
-    /// The values as floats: as stored where the file has floats, else dequantised.
+    /// Element type of what [`Weights::load`] gives.
+    fn dtype(&self, name: &str) -> Option<DType>;
+    /// Nothing of the files is needed for now: their memory may go.
+    fn release(&self) {}
+    /// The values as floats: 16 bits where the file has such floats, else f32.
     fn load(&self, name: &str) -> Result<Tensor>;
     /// The values as the file has them, for kernels that compute on quantised blocks without converting them.
     fn stored(&self, name: &str) -> Option<Stored>;

@@ -23,6 +23,10 @@ pub enum Placement {
 pub trait ConstSink {
     /// Decides where data goes.
     fn put(&mut self, data: &Bytes) -> Placement;
+    /// Whether data is looked at at all: what is not in memory need not be loaded otherwise.
+    fn reads(&self) -> bool {
+        true
+    }
 }
 
 /// Gives the data of large constants back.
@@ -46,6 +50,9 @@ impl ConstSink for Inline {
 pub struct Elide;
 
 impl ConstSink for Elide {
+    fn reads(&self) -> bool {
+        false
+    }
     fn put(&mut self, _: &Bytes) -> Placement {
         Placement::Elided
     }
@@ -126,9 +133,14 @@ pub(super) fn print(t: &Tensor, sink: &mut dyn ConstSink) -> String {
     if t.dtype() == DType::Str {
         return serde_json::to_string(t.strings()).unwrap_or_default();
     }
+    if t.is_deferred() && !sink.reads() {
+        return "elided".to_owned();
+    }
+    // What cannot be read any more is told by whoever needs it; the text is for reading then.
+    let Ok(t) = t.load() else { return "elided".to_owned() };
     let data = t.shared_bytes();
     if data.len() <= INLINE_BYTES
-        && let Some(text) = readable(t)
+        && let Some(text) = readable(&t)
     {
         return text;
     }

@@ -1,8 +1,9 @@
 //! Mixtures of experts: a router chooses a few of many gated blocks for each token, and only those are computed.
 
-use super::mlp::{Act, Form, Mlp};
+use super::mlp;
+use super::mlp::{Act, Mlp};
+use crate::frontend::llm::deferred::Form;
 use crate::frontend::llm::net::{Net, Turn};
-use crate::frontend::llm::weights::{stacked, transposed};
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
@@ -119,26 +120,18 @@ impl Experts {
         let name = format!("{at}.{}", self.name);
         // Some files hold the experts as one tensor.
         let whole = format!("{name}.{part}.weight");
-        let mut all = Vec::new();
-        if net.has(&whole) {
-            if let Some(t) = net.tensor(&whole, &[self.all, to, from])? {
-                all = split(&t)?;
-            }
-        } else {
-            for e in 0..self.all {
-                all.extend(net.tensor(&format!("{name}.{e}.{part}.weight"), &[to, from])?);
-            }
+        let parts = match net.has(&whole) {
+            true => vec![whole.clone()],
+            false => (0..self.all).map(|e| format!("{name}.{e}.{part}.weight")).collect(),
+        };
+        let dims = [self.all, to, from];
+        let dims = if parts.len() == 1 && net.has(&whole) { &dims[..] } else { &dims[1..] };
+        let mut fit = true;
+        for part in &parts {
+            fit &= net.fits(part, dims)?;
         }
-        if all.len() as i64 != self.all {
-            return Ok(net.hole(&[self.all, from, to]));
-        }
-        let turned = all.iter().map(transposed).collect::<Result<Vec<_>>>()?;
-        // Products with a matrix that is chosen while running take one type.
-        let turned =
-            turned.into_iter().map(crate::frontend::llm::weights::wide).collect::<Result<Vec<_>>>()?;
-        let v = net.constant(stacked(&turned)?)?;
-        net.graph.set_name(v, whole.into());
-        Ok(v)
+        let v = if fit { net.late(&whole, parts, Form::Stack)? } else { None };
+        Ok(v.unwrap_or_else(|| net.hole(&[self.all, from, to])))
     }
 
     /// Weights and numbers of each token's experts, both `[tokens, chosen]`.
@@ -194,17 +187,7 @@ fn best(net: &mut Net, x: ValueId, k: i64, axis: usize) -> Result<[ValueId; 2]> 
     <[ValueId; 2]>::try_from(top).map_err(|_| Diag::bug("TopK has two results"))
 }
 
-/// The parts of a stack.
-fn split(t: &Tensor) -> Result<Vec<Tensor>> {
-    let &[n, rows, columns] = t.shape() else { return Err(Diag::bug("a stack of matrices")) };
-    let bytes = t.shared_bytes();
-    let one = bytes.len() / n.max(1);
-    let part =
-        |i: usize| Tensor::from_bytes(t.dtype(), vec![rows, columns], bytes.slice(i * one..(i + 1) * one));
-    (0..n).map(part).collect()
-}
-
 /// A shared block below a name.
 pub fn shared(name: &str, inner: i64, act: Act) -> Mlp {
-    Mlp { inner, act, form: Form::Gated { name: name.to_owned(), bias: false } }
+    Mlp { inner, act, form: mlp::Form::Gated { name: name.to_owned(), bias: false } }
 }

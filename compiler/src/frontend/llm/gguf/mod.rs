@@ -8,11 +8,12 @@ mod tensors;
 
 use super::Checkpoint;
 use super::language::Language;
-use crate::system;
+use crate::system::Mapping;
 use bytes::Bytes;
 use reader::File;
 use sinter_ir::Result;
 use std::path::Path;
+use std::sync::Arc;
 use tensors::Tensors;
 
 /// Whether a path names a GGUF file.
@@ -23,17 +24,23 @@ pub fn is_file(path: &Path) -> bool {
 /// Opens a file.
 pub fn open(path: &Path) -> Result<Checkpoint> {
     let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let c = of_bytes(&system::map(path)?, name)?;
+    let mapping = Mapping::of(path)?;
+    let bytes = mapping.bytes();
+    let c = of(&bytes, name, Some(mapping))?;
     Ok(Checkpoint { files: vec![path.to_owned()], ..c })
 }
 
 /// From the bytes of a file.
 pub fn of_bytes(file: &Bytes, name: String) -> Result<Checkpoint> {
+    of(file, name, None)
+}
+
+fn of(file: &Bytes, name: String, mapping: Option<Mapping>) -> Result<Checkpoint> {
     let file = File::parse(file)?;
     let family = family::find(&file)?;
     let config = config::of(&file, family)?;
     let language = Language::of_metadata(&file.metadata)?;
     let config = super::config::Config::of(config)?;
-    let weights = Box::new(Tensors::new(file, family, &config)?);
+    let weights = Arc::new(Tensors::new(file, family, &config)?.of(mapping));
     Ok(Checkpoint { config, weights, language, files: vec![], name })
 }

@@ -3,13 +3,18 @@
 use super::family::Family;
 use super::reader::{Entry, File};
 use crate::frontend::llm::config::Config;
+use crate::frontend::llm::gguf::blocks::BlockType;
 use crate::frontend::llm::weights::{Kind, Stored, Weights, transposed};
+use crate::system::Mapping;
 use bytes::Bytes;
-use sinter_ir::{Diag, Result, Tensor};
+use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// A file's tensors.
+#[derive(Debug)]
 pub struct Tensors {
     file: File,
+    /// The file in memory, where it was mapped.
+    mapping: Option<Mapping>,
     family: &'static Family,
     heads: usize,
     kv_heads: usize,
@@ -33,7 +38,11 @@ impl Tensors {
     pub fn new(file: File, family: &'static Family, c: &Config) -> Result<Self> {
         let heads = c.size(&["num_attention_heads"])?;
         let kv_heads = c.size_or("num_key_value_heads", heads)?;
-        Ok(Self { file, family, heads: heads as usize, kv_heads: kv_heads as usize })
+        Ok(Self { file, mapping: None, family, heads: heads as usize, kv_heads: kv_heads as usize })
+    }
+    /// The same with what its data lies in.
+    pub fn of(self, mapping: Option<Mapping>) -> Self {
+        Self { mapping, ..self }
     }
     fn entry(&self, name: &str) -> Option<&Entry> {
         self.file.tensors.get(&self.family.rename(name)?)
@@ -58,13 +67,29 @@ impl Weights for Tensors {
         }
         Some(dims)
     }
+    fn dtype(&self, name: &str) -> Option<DType> {
+        let e = self.entry(name)?;
+        Some(match (e.kind, self.fix(name)) {
+            (_, Fix::PlusOne) => DType::F32,
+            (BlockType::F16, _) => DType::F16,
+            (BlockType::BF16, _) => DType::BF16,
+            _ => DType::F32,
+        })
+    }
+    fn release(&self) {
+        self.mapping.iter().for_each(Mapping::release);
+    }
     fn load(&self, name: &str) -> Result<Tensor> {
         let e = self.entry(name).ok_or_else(|| Diag::bug(format!("tensor {name} is not there")))?;
         let bytes = match self.fix(name) {
             Fix::Heads(heads) => in_halves(e, heads)?,
             _ => e.bytes.clone(),
         };
-        sinter_ir::tensor::storage_bytes(sinter_ir::DType::F32, &e.dims)?;
+        if let Some(dtype @ (DType::F16 | DType::BF16)) = self.dtype(name) {
+            let t = Tensor::from_bytes(dtype, e.dims.clone(), bytes)?;
+            return if self.fix(name) == Fix::Transposed { transposed(&t) } else { Ok(t) };
+        }
+        sinter_ir::tensor::storage_bytes(DType::F32, &e.dims)?;
         let mut values = e.kind.values(&bytes);
         if self.fix(name) == Fix::PlusOne {
             values.iter_mut().for_each(|v| *v -= 1.0);
@@ -110,7 +135,6 @@ fn in_halves(e: &Entry, heads: usize) -> Result<Bytes> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::frontend::llm::gguf::blocks::BlockType;
 
     #[test]
     fn neighbours_become_halves() {

@@ -7,13 +7,14 @@ use super::Checkpoint;
 use super::config::Config;
 use super::language::Language;
 use super::weights::{Kind, Stored, Weights};
-use crate::system;
+use crate::system::{self, Mapping};
 use bytes::Bytes;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use sinter_ir::{DType, Diag, Result, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Whether a folder holds a language model.
 pub fn is_folder(path: &Path) -> bool {
@@ -31,7 +32,7 @@ pub fn open(dir: &Path) -> Result<Checkpoint> {
     let language = Language::of_folder(dir, &text)?;
     let (weights, shards) = shards(dir)?;
     let files = std::iter::once(config_file).chain(shards).collect();
-    Ok(Checkpoint { config, weights: Box::new(weights), language, files, name: last_name(dir) })
+    Ok(Checkpoint { config, weights: Arc::new(weights), language, files, name: last_name(dir) })
 }
 
 /// The last part of a path's name.
@@ -57,8 +58,10 @@ fn shards(dir: &Path) -> Result<(Shards, Vec<PathBuf>)> {
     }
     let mut all = Shards::default();
     for path in &files {
-        let file = system::map(path)?;
-        all.add(file).map_err(|d| Diag { message: format!("{}: {}", path.display(), d.message), ..d })?;
+        let mapping = Mapping::of(path)?;
+        all.add(mapping.bytes())
+            .map_err(|d| Diag { message: format!("{}: {}", path.display(), d.message), ..d })?;
+        all.mappings.push(mapping);
     }
     Ok((all, files))
 }
@@ -77,6 +80,8 @@ pub struct Shards {
     files: Vec<SafeTensors>,
     /// File of each tensor.
     at: BTreeMap<String, usize>,
+    /// The files in memory, where they were mapped.
+    mappings: Vec<Mapping>,
 }
 
 impl Shards {
@@ -99,6 +104,15 @@ impl Shards {
 impl Weights for Shards {
     fn dims(&self, name: &str) -> Option<Vec<usize>> {
         self.file(name)?.dims(name).map(<[usize]>::to_vec)
+    }
+    fn dtype(&self, name: &str) -> Option<DType> {
+        Some(match self.file(name)?.dtype(name)? {
+            d @ (DType::F16 | DType::BF16) => d,
+            _ => DType::F32,
+        })
+    }
+    fn release(&self) {
+        self.mappings.iter().for_each(Mapping::release);
     }
     fn load(&self, name: &str) -> Result<Tensor> {
         let t = self.file(name).and_then(|f| f.load(name));

@@ -54,6 +54,10 @@ impl SafeTensors {
     pub fn dims(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|e| e.dims.as_slice())
     }
+    /// Element type of a tensor.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        self.tensors.get(name).map(|e| e.dtype)
+    }
     /// A tensor; its data is that of the file, not a copy.
     pub fn load(&self, name: &str) -> Option<Result<Tensor>> {
         let e = self.tensors.get(name)?;
