@@ -7,7 +7,7 @@ use crate::lower::{self, Arg, NodeView};
 use crate::plan::{Place, VStep};
 use crate::report::KernelStat;
 use crate::work;
-use sinter_ir::{Diag, Graph, Node, Op, Result, Tensor, ValueId};
+use sinter_ir::{Diag, Fault, Graph, Node, Op, Result, Tensor, ValueId};
 
 /// The user's name of a node for labels and messages.
 pub(crate) fn label(node: &Node) -> String {
@@ -44,7 +44,11 @@ impl Assembler<'_> {
         for &id in &storage.order {
             let node = g.node(id);
             if !storage.is_view(g, node) {
-                self.node(g, node, &storage, scope, steps).map_err(|d| d.at(label(node)))?;
+                self.node(g, node, &storage, scope, steps).map_err(|d| match d.fault {
+                    // A full disk is not the node's fault.
+                    Fault::Output => d,
+                    _ => d.at(label(node)),
+                })?;
             }
         }
         let mut places = Vec::with_capacity(wanted.len());
