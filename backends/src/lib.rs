@@ -11,6 +11,7 @@ pub mod object;
 pub mod peaks;
 mod sites;
 mod targets;
+pub mod wasm;
 pub mod x86;
 
 use sinter_ir::program::Program;
@@ -46,7 +47,7 @@ pub struct Blob {
 
 /// Problems that keep a program from being emitted for a target: all at once.
 pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
-    clif::legalise(program, target)
+    if wasm::is(target) { wasm::legalise(program) } else { clif::legalise(program, target) }
 }
 
 /// A program and the target that it was lowered for.

@@ -4,6 +4,7 @@ use sinter_ir::target::TargetDesc;
 use std::sync::OnceLock;
 
 const LEVELS: &[&str] = &[
+    include_str!("../targets/browser-wasm.toml"),
     include_str!("../targets/x86-64-v2.toml"),
     include_str!("../targets/x86-64-v3.toml"),
     include_str!("../targets/x86-64-v4.toml"),
@@ -25,7 +26,7 @@ fn parse(files: &[&str]) -> Vec<TargetDesc> {
     files.iter().filter_map(|t| TargetDesc::from_toml(t).ok()).collect()
 }
 
-/// Targets by level, weaker instruction sets first.
+/// Targets by level, weaker instruction sets first; those of other machines before.
 pub fn targets() -> &'static [TargetDesc] {
     static TABLE: OnceLock<Vec<TargetDesc>> = OnceLock::new();
     TABLE.get_or_init(|| parse(LEVELS))

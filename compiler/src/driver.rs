@@ -1,5 +1,6 @@
 //! From a model file to bundles in memory: import, passes, emission.
 
+mod made;
 mod targets;
 
 use crate::bench::sites::Measured;
@@ -10,6 +11,7 @@ use crate::manifest::{LevelInfo, Manifest, sha256, sha256_of_file};
 use crate::report::Report;
 use crate::spool::Spool;
 use bytes::Bytes;
+use made::{Files, Made};
 use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
@@ -197,18 +199,11 @@ fn bundle(
         .map(|(program, target)| backends::Level { program, target })
         .collect();
     let [strongest, weaker @ ..] = all.as_slice() else { return Err(Diag::bug("a bundle for no target")) };
-    let emitted = match (&spool, weaker) {
-        (Some(s), []) => backends::emit_apart(strongest.program, strongest.target, s.sum())?,
-        _ => backends::emit_levels(&all, &request.lacking)?,
-    };
-    let mut manifest = Manifest::new(strongest.program, strongest.target, emitted.code.values().sum());
+    let mut made = made::generate(&all, spool.as_ref().map(Spool::sum), &request.lacking)?;
+    let mut manifest = Manifest::new(strongest.program, strongest.target, made.code.values().sum());
     manifest.sources.clone_from(&past.sources);
     manifest.flags.clone_from(&past.flags);
-    let code = |level: &backends::Level| match weaker.is_empty() {
-        true => emitted.code.clone(),
-        false => emitted.code_of(level.target),
-    };
-    let tables: Vec<BTreeMap<String, u64>> = all.iter().map(code).collect();
+    let tables = std::mem::take(&mut made.tables);
     if !weaker.is_empty() {
         let each = all.iter().zip(&shares).zip(&tables);
         manifest.several(&each.map(|((l, s), code)| LevelInfo::new(l.target, *s, code)).collect::<Vec<_>>());
@@ -226,7 +221,7 @@ fn bundle(
         (true, [passes, ..]) => Some(Measured::new(strongest.program, strongest.target, passes)?),
         _ => None,
     };
-    let files = files(strongest.program, emitted, spool.as_mut(), &mut manifest, &report)?;
+    let files = files(&strongest.program.name, made, spool.as_mut(), &mut manifest, &report)?;
     // The weights are in the files now.
     let program = Program { weights: Vec::new(), ..programs.swap_remove(0) };
     let (folder, weights) = (levels.folder.clone(), spool.map(Arc::new));
@@ -271,26 +266,20 @@ fn json(v: serde_json::Result<String>) -> Result<Bytes, Diag> {
 }
 
 fn files(
-    program: &Program,
-    emitted: backends::Emitted,
+    name: &str,
+    made: Made,
     spool: Option<&mut Spool>,
     manifest: &mut Manifest,
     report: &Report,
-) -> Result<BTreeMap<String, Bytes>, Diag> {
-    let name = &program.name;
-    let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
-    files.insert(format!("lib{name}.a"), emitted.archive.into());
-    files.insert(format!("{name}.h"), emitted.header.into());
+) -> Result<Files, Diag> {
+    let mut files = made.files;
     files.insert("report.json".into(), json(serde_json::to_string_pretty(report))?);
     files.insert("report.html".into(), report.html().into());
-    for (path, text) in crate::bindings::files(program) {
-        files.insert(path, text.into());
-    }
     let weights = format!("{name}.weights");
     let stored = match spool {
-        Some(s) => Some((weights, s.finish(&emitted.weights)?)),
+        Some(s) => Some((weights, s.finish(&made.weights)?)),
         None => {
-            files.insert(weights, emitted.weights.into());
+            files.insert(weights, made.weights.into());
             None
         }
     };

@@ -17,3 +17,4 @@ pub mod report;
 pub mod session;
 pub mod spool;
 pub mod system;
+pub mod web;

@@ -30,7 +30,14 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
                 .help("`sinter targets` lists what is supported"),
         );
     }
-    for k in program.kernels.iter().filter(|k| x86::refuses(k, target).is_some()) {
+    out.extend(unexpanded_kernels(program.kernels.iter().filter(|k| x86::refuses(k, target).is_some())));
+    out
+}
+
+/// Kernels with functions that math expansion must have removed.
+pub(crate) fn unexpanded_kernels<'a>(kernels: impl Iterator<Item = &'a Kernel>) -> Vec<Diag> {
+    let mut out = Vec::new();
+    for k in kernels {
         visit(&k.body, &mut |i| {
             if let Some(what) = unexpanded(i) {
                 out.push(Diag::bug(format!("kernel {}: {what} reached the emitter unexpanded", k.name)));

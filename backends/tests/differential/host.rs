@@ -1,7 +1,8 @@
 //! Runs a kernel natively as a program of one call, and in the interpreter, on the same bytes.
 
 use crate::r#gen::{BYTES, SYMS};
-use sinter_backends::{emit, legalise};
+use crate::node;
+use sinter_backends::{emit, legalise, wasm};
 use sinter_ir::graph::{SymKind, Symbols};
 use sinter_ir::program::{Loc, Port, Program, Step};
 use sinter_ir::target::TargetDesc;
@@ -77,11 +78,16 @@ fn program(kernels: &[Kernel], syms: usize) -> Program {
     p
 }
 
-/// Kernels compiled for a target, in this process. They are compiled together: the functions around them cost as much
+/// Kernels compiled for a target, in this process or in that of Node.js. They are compiled together: the functions around them cost as much
 /// as a kernel.
 pub struct Native {
-    bundle: Bundle,
+    engine: Engine,
     program: Program,
+}
+
+enum Engine {
+    Here(Box<Bundle>),
+    Node(node::Module),
 }
 
 impl Native {
@@ -89,10 +95,13 @@ impl Native {
     pub fn new(kernels: &[Kernel], target: &TargetDesc, threads: usize) -> Self {
         let program = program(kernels, SYMS);
         assert!(legalise(&program, target).is_empty(), "{:?}", legalise(&program, target));
+        if wasm::is(target) {
+            return Self { engine: Engine::Node(node::Module::load(&program)), program };
+        }
         let e = emit(&program, target).expect("emits");
         let weights = Image::Heap(Aligned::copy_of(&e.weights).expect("memory"));
         let bundle = Bundle::load("k", &e.archive, weights, threads).expect("loads");
-        Self { bundle, program }
+        Self { engine: Engine::Here(Box::new(bundle)), program }
     }
     /// Runs one of them.
     pub fn run(&mut self, which: usize, case: &Case) -> Outcome {
@@ -106,8 +115,12 @@ impl Native {
         dims.extend(inputs[1..].iter().map(|b| b.len() as i64));
         let sizes: Vec<usize> = ports.outputs.iter().map(|o| o.max_bytes as usize).collect();
         let rank = ports.outputs.iter().map(|o| o.dims.len()).sum();
+        let bundle = match &mut self.engine {
+            Engine::Here(bundle) => bundle,
+            Engine::Node(module) => return module.outcome(&inputs, &dims, rank, case.syms.len()),
+        };
         // SAFETY: every input has the bytes that its dims state, sizes are the program's own.
-        match unsafe { self.bundle.run(&inputs, &dims, &sizes, rank) } {
+        match unsafe { bundle.run(&inputs, &dims, &sizes, rank) } {
             Ok(out) => {
                 Outcome { code: 0, bufs: out.bytes[1..].to_vec(), syms: out.dims[..case.syms.len()].to_vec() }
             }

@@ -10,12 +10,13 @@ mod r#gen;
 mod host;
 mod insts;
 mod matrix;
+mod node;
 mod rng;
 mod steps;
 
 use host::{Case, Native, Outcome, interpret};
 use rng::Rng;
-use sinter_backends::targets;
+use sinter_backends::{targets, wasm};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, CmpOp, CvtOp, Elem, Kernel, verify};
@@ -42,7 +43,8 @@ fn runnable() -> Vec<&'static TargetDesc> {
         all
     });
     let here = std::env::consts::ARCH;
-    all.iter().filter(|t| t.triple.starts_with(here) && t.triple.contains("linux") && has_all(t)).collect()
+    let native = |t: &&TargetDesc| t.triple.starts_with(here) && t.triple.contains("linux") && has_all(t);
+    all.iter().filter(|t| if wasm::is(t) { node::there() } else { native(t) }).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -103,7 +105,7 @@ fn check(kernels: &[Kernel], cases: &[Case], t: &TargetDesc, threads: usize) -> 
     for k in kernels {
         assert_eq!(verify::verify(k), vec![], "{}", k.name);
     }
-    let fused = t.has("fma") || !t.triple.starts_with("x86_64");
+    let fused = t.has("fma");
     let mut native = compile(kernels, t, threads);
     let mut finished = 0;
     for (i, (k, case)) in kernels.iter().zip(cases).enumerate() {
@@ -158,7 +160,7 @@ fn large_kernels() {
     for first in (5000..5032).step_by(16) {
         let kernels: Vec<Kernel> = (first..first + 16).map(|s| r#gen::kernel(s, 250)).collect();
         let cases: Vec<Case> = (first..first + 16).map(case).collect();
-        for t in runnable().into_iter().filter(|t| t.has("avx2")) {
+        for t in runnable().into_iter().filter(|t| t.has("avx2") || wasm::is(t)) {
             check(&kernels, &cases, t, 1);
         }
     }

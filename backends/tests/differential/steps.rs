@@ -1,15 +1,15 @@
 //! Random programs: control flow, symbols and their checks, as machine code and in the interpreter.
 
 use crate::rng::Rng;
-use crate::{r#gen, runnable};
+use crate::{r#gen, node, runnable};
 use bytes::Bytes;
-use sinter_backends::{emit, legalise};
+use sinter_backends::{emit, legalise, wasm};
 use sinter_ir::graph::SymKind;
 use sinter_ir::program::{Loc, Port, Program, Step, interp};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Addr, BinOp, CmpOp, CvtOp, Elem, Kernel};
 use sinter_ir::{DType, Expr, Sym, Tensor};
-use sinter_runtime::{Aligned, Bundle, Error, Image};
+use sinter_runtime::{Aligned, Bundle, Error, Image, Outputs};
 
 /// Symbols: two of the inputs, then those of the run.
 const INPUT_SYMS: u32 = 2;
@@ -233,9 +233,12 @@ fn random_programs() {
         let p = program(seed);
         let t = targets[seed as usize % targets.len()];
         assert!(legalise(&p, t).is_empty(), "seed {seed}");
-        let e = emit(&p, t).unwrap();
-        let weights = Image::Heap(Aligned::copy_of(&e.weights).unwrap());
-        let mut bundle = Bundle::load("p", &e.archive, weights, 1 + seed as usize % 2).unwrap();
+        let module = wasm::is(t).then(|| node::Module::load(&p));
+        let mut bundle = module.is_none().then(|| {
+            let e = emit(&p, t).unwrap();
+            let weights = Image::Heap(Aligned::copy_of(&e.weights).unwrap());
+            Bundle::load("p", &e.archive, weights, 1 + seed as usize % 2).unwrap()
+        });
         for round in 0..4 {
             let inputs = inputs(seed * 4 + round);
             let want = interp::run(&p, &inputs, interp::Options::default());
@@ -244,8 +247,15 @@ fn random_programs() {
             let dims: Vec<i64> = inputs.iter().flat_map(|t| t.shape().iter().map(|&d| d as i64)).collect();
             let sizes: Vec<usize> = p.outputs.iter().map(|o| o.max_bytes as usize).collect();
             let rank = p.outputs.iter().map(|o| o.dims.len()).sum();
-            // SAFETY: tensors hold what their shapes say, sizes are the program's own.
-            let got = unsafe { bundle.run(&slices, &dims, &sizes, rank) };
+            let got = match (&mut bundle, &module) {
+                // SAFETY: tensors hold what their shapes say, sizes are the program's own.
+                (Some(bundle), _) => unsafe { bundle.run(&slices, &dims, &sizes, rank) },
+                (None, Some(module)) => match module.run(&slices, &dims, rank) {
+                    (0, bytes, dims) => Ok(Outputs { bytes, dims }),
+                    (code, ..) => Err(Error::Code(code)),
+                },
+                (None, None) => unreachable!("one of them was made"),
+            };
             *codes.entry(want.code).or_insert(0) += 1;
             match got {
                 Ok(out) => {

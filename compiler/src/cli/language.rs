@@ -111,6 +111,7 @@ pub fn open(
     let bad = |e| one(diag(e));
     let dir = Path::new(path);
     if system::exists(&dir.join("manifest.json")) {
+        super::inspect::manifest(dir).and_then(|m| super::run::runs_here(&m)).map_err(one)?;
         let language = files::manifest(dir).and_then(|m| files::language_of(dir, &m)).map_err(bad)?;
         return Ok((files::model(dir, opening).map_err(bad)?, language));
     }

@@ -60,12 +60,22 @@ pub struct RunArgs {
 /// Elements printed per output.
 const SHOWN: usize = 8;
 
+/// Whether a bundle has machine code: modules for browsers need one.
+pub fn runs_here(manifest: &Manifest) -> Result<()> {
+    if !manifest.triple.starts_with("wasm32-") {
+        return Ok(());
+    }
+    let help = format!("load {}.js there, or compile the model for this machine", manifest.name);
+    Err(Diag::input(format!("a bundle for {} runs in browsers and Node.js only", manifest.target)).help(help))
+}
+
 /// Opens a bundle folder or compiles a model for this machine.
 pub fn open(path: &str, dims: &[String], threads: usize) -> Result<Session, Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let dir = Path::new(path);
     if system::is_dir(dir) {
         let manifest = inspect::manifest(dir).map_err(one)?;
+        runs_here(&manifest).map_err(one)?;
         let archive = system::read(&dir.join(format!("lib{}.a", manifest.name))).map_err(one)?;
         let file = dir.join(format!("{}.weights", manifest.name));
         let image =

@@ -17,11 +17,13 @@ fn archives() -> Vec<(String, Vec<u8>)> {
     let models: Vec<PathBuf> = dirs.iter().flat_map(|d| common::cases(d)).map(|c| c.model).collect();
     assert!(!models.is_empty());
     let mut out = vec![];
+    let with_archives = sinter_backends::targets().iter().filter(|t| !sinter_backends::wasm::is(t));
+    let targets: Vec<String> = with_archives.map(|t| t.name.clone()).collect();
     let made = common::parallel(&models, |model| {
         let request = Request {
             model: model.clone(),
             import: ImportOptions::default(),
-            targets: sinter_backends::targets().iter().map(|t| t.name.clone()).collect(),
+            targets: targets.clone(),
             ..Request::default()
         };
         let done =
