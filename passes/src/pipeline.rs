@@ -56,7 +56,7 @@ pub const ASSEMBLE: &str = "assemble";
 pub struct LowerOptions {
     /// Bytes for strings that are made while running; by default enough for short ones.
     pub text_bytes: Option<u64>,
-    /// Sums of convolutions are formed term by term: no Winograd's method.
+    /// Sums of convolutions have no other terms than their windows: no Winograd's method, no folding.
     pub exact_convolutions: bool,
 }
 

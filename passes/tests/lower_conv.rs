@@ -80,6 +80,37 @@ fn wide_rows_use_whole_vectors() {
 }
 
 #[test]
+fn few_output_channels() {
+    let mut rng = Rng::new(13);
+    for round in 0..80 {
+        let rank = [2, 1][round % 2];
+        let mut axes: Vec<Axis> = (0..rank).map(|_| axis(&mut rng, 40)).collect();
+        let last = &mut axes[rank - 1];
+        (last.s, last.k) = (1, rng.dim(1, 9));
+        last.n = last.n.max((last.k - 1) * last.d + 1);
+        let (c, o) = (rng.dim(1, 5), rng.dim(1, 4));
+        let x = [vec![rng.dim(1, 2), c], axes.iter().map(|a| a.n).collect()].concat();
+        let w = [vec![o, c], axes.iter().map(|a| a.k).collect()].concat();
+        let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::F64, DType::I32]);
+        let (x, w) = (rng.tensor(dtype, x), rng.tensor(dtype, w));
+        let mut case = Case::new(conv(&axes, 1), vec![x, w]);
+        case.fixed[1] = rng.flip();
+        if rng.flip() {
+            case.free(&[(0, 0)]);
+            case.free(&[(0, 1 + rank)]);
+        }
+        case.on_any_target(&mut rng);
+        let l = case.check();
+        let name = &l.calls[0].kernel.name;
+        assert!(
+            name.starts_with("conv_narrow") || case.inputs[1].shape()[2..].iter().all(|&k| k == 1),
+            "{name}"
+        );
+        assert!(size(&l.calls[0].kernel) < 900, "{} statements", size(&l.calls[0].kernel));
+    }
+}
+
+#[test]
 fn pointwise_and_dense() {
     let mut rng = Rng::new(3);
     for _ in 0..60 {
@@ -325,6 +356,33 @@ fn channels_last_convolutions_of_every_kind() {
         let l = case.check();
         assert!(size(&l.calls[0].kernel) < 900, "{} statements", size(&l.calls[0].kernel));
     }
+}
+
+#[test]
+fn channels_last_convolutions_to_few_channels() {
+    let (mut rng, mut folded) = (Rng::new(14), 0);
+    for round in 0..80 {
+        let rank = [2, 1][round % 2];
+        let mut axes: Vec<Axis> = (0..rank).map(|_| axis(&mut rng, 20)).collect();
+        let last = &mut axes[rank - 1];
+        (last.d, last.k) = (1, rng.pick(&[3, 5, 9, 20]));
+        last.n = rng.dim(last.k, 90);
+        let (c, o) = (rng.dim(1, 5), rng.pick(&[1, 1, 2, 4, 8]));
+        let x = [vec![rng.dim(1, 2)], axes.iter().map(|a| a.n).collect(), vec![c]].concat();
+        let w = [vec![o, c], axes.iter().map(|a| a.k).collect()].concat();
+        let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::F64]);
+        let (x, w) = (rng.tensor(dtype, x), rng.tensor(dtype, w));
+        let mut case = Case::new(Conv { channels_last: true, ..conv(&axes, 1) }, vec![x, w]).fix(1);
+        if rng.flip() {
+            case.free(&[(0, 0)]);
+            case.free(&[(0, rank)]);
+        }
+        case.on_any_target(&mut rng);
+        let l = case.check();
+        folded += usize::from(l.calls[0].kernel.name.starts_with("conv_folded"));
+        assert!(size(&l.calls[0].kernel) < 1200, "{} statements", size(&l.calls[0].kernel));
+    }
+    assert!(folded > 30, "{folded}");
 }
 
 #[test]

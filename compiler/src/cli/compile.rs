@@ -40,7 +40,8 @@ pub struct CompileArgs {
     #[arg(long, value_name = "BYTES")]
     pub text_bytes: Option<u64>,
     /// Sum up convolutions term by term. Otherwise large 3x3 convolutions of f32 may use Winograd's method where it is
-    /// faster: fewer products, results within some 1e-5 of the largest value.
+    /// faster (results within some 1e-5 of the largest value), and those to few channels take neighbouring points at once
+    /// (an infinite element then also spoils results next to those whose windows hold it).
     #[arg(long)]
     pub exact_convolutions: bool,
     /// Write the module after every pass to a folder: DIR/NN-PASS.mir, with the data of constants beside them, and the

@@ -54,7 +54,7 @@ pub struct LowerCx<'a> {
     pub symbols: &'a Symbols,
     /// Where texts made while running go, if the program makes any.
     pub texts: Option<text::TextSpace>,
-    /// Sums of convolutions are formed term by term: no Winograd's method.
+    /// Sums of convolutions have no other terms than their windows: no Winograd's method, no folding.
     pub exact_convolutions: bool,
 }
 

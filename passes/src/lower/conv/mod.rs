@@ -3,12 +3,15 @@
 //! - pointwise (1x1, stride 1, no padding): a matrix product of packed weights with the image in place;
 //! - one point per image: a matrix product of the channels with transposed weights;
 //! - depthwise (one input channel per group): windows of one channel;
+//! - to a few channels, stride 1 along rows: vectors of points, see [`narrow`];
 //! - all others: the inputs of a few neighbouring points are gathered into a panel that all output channels use.
 
 mod depthwise;
 mod last;
+mod narrow;
 pub mod panel;
 mod patches;
+mod run;
 pub mod transpose;
 
 use super::body::Body;
@@ -60,7 +63,10 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Conv) -> Result<Lowered> {
     if layer.wt.dims[1].is(1) && op.group > 1 {
         return depthwise::lower(&layer);
     }
-    if pointwise { layer.pointwise() } else { patches::lower(&layer) }
+    if pointwise {
+        return layer.pointwise();
+    }
+    if narrow::fits(&layer) { narrow::lower(&layer) } else { patches::lower(&layer) }
 }
 
 impl Layer<'_> {

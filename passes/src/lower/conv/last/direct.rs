@@ -5,6 +5,7 @@
 //! where windows leave the image, a padded copy of a few rows stands for it.
 
 use super::super::Layer;
+use super::fold::{Folded, Unfold};
 use super::plan::Plan;
 use super::slab::Slab;
 use crate::lower::Lowered;
@@ -23,12 +24,19 @@ use sinter_ir::{Result, Tensor};
 
 /// Lowers a convolution.
 pub fn lower(layer: &Layer, w: &Tensor, axes: Vec<Axis>) -> Result<Lowered> {
+    let Some(folded) = Folded::new(layer, w, &axes)? else { return emit(layer, w, axes, 1, "conv_last") };
+    let wide = Layer { wt: &folded.ty, ..*layer };
+    emit(&wide, &folded.weights, folded.axes, folded.points, "conv_folded")
+}
+
+/// A convolution whose points stand for `fold` neighbours each.
+fn emit(layer: &Layer, w: &Tensor, axes: Vec<Axis>, fold: i64, name: &str) -> Result<Lowered> {
     let mut plan = Plan::new(layer, w, axes);
     let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
     plan.split(slots);
     let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
     let packed = plan.pack(w)?;
-    build(layer.cx, layer.body, &layer.name("conv_last"), |k| {
+    build(layer.cx, layer.body, &layer.name(name), |k| {
         let weights = k.source(Source::Packed(packed.clone(), layer.wt.dtype))?;
         let x = k.source(Source::Value(layer.x))?;
         let finish = k.out.finish();
@@ -37,17 +45,26 @@ pub fn lower(layer: &Layer, w: &Tensor, axes: Vec<Axis>) -> Result<Lowered> {
             (finish != Finish::Registers).then(|| k.scratch(&(spill_elems * slots).into(), layer.num.acc));
         let size = plan.slab.map(|pitch| plan.slab_size(pitch));
         let slab = size.clone().map(|s| k.scratch(&(s * slots.into()), layer.num.acc));
+        let outputs = plan.columns / fold;
+        let lanes = i64::from(plan.tile.lanes);
+        let points = (fold > 1 && outputs > 1).then(|| k.scratch(&(lanes * slots).into(), layer.num.acc));
         let Kernel { b, out, .. } = k;
         let start = |b: &mut KernelBuilder, slot| {
             let home = size.as_ref().map(|s| {
                 let s = b.dim(s);
                 b.mul(slot, s)
             });
-            (home.zip(slab), spill.map(|s| (s, scaled(b, slot, spill_elems))))
+            let mut piece = |buf: Option<Buf>, size| buf.map(|s| (s, scaled(b, slot, size)));
+            (home.zip(slab), piece(spill, spill_elems), piece(points, lanes))
         };
         let mut done = Ok(());
-        slots::for_each_run(b, slots, &plan.work(), start, |b, &(home, spill), at, lo, hi| {
+        slots::for_each_run(b, slots, &plan.work(), start, |b, &(home, spill, memory), at, lo, hi| {
+            let row = layer.yt.dims[layer.yt.rank() - 2].clone();
+            let unfold = Unfold { points: fold, outputs, row, memory };
             let mut put = |b: &mut KernelBuilder, index: &[Reg], value: Reg, tail: Option<Reg>| {
+                if fold > 1 {
+                    return unfold.put(b, index, (value, tail), out);
+                }
                 let index: Vec<Index> = index.iter().map(|&at| Index { at, axes: 1 }).collect();
                 out.put(b, &index, value, tail)
             };

@@ -119,7 +119,8 @@ impl<'a> Plan<'a> {
     }
     /// Vector multiply-adds of the whole convolution, where known.
     pub fn vector_ops(&self) -> Option<i64> {
-        let points = product(&self.layer.yt.dims[..self.layer.yt.rank() - 1]).as_const()?;
+        let images = self.layer.xt.dims[0].clone() * self.inner.points.clone();
+        let points = (images * product(self.outer.iter().map(|a| &a.points))).as_const()?;
         let vectors = (self.columns + i64::from(self.tile.lanes) - 1) / i64::from(self.tile.lanes);
         points.checked_mul(self.depth())?.checked_mul(vectors * self.layer.op.group as i64)
     }

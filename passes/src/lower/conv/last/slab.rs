@@ -1,10 +1,11 @@
 //! Rows of an image copied with the zeros of their padding, in the form of the arithmetic.
 
+use super::super::run;
 use super::direct::Item;
 use crate::lower::contract::gemm::{add_const, scaled};
 use crate::lower::window::{Axis, Span};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, BinOp, Bound, Buf, LoopKind, Reg, Ty};
+use sinter_ir::tile::{BinOp, Bound, Buf, LoopKind, Reg};
 
 /// A slab to fill.
 pub struct Slab<'a> {
@@ -117,21 +118,7 @@ impl Slab<'_> {
     fn elements(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), (lo, hi): (Reg, Reg)) {
         let num = self.item.plan.layer.num;
         let lanes = self.item.plan.layer.cx.target.lanes(num.acc.bits());
-        let step = i64::from(lanes);
-        let mask = b.i64(-step);
-        let count = b.sub(hi, lo);
-        let even = b.bin(BinOp::And, count, mask);
-        let end = b.add(lo, even);
-        let rest = b.sub(count, even);
-        let move_ = |b: &mut KernelBuilder, at: Reg, tail: Option<Reg>| {
-            let value = match from {
-                Some(f) => num.load(b, lanes, self.item.x, Addr::reg(f).plus(at, 1), tail),
-                None => b.zero(Ty { elem: num.acc, lanes }),
-            };
-            b.store(self.buf, Addr::reg(to).plus(at, 1), value, tail);
-        };
-        b.for_(Bound::Reg(lo), Bound::Reg(end), step, LoopKind::Serial, |b, i| move_(b, i, None));
-        b.for_(Bound::Reg(end), Bound::Reg(hi), step, LoopKind::Serial, |b, i| move_(b, i, Some(rest)));
+        run::fill(b, (num, lanes), from.map(|f| (self.item.x, f)), (self.buf, to), (lo, hi));
     }
 }
 
