@@ -2,8 +2,9 @@
 //!
 //! `cargo bench -p sinter --bench gemv [-- FILTER] [--check] [--threads N]`: one line per product, best of several
 //! rounds. Cold: so many products with weights of their own run in turn that none finds its weights in a cache; GB/s
-//! count the weights as packed, scales included, against the rate at which a loop of loads reads memory. Products of
-//! many rows are compared with the peak of the instruction that multiplies bytes.
+//! count the weights as packed, scales included, against the rate at which a loop of loads reads memory; `warm` are the
+//! GB/s of one product alone, again and again. Products of many rows are compared with the peak of the instruction that
+//! multiplies bytes.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, unsafe_code)]
 
 use sinter::bench::peaks::Peaks;
@@ -174,6 +175,18 @@ fn difference(case: &Case, got: &[u8]) -> f64 {
     got.iter().zip(&want).fold(0f64, |d, (a, b)| d.max((a - b).abs())) / most
 }
 
+/// Seconds per product, bytes of code, and the first result.
+fn measure(case: &Case, copies: usize, target: &TargetDesc, threads: usize) -> (f64, u64, Vec<u8>) {
+    let (mut bundle, code) = compile(case, copies, target, threads);
+    let (x, y) = (case.activations(), case.m * case.n * 4);
+    let dims = [case.m as i64, case.k as i64];
+    // SAFETY: the input has the bytes of the shape that was compiled, and the outputs their own.
+    let bound = unsafe { bundle.bind(None, &[x.bytes()], &dims, &vec![y; copies], 2 + 2 * copies) };
+    let mut bound = bound.unwrap();
+    let seconds = time(15, || bound.run().unwrap()) / copies as f64;
+    (seconds, code, bound.into_outputs().bytes.swap_remove(0))
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let check = words.iter().any(|w| w == "--check");
@@ -191,30 +204,27 @@ fn main() {
     let read = peaks.read.last().map_or(f64::NAN, |l| l.rate);
     let dot = peaks.dot8.or(peaks.fma).unwrap_or(f64::NAN);
     println!("{}, {threads} threads: reads {:.1} GB/s, {:.0} GOP/s", target.name, read / 1e9, dot / 1e9);
-    println!("{:36} {:>9} {:>8} {:>6} {:>9} {:>6} {:>6}", "", "us", "GB/s", "%", "GOP/s", "%", "code");
+    println!(
+        "{:36} {:>9} {:>8} {:>6} {:>8} {:>9} {:>6} {:>6}",
+        "", "us", "GB/s", "%", "warm", "GOP/s", "%", "code"
+    );
     for case in cases().iter().filter(|c| filter.iter().all(|f| c.name().contains(f.as_str()))) {
-        let cold = case.m < 8;
-        let copies = if cold { COLD.div_ceil(case.bytes()) } else { 1 };
-        let (mut bundle, code) = compile(case, copies, &target, threads);
-        let (x, y) = (case.activations(), case.m * case.n * 4);
-        // SAFETY: the input has the bytes of the shape that was compiled, and the outputs their own.
-        let bound = unsafe {
-            bundle.bind(None, &[x.bytes()], &[case.m as i64, case.k as i64], &vec![y; copies], 2 + 2 * copies)
-        };
-        let mut bound = bound.unwrap();
-        let seconds = time(if cold { 15 } else { 20 }, || bound.run().unwrap()) / copies as f64;
+        let copies = if case.m < 8 { COLD.div_ceil(case.bytes()) } else { 1 };
+        let (warm, ..) = measure(case, 1, &target, threads);
+        let (seconds, code, y) = measure(case, copies, &target, threads);
         let rate = case.bytes() as f64 / seconds;
         let work = 2.0 * (case.m * case.n * case.k) as f64 / seconds;
         let off = match check {
-            true => format!(" off by {:.1e}", difference(case, &bound.into_outputs().bytes[0])),
+            true => format!(" off by {:.1e}", difference(case, &y)),
             false => String::new(),
         };
         println!(
-            "{:36} {:9.1} {:8.1} {:6.1} {:9.1} {:6.1} {:6}{off}",
+            "{:36} {:9.1} {:8.1} {:6.1} {:8.1} {:9.1} {:6.1} {:6}{off}",
             case.name(),
             seconds * 1e6,
             rate / 1e9,
             100.0 * rate / read,
+            case.bytes() as f64 / warm / 1e9,
             work / 1e9,
             100.0 * work / dot,
             code

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use sinter_ir::graph::Origin;
-use sinter_ir::op::{Constant, Dequantize, MatMul};
+use sinter_ir::op::{Constant, Dequantize, MatMul, Transpose};
 use sinter_ir::{DType, Graph, Module, Op, Symbols, Tensor, TensorType, eval};
 use sinter_passes::canon::integers;
 use sinter_passes::report::PassReport;
@@ -29,7 +29,8 @@ fn product(depth: usize) -> (Tensor, Tensor, bool) {
     let before = eval::module(&module, &input).unwrap().remove(0);
     let mut report = PassReport::default();
     integers::run(&mut module, &mut report).unwrap();
-    (before, eval::module(&module, &input).unwrap().remove(0), !report.rules.is_empty())
+    let fired = report.rules.keys().any(|rule| rule != "integers/weights");
+    (before, eval::module(&module, &input).unwrap().remove(0), fired)
 }
 
 #[test]
@@ -41,5 +42,64 @@ fn sums_that_would_wrap_stay_in_floats() {
         for y in [before, after] {
             assert!((y.to_f64().unwrap()[0] / exact - 1.0).abs() < 1e-3, "{depth}: {y:?}");
         }
+    }
+}
+
+/// A product of floats with weights of `k` terms that are dequantised along `axis`, stored by rows of the result's
+/// columns or not; says whether the weights kept their codes and checks that the result stays.
+fn keeps_codes(dtype: DType, k: usize, rows: bool, axis: usize, block: usize) -> bool {
+    let n = 6;
+    let (mut symbols, mut g) = (Symbols::default(), Graph::default());
+    let x = g.add_input(TensorType::new(DType::F32, vec![2.into(), k.into()]), None);
+    let mut add =
+        |g: &mut Graph, op: Op, inputs: &[_]| g.add1(&mut symbols, op, inputs, &Origin::new()).unwrap();
+    let shape = if rows { vec![n, k] } else { vec![k, n] };
+    let (lo, hi) = dtype.int_range().unwrap();
+    let code = |i: usize| lo as i64 + (i * 7 % 13) as i64 % (hi - lo + 1) as i64;
+    let codes: Vec<i64> = (0..n * k).map(code).collect();
+    let mut grid = shape.clone();
+    match block {
+        0 => grid = vec![shape[axis]],
+        _ => grid[axis] = shape[axis].div_ceil(block),
+    }
+    let count: usize = grid.iter().product();
+    let scales: Vec<f32> = (0..count).map(|i| (i + 1) as f32 / 8.0).collect();
+    let zeros: Vec<i64> = (0..count).map(|i| code(i + 5)).collect();
+    let tensors = [
+        Tensor::from_i64(dtype, shape, &codes).unwrap(),
+        Tensor::f32s(grid.clone(), &scales).unwrap(),
+        Tensor::from_i64(dtype, grid, &zeros).unwrap(),
+    ];
+    let parts = tensors.map(|tensor| add(&mut g, Constant { tensor }.into(), &[]));
+    let mut w = add(&mut g, Dequantize { axis, block, to: DType::F32 }.into(), &parts);
+    if rows {
+        w = add(&mut g, Transpose { perm: vec![1, 0] }.into(), &[w]);
+    }
+    g.outputs = vec![add(&mut g, MatMul {}.into(), &[x, w])];
+    let mut module = Module { name: "weights".into(), graph: g, symbols, ..Module::default() };
+    let v: Vec<f32> = (0..2 * k).map(|i| (i % 9) as f32 - 4.0).collect();
+    let input = [Tensor::f32s(vec![2, k], &v).unwrap()];
+    let before = eval::module(&module, &input).unwrap().remove(0).to_f64().unwrap();
+    let mut report = PassReport::default();
+    integers::run(&mut module, &mut report).unwrap();
+    let after = eval::module(&module, &input).unwrap().remove(0).to_f64().unwrap();
+    for (a, b) in before.iter().zip(&after) {
+        assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "{dtype} {k} {rows} {axis} {block}: {after:?}");
+    }
+    report.rules.contains_key("integers/weights")
+}
+
+#[test]
+fn weights_keep_their_codes() {
+    for dtype in [DType::I4, DType::U4, DType::U8, DType::I8, DType::U2] {
+        for rows in [true, false] {
+            let terms = usize::from(rows);
+            assert!(keeps_codes(dtype, 40, rows, terms, 16), "{dtype}: blocks of terms");
+            assert!(keeps_codes(dtype, 32, rows, 1 - terms, 0), "{dtype}: a scale per column");
+            assert!(!keeps_codes(dtype, 32, rows, terms, 0), "{dtype}: a scale per term");
+            assert!(!keeps_codes(dtype, 32, rows, 1 - terms, 2), "{dtype}: blocks of columns");
+            assert!(!keeps_codes(dtype, 36, rows, terms, 6), "{dtype}: blocks of odd sizes");
+        }
+        assert_eq!(keeps_codes(dtype, 36, true, 1, 36), dtype.bits() == 8, "{dtype}: 36 terms");
     }
 }

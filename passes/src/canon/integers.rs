@@ -4,8 +4,10 @@
 //! sums are exact. Where the constant weights prove that no sum of a channel reaches 2^24, they are formed in f32,
 //! which is exact up to there and fast everywhere; else in i32. A bias that was quantised in the product's scale is
 //! added before scaling, and a following `Quantize` divides the scale instead of every element: together the formula
-//! of the integer kernels that quantisation tools assume (`round((sum + bias) * (sx * sw / sy)) + zero`).
+//! of the integer kernels that quantisation tools assume (`round((sum + bias) * (sx * sw / sy)) + zero`). Where only the
+//! weights of a product are quantised, they keep their codes ([`super::weights`]).
 
+use super::weights;
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
 use sinter_ir::graph::Origin;
@@ -29,7 +31,11 @@ fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport) -> Result<Gr
     for (_, node) in g.iter() {
         let inputs = pass.rb.operands(node)?;
         let new = match &node.op {
-            Op::Conv(_) | Op::MatMul(_) => pass.contraction(node, &inputs)?,
+            Op::Conv(_) => pass.contraction(node, &inputs)?,
+            Op::MatMul(_) => match pass.contraction(node, &inputs)? {
+                None => weights::product(&mut pass.rb, node, &inputs)?,
+                done => done,
+            },
             Op::Binary(Binary { kind: BinaryKind::Add }) => pass.bias(node, &inputs)?,
             Op::Quantize(q) => pass.quantize(node, q, &inputs)?,
             _ => None,

@@ -11,4 +11,5 @@ pub mod ranges;
 pub mod simplify;
 pub mod substitute;
 pub mod texts;
+mod weights;
 pub mod widen;

@@ -103,10 +103,10 @@ impl Nest<'_> {
     fn trips(&self) -> Expr {
         sinter_ir::expr::product(&self.items())
     }
-    /// Vector operations, or what takes as long: reading the weights.
+    /// Vector operations, or what takes as long: reading two bytes of the weights.
     fn work(&self) -> Option<i64> {
         let l = &self.reader.layout;
-        let read = l.strips() * l.strip_words();
+        let read = 2 * l.strips() * l.strip_words();
         let dots =
             self.view.n.div_ceil(l.lanes.into()) * self.view.k / if self.reader.coded.exact { 4 } else { 1 };
         let m = self.view.m.as_const()?;
