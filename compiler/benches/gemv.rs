@@ -17,7 +17,7 @@ use sinter_runtime::{Bundle, Image};
 use std::time::Instant;
 
 /// Bytes of weights that no cache holds.
-const COLD: usize = 320 << 20;
+const COLD: usize = 192 << 20;
 
 #[derive(Clone, Copy)]
 struct Case {
