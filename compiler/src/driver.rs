@@ -16,6 +16,7 @@ use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module};
+use sinter_passes::compress::Recipe;
 use sinter_passes::pipeline::{self, Compiled, LowerOptions, PipelineOptions};
 use sinter_passes::plan::weights::Store;
 use sinter_passes::report::PassReport;
@@ -43,6 +44,8 @@ pub struct Request {
     pub lower: LowerOptions,
     /// Write the module's text after every pass to this folder, and the program's for the first target.
     pub dump_ir: Option<PathBuf>,
+    /// What to do to the weights, in the words of `--quantize`.
+    pub compress: Option<Recipe>,
     /// Folder in which weights files grow while they are made; without one weights are in memory.
     pub spool: Option<PathBuf>,
     /// Also emit code that measures itself.
@@ -242,12 +245,16 @@ fn passes(
             dump.pass(pass, m, report);
         }
     };
+    let folder = request.spool.as_deref().filter(|_| request.compress.is_some());
+    let mut codes = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
     let mut options = PipelineOptions {
         start_from: request.start_from.clone(),
         past: past.report.clone(),
         stop_after: request.stop_after.clone(),
         verify_each: request.verify_each,
         lower: request.lower,
+        compress: request.compress,
+        codes: codes.as_mut().map(|s| s as &mut dyn Store),
         store: spool.map(|s| s as &mut dyn Store),
         on_dump: Some(&mut write),
     };

@@ -7,6 +7,7 @@
 pub mod assemble;
 pub mod canon;
 pub mod check;
+pub mod compress;
 pub mod fuse;
 pub mod layout;
 pub mod lower;

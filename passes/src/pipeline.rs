@@ -1,8 +1,9 @@
 //! The pipeline: the ordered list of passes and the driver that runs them.
 
+use crate::compress::Recipe;
 use crate::plan::weights::Store;
 use crate::report::{PassReport, PassStat};
-use crate::{assemble, canon, check, fuse, layout, rebuild};
+use crate::{assemble, canon, check, compress, fuse, layout, rebuild};
 use sinter_ir::program::{self, Program};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module, Result};
@@ -60,6 +61,9 @@ pub struct LowerOptions {
     pub exact_convolutions: bool,
 }
 
+/// Name of what runs in front of all passes where weights are to be compressed.
+pub const COMPRESS: &str = "compress";
+
 /// How to run the pipeline.
 #[derive(Default)]
 pub struct PipelineOptions<'a> {
@@ -73,6 +77,10 @@ pub struct PipelineOptions<'a> {
     pub verify_each: bool,
     /// How to lower.
     pub lower: LowerOptions,
+    /// What to do to the weights before all passes.
+    pub compress: Option<Recipe>,
+    /// Where codes of compressed weights go; they stay in memory otherwise.
+    pub codes: Option<&'a mut dyn Store>,
     /// Where packed constants go; they stay in memory otherwise.
     pub store: Option<&'a mut dyn Store>,
     /// Called after every pass with its name, the module, and what all passes so far did.
@@ -134,6 +142,19 @@ pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Mod
     let check = options.verify_each || cfg!(debug_assertions);
     if check {
         verify(&module, "before the passes")?;
+    }
+    if let Some(recipe) = options.compress.filter(|_| options.start_from.is_none()) {
+        let nodes_before = rebuild::count_nodes(&module.graph);
+        let codes = options.codes.as_mut().map(|s| &mut **s as &mut dyn Store);
+        compress::run(&mut module, recipe, codes, &mut report)?;
+        if check {
+            verify(&module, "after compress")?;
+        }
+        let nodes_after = rebuild::count_nodes(&module.graph);
+        report.passes.push(PassStat { name: COMPRESS.to_owned(), nodes_before, nodes_after });
+        if let Some(dump) = options.on_dump.as_mut() {
+            dump(COMPRESS, &module, &report);
+        }
     }
     for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);

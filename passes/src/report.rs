@@ -1,5 +1,6 @@
 //! What the passes did: counted rules, node counts, kernels, memory. Goes into the bundle's report.
 
+use crate::compress::LayerStat;
 use crate::work::Work;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,6 +12,9 @@ pub struct PassReport {
     pub rules: BTreeMap<String, u64>,
     /// Passes in the order they ran.
     pub passes: Vec<PassStat>,
+    /// Matrices that became codes.
+    #[serde(default)]
+    pub compressed: Vec<LayerStat>,
     /// What the layouts left to do.
     #[serde(default)]
     pub layout: LayoutStat,

@@ -8,6 +8,7 @@ use crate::report::size;
 use crate::system::{self, Clock};
 use clap::Args;
 use sinter_ir::{Diag, Result};
+use sinter_passes::compress::Recipe;
 use sinter_passes::pipeline::{ASSEMBLE, LowerOptions, PASSES};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -35,6 +36,12 @@ pub struct CompileArgs {
     /// Of a language model: give the logits of every token, not only those of the last. Needed for perplexities.
     #[arg(long)]
     pub all_logits: bool,
+    /// Store the weights of large products and embeddings in few bits, rounded to nearest: w4 or w8, then as needed a8
+    /// (activations in bytes, the default) or a16 (as they are), g32 (weights that share a scale, the default), g64,
+    /// g128, gall, -asym (zero points), -mse (scales of least error): w4, w8, w4g128, w4a16g64-asym. Embeddings and the
+    /// product that gives logits take 8 bits. none: as stored.
+    #[arg(long, value_name = "RECIPE")]
+    pub quantize: Option<String>,
     /// Space in the arena for strings that the model makes while running (case changes, concatenations), for a whole
     /// run; default: 64 bytes for each, at least 4096. A run that needs more fails with code 10.
     #[arg(long, value_name = "BYTES")]
@@ -140,6 +147,10 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if a.all_logits {
         flags.insert("all-logits".to_owned(), "true".to_owned());
     }
+    let compress = a.quantize.as_deref().map(Recipe::parse).transpose().map_err(|d| vec![d])?.flatten();
+    if compress.is_some() {
+        flags.insert("quantize".to_owned(), a.quantize.clone().unwrap_or_default());
+    }
     let import = import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?;
     let request = Request {
         model: PathBuf::from(&a.model.model),
@@ -150,6 +161,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         verify_each: a.verify_each,
         lower: LowerOptions { text_bytes: a.text_bytes, exact_convolutions: a.exact_convolutions },
         dump_ir: a.dump_ir.clone(),
+        compress,
         spool: Some(a.output.clone()),
         measure: false,
         lacking: vec![],

@@ -8,6 +8,7 @@ use crate::manifest::{LevelInfo, Manifest};
 use serde::Serialize;
 use sinter_ir::graph::SymbolInfo;
 use sinter_ir::program::{BufferLife, Program, Step};
+use sinter_passes::compress::LayerStat;
 use sinter_passes::report::{LayoutStat, PassReport};
 use std::collections::BTreeMap;
 
@@ -55,6 +56,9 @@ pub struct Report {
     pub arena_gap_percent: f64,
     /// Rewrites by name and how often each fired.
     pub rules: BTreeMap<String, u64>,
+    /// Matrices that became codes, with what that cost each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compressed: Vec<LayerStat>,
     /// Transposes before and after layouts were chosen.
     pub layout: LayoutStat,
     /// Ranges of the symbolic dims that memory is planned for.
@@ -118,6 +122,7 @@ impl Report {
             live_bytes: program.live_bytes,
             arena_gap_percent: if program.live_bytes == 0 { 0.0 } else { (gap * 1e4).round() / 100.0 },
             rules: passes.rules.clone(),
+            compressed: passes.compressed.clone(),
             layout: passes.layout.clone(),
             dims: manifest.dims.clone(),
             timeline: program.timeline.clone(),

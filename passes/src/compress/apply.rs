@@ -1,0 +1,222 @@
+//! Finds large weights in a module and puts codes in their place.
+
+use super::{Codes, LayerStat, Recipe, Scheme, rtn};
+use crate::plan::weights::Store;
+use crate::rebuild::Rebuild;
+use crate::report::PassReport;
+use bytes::Bytes;
+use sinter_ir::graph::Origin;
+use sinter_ir::op::binary::{Binary, BinaryKind};
+use sinter_ir::op::quantized_matmul::Offset;
+use sinter_ir::op::{Cast, Constant, Gather, QuantizedMatMul, Reshape};
+use sinter_ir::{DType, Diag, Expr, Graph, Module, Node, Op, Result, Tensor, ValueId};
+
+/// Weights from which on a matrix is worth codes.
+const WORTH: usize = 1 << 12;
+
+/// Weights `[n, k]` in codes: every part a constant of the new graph.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    codes: ValueId,
+    scale: ValueId,
+    zero: Option<ValueId>,
+    middle: i64,
+    block: usize,
+}
+
+/// Codes made so far: the weights, the scheme, and what they became.
+type Known = Vec<(Tensor, Scheme, Codes)>;
+
+struct Compress<'a, 's> {
+    rb: Rebuild<'a>,
+    recipe: Recipe,
+    known: Known,
+    store: Option<&'s mut dyn Store>,
+    /// End of what is in the store.
+    end: u64,
+    /// Constants of the new graph, by index in `known`.
+    made: Vec<(usize, Made)>,
+    /// Tables of rows that are looked up: they and products with them are the model's ends.
+    tables: Vec<Tensor>,
+}
+
+/// Runs the pass on the main graph. Codes go to `store`, or stay in memory.
+pub fn run(
+    module: &mut Module,
+    recipe: Recipe,
+    store: Option<&mut dyn Store>,
+    report: &mut PassReport,
+) -> Result<()> {
+    let g = std::mem::take(&mut module.graph);
+    let tables = g.iter().filter_map(|(_, n)| table(&g, n)).collect();
+    let rb = Rebuild::new(&g, &mut module.symbols, report);
+    let mut c = Compress { rb, recipe, known: vec![], store, end: 0, made: vec![], tables };
+    let last = g.outputs.first().copied();
+    for (_, node) in g.iter() {
+        if !c.node(&g, node, last)? {
+            c.rb.copy(node)?;
+        }
+    }
+    module.graph = c.rb.finish(true)?;
+    Ok(())
+}
+
+/// The large table of floats whose rows a node looks up.
+fn table(g: &Graph, node: &Node) -> Option<Tensor> {
+    let t = node.inputs.first().and_then(|v| g.constant(*v))?;
+    (matches!(node.op, Op::Gather(Gather { axis: 0 })) && fits(t)).then(|| t.clone())
+}
+
+fn fits(t: &Tensor) -> bool {
+    t.rank() == 2 && t.len() >= WORTH && matches!(t.dtype(), DType::F32 | DType::F16 | DType::BF16)
+}
+
+/// The weights of a product, as rows of what is multiplied: `[n, k]`.
+fn rows(t: &Tensor) -> Result<Tensor> {
+    if let Some(turned) = t.turned() {
+        return Ok(turned);
+    }
+    let op = sinter_ir::op::Transpose { perm: vec![1, 0] };
+    let turned = Op::from(op).eval(&mut Default::default(), &[t.load()?])?;
+    turned.into_iter().next().ok_or_else(|| Diag::bug("a transpose has a result"))
+}
+
+impl Compress<'_, '_> {
+    /// Rewrites a node; `false`: it stays.
+    fn node(&mut self, g: &Graph, node: &Node, last: Option<ValueId>) -> Result<bool> {
+        match (&node.op, node.inputs.as_slice(), node.outputs.as_slice()) {
+            (Op::MatMul(_), &[x, w], &[y]) => {
+                let Some(t) = g.constant(w).filter(|t| fits(t)) else { return Ok(false) };
+                if g.ty(x).dtype != DType::F32 || g.ty(x).rank() < 2 {
+                    return Ok(false);
+                }
+                let weights = rows(t)?;
+                let end = last == Some(y) || self.tables.contains(&weights);
+                let scheme = if end { self.recipe.ends } else { self.recipe.weights };
+                let name = g.value(w).name.clone();
+                let m = self.codes(&weights, scheme, name.as_deref().unwrap_or("weights"))?;
+                self.product(node, x, y, m)?;
+                Ok(true)
+            }
+            (Op::Gather(Gather { axis: 0 }), &[w, ids], &[y]) => {
+                let Some(t) = g.constant(w).filter(|t| fits(t)) else { return Ok(false) };
+                let scheme = self.recipe.ends;
+                let k = t.shape().get(1).copied().unwrap_or(0);
+                let block = if scheme.group == 0 { k } else { scheme.group };
+                if block == 0 || k % block != 0 {
+                    return Ok(false);
+                }
+                let name = g.value(w).name.clone();
+                let m = self.codes(t, scheme, name.as_deref().unwrap_or("embedding"))?;
+                self.lookup(g, node, ids, y, m)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// `x W^T` with codes.
+    fn product(&mut self, node: &Node, x: ValueId, y: ValueId, m: Made) -> Result<()> {
+        let x = self.rb.get(x)?;
+        let op = QuantizedMatMul {
+            block: m.block,
+            activations: self.recipe.activations,
+            offset: if m.zero.is_some() { Offset::Zero } else { Offset::None },
+            middle: m.middle,
+            table: vec![],
+        };
+        let inputs: Vec<ValueId> = [x, m.codes, m.scale].into_iter().chain(m.zero).collect();
+        let new = self.rb.add1(op, &inputs, &node.origin)?;
+        self.rb.bind(y, new);
+        self.rb.report.fired("compress/product");
+        Ok(())
+    }
+
+    /// Rows of codes, scaled.
+    fn lookup(&mut self, g: &Graph, node: &Node, ids: ValueId, y: ValueId, m: Made) -> Result<()> {
+        let (ids, origin) = (self.rb.get(ids)?, &node.origin);
+        let dims = g.ty(y).dims.clone();
+        let (outer, k) = match dims.split_last() {
+            Some((k, outer)) => (outer.to_vec(), k.clone()),
+            None => return Err(Diag::bug("a row has elements")),
+        };
+        let rb = &mut self.rb;
+        let codes = rb.add1(Gather { axis: 0 }, &[m.codes, ids], origin)?;
+        let codes = rb.add1(Cast { to: DType::F32, saturate: true }, &[codes], origin)?;
+        let scale = rb.add1(Gather { axis: 0 }, &[m.scale, ids], origin)?;
+        let scale = rb.add1(Cast { to: DType::F32, saturate: true }, &[scale], origin)?;
+        let block = Expr::from(m.block);
+        // Rows are whole blocks.
+        let blocks = k.ceil_div(&block);
+        let of = |last: [Expr; 2]| Reshape { dims: outer.iter().cloned().chain(last).collect() };
+        let codes = rb.add1(of([blocks.clone(), block]), &[codes], origin)?;
+        let scale = rb.add1(of([blocks, 1.into()]), &[scale], origin)?;
+        let rows = rb.add1(Binary { kind: BinaryKind::Mul }, &[codes, scale], origin)?;
+        let rows = rb.add1(Reshape { dims }, &[rows], origin)?;
+        let dtype = g.ty(y).dtype;
+        let rows = match dtype {
+            DType::F32 => rows,
+            to => rb.add1(Cast { to, saturate: true }, &[rows], origin)?,
+        };
+        rb.bind(y, rows);
+        rb.report.fired("compress/embedding");
+        Ok(())
+    }
+
+    /// Codes of weights, each matrix once, as constants of this graph.
+    fn codes(&mut self, weights: &Tensor, scheme: Scheme, name: &str) -> Result<Made> {
+        let found = self.known.iter().position(|(w, s, _)| w == weights && *s == scheme);
+        let i = match found {
+            Some(i) => i,
+            None => {
+                let mut codes =
+                    rtn::quantise(&weights.load()?, &scheme).map_err(|d| d.at(name.to_owned()))?;
+                self.tell(weights, &scheme, name, &codes);
+                codes.codes = self.keep(codes.codes)?;
+                // Weights in memory are not held only to be compared.
+                let key = if weights.is_deferred() { weights.clone() } else { Tensor::i64(0) };
+                self.known.push((key, scheme, codes));
+                self.known.len() - 1
+            }
+        };
+        if let Some((_, m)) = self.made.iter().find(|m| m.0 == i) {
+            return Ok(*m);
+        }
+        let Some((_, _, c)) = self.known.get(i).cloned() else { return Err(Diag::bug("codes")) };
+        let mut add = |t: Tensor| self.rb.add1(Constant { tensor: t }, &[], &Origin::new());
+        let made = Made {
+            codes: add(c.codes)?,
+            scale: add(c.scale)?,
+            zero: c.zero.map(&mut add).transpose()?,
+            middle: c.middle,
+            block: c.block,
+        };
+        self.rb.graph.set_name(made.codes, name.into());
+        self.made.push((i, made));
+        Ok(made)
+    }
+
+    fn tell(&mut self, w: &Tensor, scheme: &Scheme, name: &str, c: &Codes) {
+        let dim = |i: usize| w.shape().get(i).copied().unwrap_or(0) as u64;
+        self.rb.report.compressed.push(LayerStat {
+            name: name.to_owned(),
+            scheme: scheme.to_string(),
+            dims: [dim(0), dim(1)],
+            bytes_before: w.stored_bytes() as u64,
+            bytes: c.bytes(),
+            sqnr_db: c.error.decibels(),
+        });
+    }
+
+    /// The same tensor with its elements in the store.
+    fn keep(&mut self, t: Tensor) -> Result<Tensor> {
+        let Some(store) = self.store.as_mut() else { return Ok(t) };
+        let (at, len) = (self.end, t.bytes().len());
+        store.append(at, t.bytes())?;
+        self.end += len.next_multiple_of(64) as u64;
+        let all: Bytes = store.bytes()?;
+        let lost = || Diag::bug("a store that lost what it was given");
+        let part = all.get(at as usize..at as usize + len).map(|s| all.slice_ref(s)).ok_or_else(lost)?;
+        Tensor::from_bytes(t.dtype(), t.shape().to_vec(), part)
+    }
+}
