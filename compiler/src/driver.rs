@@ -17,6 +17,7 @@ use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module};
 use sinter_passes::compress::Recipe;
+use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, Compiled, LowerOptions, PipelineOptions};
 use sinter_passes::plan::weights::Store;
 use sinter_passes::report::PassReport;
@@ -252,7 +253,7 @@ fn passes(
         past: past.report.clone(),
         stop_after: request.stop_after.clone(),
         verify_each: request.verify_each,
-        lower: request.lower,
+        lower: LowerOptions { precision: precision(past, request).map_err(|d| vec![d])?, ..request.lower },
         compress: request.compress,
         codes: codes.as_mut().map(|s| s as &mut dyn Store),
         store: spool.map(|s| s as &mut dyn Store),
@@ -266,6 +267,14 @@ fn passes(
         return Err(compiled.err().into_iter().flatten().chain([d]).collect());
     }
     compiled
+}
+
+/// The precision that was asked for; a dumped module keeps that of its past.
+fn precision(past: &Past, request: &Request) -> Result<Precision, Diag> {
+    match past.flags.get("precision") {
+        Some(p) if dump::is_dump(&request.model) => p.parse(),
+        _ => Ok(request.lower.precision),
+    }
 }
 
 fn json(v: serde_json::Result<String>) -> Result<Bytes, Diag> {

@@ -28,6 +28,8 @@ fn everything() -> Kernel {
     b.copy_to(f, f);
     b.select(t, f, f);
     b.mul_add(f, f, f);
+    let pairs = b.int(Elem::I32, 8, 0x3f80_4000);
+    b.set(f, Inst::Dot2 { acc: f, a: pairs, b: pairs });
     let (acc, bytes) = (b.int(Elem::I32, 2, i64::MIN), b.int(Elem::I8, 8, i64::MAX));
     for (a_signed, b_signed) in [(true, true), (true, false), (false, true), (false, false)] {
         b.set(acc, Inst::Dot4 { acc, a: bytes, b: bytes, a_signed, b_signed });

@@ -38,6 +38,7 @@ pub fn run(module: &Module, target: &TargetDesc, unread: usize) -> Checked {
         // Only its existence matters to what can be lowered.
         texts: Some(lower::text::TextSpace { used: Sym(0), bytes: 1 }),
         exact_convolutions: false,
+        precision: lower::Precision::F32,
     };
     let mut walk = Walk { cx, out: Checked::default() };
     walk.region(&module.graph, known);

@@ -1,6 +1,7 @@
 //! The pipeline: the ordered list of passes and the driver that runs them.
 
 use crate::compress::Recipe;
+use crate::lower::Precision;
 use crate::plan::weights::Store;
 use crate::report::{PassReport, PassStat};
 use crate::{assemble, canon, check, compress, fuse, layout, rebuild};
@@ -46,8 +47,12 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
     pass("canon", "texts", canon::texts::run, "constant strings become views made while running"),
     pass("fuse", "layout", layout::run, "channels first or last, by cost; transposes move and cancel"),
+    pass("fuse", BF16, layout::bf16::run, "with --precision bf16: weights of contractions in bf16"),
     pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
 ];
+
+/// Name of the pass that only [`Precision::Bf16`] asks for.
+const BF16: &str = "bf16";
 
 /// Name of the last phase, which makes the program.
 pub const ASSEMBLE: &str = "assemble";
@@ -59,6 +64,8 @@ pub struct LowerOptions {
     pub text_bytes: Option<u64>,
     /// Sums of convolutions have no other terms than their windows: no Winograd's method, no folding.
     pub exact_convolutions: bool,
+    /// Arithmetic of models in f32.
+    pub precision: Precision,
 }
 
 /// Name of what runs in front of all passes where weights are to be compressed.
@@ -158,7 +165,9 @@ pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Mod
     }
     for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);
-        (p.run)(&mut module, &mut report)?;
+        if p.name != BF16 || options.lower.precision == Precision::Bf16 {
+            (p.run)(&mut module, &mut report)?;
+        }
         if check {
             verify(&module, &format!("after pass {}", p.name))?;
         }

@@ -11,7 +11,7 @@ use sinter_ir::tile::build::code;
 use sinter_ir::tile::interp::{Options, Space, View, base, bytes_at, run_in};
 use sinter_ir::{DType, Op, Symbols, Tensor, TensorType};
 use sinter_passes::lower::text::{SLACK, TextSpace};
-use sinter_passes::lower::{Arg, LowerCx, NodeView, lower};
+use sinter_passes::lower::{Arg, LowerCx, NodeView, Precision, lower};
 
 /// What a kernel gave: its code, and the results' bytes; those of strings as the strings themselves.
 struct Ran {
@@ -30,7 +30,8 @@ fn run(op: impl Into<Op>, inputs: &[Vec<&[u8]>], space: u64, mut symbols: Symbol
     let outs = op.infer(&mut symbols, &types).unwrap();
     let target = kernels::target();
     let texts = Some(TextSpace { used, bytes: space });
-    let cx = LowerCx { target: &target, symbols: &symbols, texts, exact_convolutions: false };
+    let precision = Precision::F32;
+    let cx = LowerCx { target: &target, symbols: &symbols, texts, exact_convolutions: false, precision };
     let consts = vec![None; inputs.len()];
     let view = NodeView { op: &op, inputs: types, consts, outputs: outs.iter().collect() };
     let lowered = lower(&cx, &view).unwrap();

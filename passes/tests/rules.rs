@@ -253,6 +253,11 @@ const CASES: &[Case] = &[
         let c = g.add(Constant { tensor }, &[]);
         g.bin(B::Div, x, c)
     }),
+    ("erf-of-quotient", |g| {
+        let (x, c) = (g.x(&[2, 3]), g.splat(std::f32::consts::SQRT_2, &[]));
+        let y = g.bin(B::Div, x, c);
+        g.add(Unary { kind: U::Erf }, &[y])
+    }),
     ("sub-constant", |g| {
         let (x, c) = (g.x(&[2, 3]), g.k(&[3]));
         g.bin(B::Sub, x, c)
@@ -335,6 +340,11 @@ const CASES: &[Case] = &[
         let (a, b) = (g.k(&[3, 1, 1]), g.k(&[1, 3, 1, 1]));
         let y = g.bin(B::Add, y, a);
         g.bin(B::Mul, b, y)
+    }),
+    ("quotient-of-sums", |g| {
+        let (a, b, c) = (g.x(&[3, 4]), g.x(&[4, 5]), g.splat(5.656, &[]));
+        let y = g.add(MatMul {}, &[a, b]);
+        g.bin(B::Div, y, c)
     }),
     ("scale-into-weights", |g| {
         let x = g.x(&[2, 4, 5]);

@@ -4,6 +4,7 @@
 //! resolved here, so that nothing is left for a linker but the public symbols.
 
 mod cpu;
+mod dot2;
 mod expr;
 mod glue;
 mod inst;

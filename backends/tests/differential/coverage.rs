@@ -28,6 +28,7 @@ fn inst(k: &Kernel, dst: Reg, i: &Inst) -> String {
         Inst::Cmp(op, a, _) => format!("{op:?} {:?}", of(a)),
         Inst::Select(c, ..) => format!("Select by {}", k.ty(*c).lanes.min(2)),
         Inst::MulAdd(..) => "MulAdd".to_owned(),
+        Inst::Dot2 { .. } => "Dot2".to_owned(),
         Inst::Dot4 { a, b, a_signed, b_signed, .. } => {
             format!("Dot4 {a_signed} {b_signed} {:?} {:?}", of(a), of(b))
         }

@@ -135,12 +135,12 @@ fn roofline(o: &mut String, p: &Profile) {
     let height = 380.0;
     let seen: Vec<&SiteTime> =
         p.sites.iter().filter(|s| s.operations > 0.0 && s.bytes > 0.0 && s.seconds > 0.0).collect();
-    let top = [p.peaks.fma, p.peaks.dot8].into_iter().flatten().fold(1e9, f64::max) * 2.0;
+    let top = [p.peaks.fma, p.peaks.bf16, p.peaks.dot8].into_iter().flatten().fold(1e9, f64::max) * 2.0;
     // Four decades of operations per byte from 1/100, five of operations per second.
     let x = |intensity: f64| ((intensity.log10() + 2.0) / 5.0).clamp(0.0, 1.0) * WIDTH;
     let y = |rate: f64| ((top.log10() - rate.log10()) / 5.0).clamp(0.0, 1.0) * height;
     let _ = write!(o, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"roofline\">");
-    for (name, rate) in [("FMA", p.peaks.fma), ("dot8", p.peaks.dot8)] {
+    for (name, rate) in [("FMA", p.peaks.fma), ("bf16", p.peaks.bf16), ("dot8", p.peaks.dot8)] {
         let Some(rate) = rate else { continue };
         let at = y(rate);
         let _ = write!(

@@ -1,7 +1,7 @@
 //! Where the time goes, kernel by kernel.
 
 use super::peaks::{Level, Peaks};
-use super::sites::{Measured, Needs, SiteInfo};
+use super::sites::{Measured, Needs, SiteInfo, Unit};
 use crate::session::Ready;
 use crate::system::Clock;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct KernelTime {
     pub bytes_per_second: f64,
     /// What the machine's limits allow at best, in seconds.
     pub floor: f64,
-    /// The limit that counts most: `FMA`, `dot8`, or a level of memory.
+    /// The limit that counts most: `FMA`, `bf16`, `dot8`, or a level of memory.
     pub bound: String,
     /// `floor / seconds`.
     pub of_peak: f64,
@@ -120,7 +120,11 @@ impl SiteTime {
         calls: u64,
         (peaks, cold): (&Peaks, Option<&Level>),
     ) -> Self {
-        let (name, rate) = if info.dot8 { ("dot8", peaks.dot8) } else { ("FMA", peaks.fma) };
+        let (name, rate) = match info.unit {
+            Unit::Fma => ("FMA", peaks.fma),
+            Unit::Bf16 => ("bf16", peaks.bf16),
+            Unit::Dot8 => ("dot8", peaks.dot8),
+        };
         let (level, far) = (peaks.level(needs.bytes), cold.filter(|_| needs.weights > 0.0));
         let limits = [
             rate.map(|r| (name, needs.operations / r)),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sinter_backends as backends;
 use sinter_ir::program::{Loc, Program};
 use sinter_ir::target::TargetDesc;
-use sinter_ir::tile::{Access, Inst, Kernel, Stmt};
+use sinter_ir::tile::{Access, Inst, Stmt};
 use sinter_ir::{Expr, Result, Sym};
 use sinter_passes::report::{KernelStat, PassReport};
 use sinter_passes::work::Work;
@@ -26,8 +26,8 @@ pub struct SiteInfo {
     pub writes: Vec<Expr>,
     /// Which of `reads` are weights: a run reads them once, so that no near cache still holds them.
     pub weights: Vec<bool>,
-    /// It multiplies bytes.
-    pub dot8: bool,
+    /// What multiplies.
+    pub unit: Unit,
 }
 
 /// A program that measures itself.
@@ -64,7 +64,7 @@ pub fn sites(program: &Program, report: &PassReport) -> Vec<SiteInfo> {
                 reads: vec![bytes.clone()],
                 writes: vec![bytes],
                 weights: vec![false],
-                dot8: false,
+                unit: Unit::Fma,
             };
         };
         let stat = stats.next().cloned().unwrap_or_default();
@@ -85,19 +85,31 @@ pub fn sites(program: &Program, report: &PassReport) -> Vec<SiteInfo> {
         }
         let KernelStat { ops, work, .. } = stat;
         let name = kernel.name.clone();
-        let dot8 = has_dot8(kernel);
-        SiteInfo { kernel: name, label: site.label, ops, work, reads, writes, weights, dot8 }
+        let unit = unit(&kernel.body);
+        SiteInfo { kernel: name, label: site.label, ops, work, reads, writes, weights, unit }
     };
     backends::sites(program).into_iter().map(one).collect()
 }
 
-fn has_dot8(k: &Kernel) -> bool {
-    fn any(body: &[Stmt]) -> bool {
-        body.iter().any(|s| {
-            matches!(s, Stmt::Let { inst: Inst::Dot4 { .. }, .. }) || s.blocks().into_iter().any(|b| any(b))
-        })
-    }
-    any(&k.body)
+/// What multiplies in a kernel: the peak that it is measured against.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unit {
+    /// Multiply-adds of f32.
+    #[default]
+    Fma,
+    /// Dot products of bf16.
+    Bf16,
+    /// Dot products of bytes.
+    Dot8,
+}
+
+fn unit(body: &[Stmt]) -> Unit {
+    let one = |s: &Stmt| match s {
+        Stmt::Let { inst: Inst::Dot4 { .. }, .. } => Unit::Dot8,
+        Stmt::Let { inst: Inst::Dot2 { .. }, .. } => Unit::Bf16,
+        _ => s.blocks().into_iter().map(|b| unit(b)).max().unwrap_or_default(),
+    };
+    body.iter().map(one).max().unwrap_or_default()
 }
 
 /// Numbers of a site at given values of the symbols.

@@ -51,6 +51,10 @@ pub struct CompileArgs {
     /// (an infinite element then also spoils results next to those whose windows hold it).
     #[arg(long)]
     pub exact_convolutions: bool,
+    /// Arithmetic of models in f32: `f32`, or `bf16`: weights of contractions are stored as bf16, and where the target
+    /// multiplies those (avx512bf16) their data is rounded too. Sums and everything else stay f32.
+    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
+    pub precision: String,
     /// Write the module after every pass to a folder: DIR/NN-PASS.mir, with the data of constants beside them, and the
     /// program in the end.
     #[arg(long, value_name = "DIR")]
@@ -151,6 +155,9 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if compress.is_some() {
         flags.insert("quantize".to_owned(), a.quantize.clone().unwrap_or_default());
     }
+    if a.precision != "f32" {
+        flags.insert("precision".to_owned(), a.precision.clone());
+    }
     let import = import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?;
     let request = Request {
         model: PathBuf::from(&a.model.model),
@@ -159,7 +166,11 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),
         verify_each: a.verify_each,
-        lower: LowerOptions { text_bytes: a.text_bytes, exact_convolutions: a.exact_convolutions },
+        lower: LowerOptions {
+            text_bytes: a.text_bytes,
+            exact_convolutions: a.exact_convolutions,
+            precision: a.precision.parse().map_err(|d| vec![d])?,
+        },
         dump_ir: a.dump_ir.clone(),
         compress,
         spool: Some(a.output.clone()),

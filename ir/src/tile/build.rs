@@ -211,6 +211,14 @@ impl KernelBuilder {
         let elem = self.ty(a).elem;
         self.def(Ty { elem, lanes }, Inst::Splat(a))
     }
+    /// One lane as a scalar (the register itself when scalar).
+    pub fn lane(&mut self, a: Reg, lane: u16) -> Reg {
+        let ty = self.ty(a);
+        if ty.lanes == 1 {
+            return a;
+        }
+        self.def(Ty { lanes: 1, ..ty }, Inst::Lane(a, lane))
+    }
     /// Horizontal reduction (the register itself when scalar).
     pub fn fold(&mut self, op: BinOp, a: Reg) -> Reg {
         let ty = self.ty(a);

@@ -305,6 +305,14 @@ pub enum Inst {
         a_signed: bool,
         b_signed: bool,
     },
+    /// `acc + a1 * b1 + a0 * b0` on F32, where a and b are I32 lanes of two bf16, those with 0 in the low half. The
+    /// products come in that order, each added with one rounding; subnormal operands and results count as zeros of
+    /// their sign. Only some targets have it; lowering asks.
+    Dot2 {
+        acc: Reg,
+        a: Reg,
+        b: Reg,
+    },
     Cvt(CvtOp, Reg),
     /// Contiguous lanes from memory.
     Load {

@@ -58,7 +58,10 @@ impl Inst {
             | Inst::Lane(a, _)
             | Inst::Fold(_, a) => f(a),
             Inst::Bin(_, a, b) | Inst::Cmp(_, a, b) => [a, b].into_iter().for_each(f),
-            Inst::Select(a, b, c) | Inst::MulAdd(a, b, c) | Inst::Dot4 { acc: a, a: b, b: c, .. } => {
+            Inst::Select(a, b, c)
+            | Inst::MulAdd(a, b, c)
+            | Inst::Dot2 { acc: a, a: b, b: c }
+            | Inst::Dot4 { acc: a, a: b, b: c, .. } => {
                 [a, b, c].into_iter().for_each(f);
             }
             Inst::Load { at, tail, .. } => {

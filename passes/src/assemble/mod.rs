@@ -10,8 +10,8 @@ mod scope;
 mod storage;
 mod texts;
 
-use crate::lower::LowerCx;
 use crate::lower::text::TextSpace;
+use crate::lower::{LowerCx, Precision};
 use crate::pipeline::LowerOptions;
 use crate::plan::{self, BufId, Buffers, Home, Place, VStep, life, pack, weights::Store, weights::Weights};
 use crate::report::{MemoryStat, PassReport};
@@ -40,6 +40,7 @@ pub(crate) struct Assembler<'a> {
     weight_bufs: BTreeMap<u64, BufId>,
     /// Where texts made while running go, and the buffer.
     texts: Option<(TextSpace, BufId)>,
+    precision: Precision,
     /// Weights offsets by buffer; arena buffers are 0 until packed.
     offsets: Vec<u64>,
 }
@@ -65,6 +66,7 @@ pub fn run<'a>(
         late: Vec::new(),
         weight_bufs: BTreeMap::new(),
         texts: None,
+        precision: options.precision,
         offsets: Vec::new(),
     };
     let g = &module.graph;
@@ -126,6 +128,7 @@ impl Assembler<'_> {
             symbols: &self.symbols,
             texts: self.texts.map(|t| t.0),
             exact_convolutions: self.exact_convolutions,
+            precision: self.precision,
         }
     }
 

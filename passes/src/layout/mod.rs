@@ -5,6 +5,7 @@
 //! over the whole graph, by what convolutions gain and the transposes that stay cost ([`cost`]), with a smallest cut
 //! ([`cut`]). [`rewrite`] builds the graph. Inputs, outputs and the borders of regions keep the model's order.
 
+pub mod bf16;
 mod carry;
 mod choose;
 mod cost;

@@ -56,6 +56,30 @@ pub struct LowerCx<'a> {
     pub texts: Option<text::TextSpace>,
     /// Sums of convolutions have no other terms than their windows: no Winograd's method, no folding.
     pub exact_convolutions: bool,
+    /// What may be rounded.
+    pub precision: Precision,
+}
+
+/// Arithmetic of models in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// As the model says.
+    #[default]
+    F32,
+    /// Weights of contractions are stored as bf16. Where the target multiplies those, the data is rounded too; sums are
+    /// f32.
+    Bf16,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Diag;
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(Diag::input(format!("unknown precision `{s}`")).help("f32 or bf16")),
+        }
+    }
 }
 
 /// What a kernel parameter is bound to.

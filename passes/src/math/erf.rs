@@ -3,11 +3,11 @@
 // Coefficients of fits: closeness to a constant of mathematics has no meaning here.
 #![allow(clippy::approx_constant)]
 
-use super::exp::exp_small;
+use super::exp::{exp_small, exp2_small};
 use super::{Math, div, num, poly, with_sign};
 use sinter_ir::tile::{BinOp, Bound, CmpOp, CvtOp, Elem, LoopKind, Reg, UnOp};
 
-/// f32: a polynomial near 0 and `1 - e^P(|x|)` beyond, without a division. f64: a series and a continued fraction in
+/// f32: a polynomial near 0 and `1 - 2^P(|x|)` beyond, without a division. f64: a series and a continued fraction in
 /// loops.
 pub fn erf(b: &mut Math, x: Reg) -> Reg {
     if b.ty(x).elem == Elem::F64 { double(b, x) } else { single(b, x) }
@@ -23,17 +23,20 @@ fn single(b: &mut Math, x: Reg) -> Reg {
         &[-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_66e-1],
     );
     let near = b.mul_add(near, x, x);
-    // log(erfc(|x|)): the two highest pairs of coefficients side by side, the rest one after the other.
-    let high = poly(b, a, &[-1.728_534_7e-5, 3.831_971_3e-4]);
-    let low = poly(b, a, &[-3.883_964_4e-3, 2.425_462_2e-2]);
-    let mut p = b.mul_add(high, z, low);
-    for c in [-1.067_778_8e-1, -6.348_466_9e-1, -1.287_175_1e-1] {
-        let c = num(b, x, c);
-        p = b.mul_add(p, a, c);
+    // log2(erfc(|x|)), which is below -25 from 4.25 on. The two highest pairs of coefficients side by side.
+    let end = num(b, x, 4.25);
+    let c = b.bin(BinOp::Min, a, end);
+    let cc = b.mul(c, c);
+    let l = std::f64::consts::LOG2_E;
+    let high = poly(b, c, &[-1.728_534_7e-5 * l, 3.831_971_3e-4 * l]);
+    let low = poly(b, c, &[-3.883_964_4e-3 * l, 2.425_462_2e-2 * l]);
+    let mut p = b.mul_add(high, cc, low);
+    for k in [-1.067_778_8e-1, -6.348_466_9e-1, -1.128_717_51] {
+        let k = num(b, x, k * l);
+        p = b.mul_add(p, c, k);
     }
-    let minus = b.un(UnOp::Neg, a);
-    let p = b.mul_add(p, a, minus);
-    let e = exp_small(b, p);
+    let p = b.mul(p, c);
+    let e = exp2_small(b, p);
     let one = num(b, x, 1.0);
     let far = b.sub(one, e);
     let far = with_sign(b, far, x);

@@ -1,5 +1,8 @@
 //! exp and sigmoid.
 
+// Coefficients of fits: closeness to a constant of mathematics has no meaning here.
+#![allow(clippy::approx_constant)]
+
 use super::{Math, div, int, num, poly, scale};
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
 
@@ -65,6 +68,24 @@ fn single(b: &mut Math, x: Reg, ends: Ends) -> Reg {
     let (s1, s2) = (b.cvt(CvtOp::Bits, Elem::F32, s1), b.cvt(CvtOp::Bits, Elem::F32, s2));
     let y = b.mul(y, s1);
     b.mul(y, s2)
+}
+
+/// `2^x` in f32 for `-60 <= x <= 0` (or NaN) to about 2e-7 of the result: for results that are added to larger numbers.
+pub fn exp2_small(b: &mut Math, x: Reg) -> Reg {
+    // Rounds, and leaves the biased exponent in the low bits.
+    let magic = num(b, x, 12_582_912.0 + 127.0);
+    let t = b.add(x, magic);
+    let n = b.sub(t, magic);
+    let r = b.sub(x, n);
+    let y = poly(b, r, &[1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 2.402_224_2e-1, 6.931_47e-1, 1.0]);
+    if b.have.scale {
+        return b.bin(BinOp::Scale, y, n);
+    }
+    let t = b.cvt(CvtOp::Bits, Elem::I32, t);
+    let up = int(b, x, Elem::I32, 23);
+    let s = b.bin(BinOp::Shl, t, up);
+    let s = b.cvt(CvtOp::Bits, Elem::F32, s);
+    b.mul(y, s)
 }
 
 /// As f32, with the Taylor series to degree 13.

@@ -6,7 +6,7 @@ use sinter_ir::graph::SymKind;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::{Kernel, interp, verify};
 use sinter_ir::{DType, Expr, Op, Sym, Symbols, Tensor, TensorType};
-use sinter_passes::lower::{Arg, LowerCx, Lowered, NodeView, lower};
+use sinter_passes::lower::{Arg, LowerCx, Lowered, NodeView, Precision, lower};
 use std::collections::BTreeMap;
 
 pub mod group;
@@ -70,6 +70,7 @@ pub struct Case {
     pub code: i32,
     pub target: TargetDesc,
     pub exact_convolutions: bool,
+    pub precision: Precision,
 }
 
 impl Case {
@@ -90,6 +91,7 @@ impl Case {
             code: 0,
             target: target(),
             exact_convolutions: false,
+            precision: Precision::F32,
         }
     }
     /// Makes an operand a constant.
@@ -141,6 +143,7 @@ impl Case {
             symbols: &symbols,
             texts: None,
             exact_convolutions: self.exact_convolutions,
+            precision: self.precision,
         };
         let lowered = lower(&low, &view).unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
         let got = self.run(&symbols, &outs, &lowered);

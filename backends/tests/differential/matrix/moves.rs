@@ -1,6 +1,6 @@
 //! Conversions, lanes, folds, memory.
 
-use super::{Build, FORMS, Form, LANES, TAILS, check, check_with, kernel};
+use super::{Build, FORMS, Form, LANES, TAILS, check, check_on, check_with, kernel};
 use crate::r#gen::NUMBERS;
 use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, UnOp};
 
@@ -102,6 +102,27 @@ fn dot_products() {
         }
     }
     check(&all);
+}
+
+#[test]
+fn dot_products_of_pairs() {
+    let mut all = vec![];
+    for form in FORMS {
+        for (own, swapped) in [(true, false), (false, false), (true, true)] {
+            let k = kernel(format!("Dot2 {form:?} {own} {swapped}"), form, &LANES, &mut |b, n| {
+                let acc = b.load(Elem::F32, n);
+                let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
+                let (x, y) = if swapped { (y, x) } else { (x, y) };
+                let r = if own { acc } else { b.b.reg(Elem::F32, n) };
+                b.b.set(r, Inst::Dot2 { acc, a: x, b: y });
+                b.keep(r);
+            });
+            all.push((Elem::F32, k));
+        }
+    }
+    check_with("avx512bf16", &all);
+    // One operation after the other.
+    check_on(&|t| t.has("sse4.2") && !t.has("avx2"), &all);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::session::{Ready, Session};
 use crate::system::{self, Clock};
 use clap::Args;
 use sinter_ir::{Diag, Result, Tensor};
+use sinter_passes::pipeline::LowerOptions;
 use std::path::{Path, PathBuf};
 
 /// Options of `bench`.
@@ -36,7 +37,7 @@ pub struct BenchArgs {
     /// Threads of everyone.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: u16,
-    /// Arithmetic that the others may use on f32 models.
+    /// Arithmetic of everyone on f32 models; ours where a model is compiled here.
     #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
     pub precision: String,
     /// Folder with inputs: input_0.pb, input_1.npy, or NAME.npy; random data otherwise.
@@ -108,7 +109,9 @@ fn subject(a: &BenchArgs) -> Result<Subject, Vec<Diag>> {
         let progress = Progress::start();
         let targets = vec!["native".into()];
         let measure = !a.no_kernels;
-        let request = Request { model: path.into(), import, targets, measure, ..Request::default() };
+        let lower =
+            LowerOptions { precision: a.precision.parse().map_err(|d| vec![d])?, ..LowerOptions::default() };
+        let request = Request { model: path.into(), import, targets, measure, lower, ..Request::default() };
         driver::compile(&request, &|w| progress.step(w))
     };
     let open = import.clone();

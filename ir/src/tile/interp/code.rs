@@ -270,6 +270,9 @@ impl<'a> Resolver<'a> {
                 let f = scalar::mul_add(elem, self.fused);
                 Op::Map3 { dst, f, a: self.at(*a), b: self.at(*b), c: self.at(*c) }
             }
+            Inst::Dot2 { acc, a, b } => {
+                Op::Map3 { dst, f: scalar::dot2, a: self.at(*a), b: self.at(*b), c: self.at(*acc) }
+            }
             Inst::Dot4 { acc, a, b, a_signed, b_signed } => Op::Dot4 {
                 dst,
                 acc: self.at(*acc),

@@ -332,6 +332,14 @@ fn mul_add_int<const B: u32>(x: u64, y: u64, z: u64) -> u64 {
     mask::<B>(x.wrapping_mul(y).wrapping_add(z))
 }
 
+/// [`Inst::Dot2`](crate::tile::Inst::Dot2).
+pub(super) fn dot2(a: u64, b: u64, acc: u64) -> u64 {
+    let flushed = |x: f32| if x.is_subnormal() { 0f32.copysign(x) } else { x };
+    let part = |x: u64, high: bool| flushed(s32(if high { x & 0xffff_0000 } else { (x & 0xffff) << 16 }));
+    let add = |acc: f32, high| flushed(part(a, high).mul_add(part(b, high), acc));
+    of32(add(add(flushed(s32(acc)), true), false))
+}
+
 /// `a * b + c`; `fused` says whether float products are rounded.
 pub(super) fn mul_add(e: Elem, fused: bool) -> F3 {
     match (e, fused) {

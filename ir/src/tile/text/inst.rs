@@ -78,6 +78,7 @@ pub(super) fn inst(c: &mut Cursor) -> Result<Inst> {
         "dim" => Inst::Dim(c.expr("\n")?),
         "select" => Inst::Select(reg(c)?, next(c)?, next(c)?),
         "muladd" => Inst::MulAdd(reg(c)?, next(c)?, next(c)?),
+        "dot2" => Inst::Dot2 { acc: reg(c)?, a: next(c)?, b: next(c)? },
         "dot4ss" => dot4(c, true, true)?,
         "dot4su" => dot4(c, true, false)?,
         "dot4us" => dot4(c, false, true)?,

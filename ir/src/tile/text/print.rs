@@ -159,6 +159,7 @@ fn right(inst: &Inst) -> String {
         Inst::Cmp(op, a, b) => format!("{} {a}, {b}", name_of(COMPARE, *op)),
         Inst::Select(c, a, b) => format!("select {c}, {a}, {b}"),
         Inst::MulAdd(a, b, c) => format!("muladd {a}, {b}, {c}"),
+        Inst::Dot2 { acc, a, b } => format!("dot2 {acc}, {a}, {b}"),
         Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
             let sign = |s: bool| if s { 's' } else { 'u' };
             format!("dot4{}{} {acc}, {a}, {b}", sign(*a_signed), sign(*b_signed))

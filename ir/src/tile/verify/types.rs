@@ -108,6 +108,11 @@ impl Verifier<'_> {
                 self.kind("MulAdd", Kind::Number, ty);
                 [a, b, c].into_iter().for_each(|r| self.expect(*r, ty));
             }
+            Inst::Dot2 { acc, a, b } => {
+                self.expect(dst, Ty { elem: Elem::F32, lanes });
+                self.expect(*acc, ty);
+                [a, b].into_iter().for_each(|r| self.expect(*r, Ty { elem: Elem::I32, lanes }));
+            }
             Inst::Dot4 { acc, a, b, .. } => {
                 self.expect(dst, Ty { elem: Elem::I32, lanes });
                 self.expect(*acc, ty);

@@ -1,6 +1,6 @@
 //! Element-wise ops with neutral, absorbing or repeated operands.
 
-use super::{Rule, Site, exact};
+use super::{Rule, Site, exact, reassociating};
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::op::{Binary, Broadcast};
@@ -10,6 +10,7 @@ pub(super) const RULES: &[Rule] = &[
     exact("neutral-operand", &["Binary"], neutral),
     exact("pow-two", &["Binary"], pow_two),
     exact("div-by-power-of-two", &["Binary"], div_power_of_two),
+    reassociating("erf-of-quotient", &["Unary"], erf_of_quotient),
     exact("sub-constant", &["Binary"], sub_constant),
     exact("clamp-twice", &["Binary"], clamp_twice),
     exact("unary-twice", &["Unary"], unary_twice),
@@ -33,6 +34,27 @@ fn keeps_dims(s: &Site, i: usize) -> bool {
         None => return false,
     };
     other.dims.iter().zip(&x.dims[lead..]).all(|(o, d)| o.is(1) || s.same(o, d))
+}
+
+/// `erf(x / c) = erf(x * (1 / c))` for one constant: what rounding the argument does is less than what erf's own does.
+fn erf_of_quotient(s: &mut Site) -> Result<Option<ValueId>> {
+    let Op::Unary(u) = s.op else { return Ok(None) };
+    let Some(node) = s.def(0).filter(|_| u.kind == U::Erf && s.used_once(s.inputs[0])) else {
+        return Ok(None);
+    };
+    let (&[x, c], true) = (&node.inputs[..], matches!(node.op, Op::Binary(Binary { kind: B::Div }))) else {
+        return Ok(None);
+    };
+    let Some(v) = s.splat(c).filter(|v| v.is_finite() && v.abs() > 1e-30) else { return Ok(None) };
+    let ty = s.type_of(c);
+    let Some(shape) = s.tensor(c).filter(|_| ty.dtype == DType::F32).map(|t| t.shape().to_vec()) else {
+        return Ok(None);
+    };
+    let values = vec![(1.0 / v) as f32; shape.iter().product()];
+    let op = s.op.clone();
+    let factor = s.constant(Tensor::f32s(shape, &values)?)?;
+    let y = s.emit(Binary { kind: B::Mul }, &[x, factor])?;
+    s.emit(op, &[y]).map(Some)
 }
 
 /// `x+0, x-0, x*1, x/1, x^1`, and the same for logic.

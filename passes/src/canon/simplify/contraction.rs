@@ -8,6 +8,7 @@ use sinter_ir::{DType, Op, Result, Tensor, ValueId};
 pub(super) const RULES: &[Rule] = &[
     reassociating("add-constants", &["Binary"], add_constants),
     reassociating("scale-of-offset", &["Binary"], scale_of_offset),
+    reassociating("quotient-of-sums", &["Binary"], quotient_of_sums),
     reassociating("scale-into-weights", &["Binary"], scale_into_weights),
     reassociating("input-scale-into-weights", &["Conv", "MatMul"], input_scale),
 ];
@@ -52,6 +53,18 @@ fn add_constants(s: &mut Site) -> Result<Option<ValueId>> {
     let Some(c) = binary(B::Add, &a, &b)? else { return Ok(None) };
     let c = s.constant(c)?;
     s.emit(Binary { kind: B::Add }, &[y, c]).map(Some)
+}
+
+/// `y / c = y * (1 / c)` for the result of a contraction and one constant: sums are rounded more often than that.
+fn quotient_of_sums(s: &mut Site) -> Result<Option<ValueId>> {
+    let (Op::Binary(Binary { kind: B::Div }), &[y, c]) = (s.op, s.inputs) else { return Ok(None) };
+    let sums = s.def_of(y).is_some_and(|n| matches!(n.op, Op::Conv(_) | Op::MatMul(_)));
+    let whole = |v: f64| v.is_finite() && (1e-30..1e30).contains(&v.abs());
+    let (Some(v), true) = (s.splat(c).filter(|&v| whole(v)), sums && s.used_once(y)) else { return Ok(None) };
+    let Some(t) = s.tensor(c).filter(|t| t.dtype() == DType::F32) else { return Ok(None) };
+    let factor = Tensor::f32s(t.shape().to_vec(), &vec![(1.0 / v) as f32; t.len()])?;
+    let factor = s.constant(factor)?;
+    s.emit(Binary { kind: B::Mul }, &[y, factor]).map(Some)
 }
 
 /// `(y + a) * b = y * b + a * b` for constants a, b behind a contraction: the scale then joins the weights.

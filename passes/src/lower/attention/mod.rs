@@ -10,6 +10,7 @@ mod pack;
 mod scores;
 
 use super::body::Body;
+use super::contract::choose;
 use super::contract::gemm::{add_const, scaled};
 use super::contract::micro::{Depth, Operand, Step, Tile, contract, zeros};
 use super::contract::num::Num;
@@ -17,7 +18,7 @@ use super::contract::slots;
 use super::elementwise::name;
 use super::index::{Idx, dim, int, linear, unravel};
 use super::pull::{Puller, vector_or_scalar};
-use super::{Arg, LowerCx, Lowered, WORTH_THREADS, access};
+use super::{Arg, LowerCx, Lowered, Precision, WORTH_THREADS, access};
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, Elem, LoopKind, Reg};
@@ -41,6 +42,8 @@ struct Attention<'a> {
     depth: i64,
     width: i64,
     lanes: u16,
+    /// Both products take pairs of bf16.
+    pairs: bool,
     /// Tiles of the products.
     first: Tile,
     second: Tile,
@@ -113,7 +116,10 @@ impl<'a> Attention<'a> {
         };
         let mr = rows.as_const().map_or(mr, |r| mr.min(r.max(1) as usize));
         let most = if many { 24 / mr } else { 12 / mr }.clamp(1, 4);
-        let tile = |n: usize| Tile { mr, nv: n.div_ceil(n.div_ceil(most)).max(1), lanes };
+        // Last panels are as wide as all others: what they do not need counts too.
+        let time = |n: usize, nv: usize| n.div_ceil(nv) as i64 * choose::step(mr as i64, nv as i64);
+        let tile = |n: usize| Tile { mr, nv: (1..=most).min_by_key(|&nv| time(n, nv)).unwrap_or(1), lanes };
+        let pairs = cx.precision == Precision::Bf16 && cx.target.has("avx512bf16") && depth % 2 == 0;
         Ok(Self {
             q,
             k,
@@ -127,16 +133,29 @@ impl<'a> Attention<'a> {
             depth,
             width,
             lanes,
+            pairs,
             first: tile(vectors(keys)),
             second: tile(columns),
         })
     }
+    /// Elements of the products.
+    fn num(&self) -> Num {
+        if self.pairs { Num::bf16_pairs() } else { Num::f32() }
+    }
+    /// Terms of the first product.
+    fn depth_words(&self) -> i64 {
+        if self.pairs { self.depth / 2 } else { self.depth }
+    }
+    /// Terms of the second.
+    fn key_words(&self) -> Expr {
+        if self.pairs { self.keys.ceil_div(&2.into()) } else { self.keys.clone() }
+    }
     fn layout(&self) -> Layout {
         let pitch = self.keys.ceil_div(&self.first.nr().into()) * self.first.nr().into();
         let k: Expr = 0.into();
-        let v = k.clone() + pitch.clone() * self.depth.into();
+        let v = k.clone() + pitch.clone() * self.depth_words().into();
         let panels = (self.width as usize).div_ceil(self.second.nr()) * self.second.nr();
-        let q = v.clone() + self.keys.clone() * panels.into();
+        let q = v.clone() + self.key_words() * panels.into();
         let mr = self.first.mr as i64;
         let scores = q.clone() + (mr * (self.depth + i64::from(self.lanes))).into();
         let sums = scores.clone() + pitch.clone() * mr.into();
@@ -225,13 +244,13 @@ impl<'a> Attention<'a> {
     }
     /// The first product of a block of rows.
     fn products(&self, b: &mut KernelBuilder, m: &Memory, lines: &[Reg]) {
-        let (tile, num) = (self.first, Num { dtype: DType::F32, acc: Elem::F32 });
-        let rows = (0..tile.mr as i64).map(|i| (0, i * self.depth)).collect();
+        let (tile, num) = (self.first, self.num());
+        let rows = (0..tile.mr as i64).map(|i| (0, i * self.depth_words())).collect();
         let x = Operand { buf: m.buf, num, starts: vec![m.q], parts: rows, step: Step::Const(1) };
-        let depth = Depth::whole(b, &self.depth.into());
+        let depth = Depth::whole(b, &self.depth_words().into());
         let hi = b.bound(&self.keys);
         b.for_(Bound::Const(0), hi, tile.nr() as i64, LoopKind::Serial, |b, j| {
-            let panel = scaled(b, j, self.depth);
+            let panel = scaled(b, j, self.depth_words());
             let panel = b.add(m.k, panel);
             let step = Step::Const(tile.nr() as i64);
             let y = Operand { buf: m.buf, num, starts: vec![panel], parts: vec![(0, 0)], step };
@@ -254,15 +273,15 @@ impl<'a> Attention<'a> {
         lines: &[Reg],
         (batch, row): (&[Idx], Reg),
     ) -> Result<()> {
-        let (tile, num) = (self.second, Num { dtype: DType::F32, acc: Elem::F32 });
+        let (tile, num) = (self.second, self.num());
         let parts = (0..tile.mr).map(|i| (i, 0)).collect();
         let x = Operand { buf: m.buf, num, starts: lines.to_vec(), parts, step: Step::Const(1) };
-        let depth = Depth::whole(b, &self.keys);
+        let depth = Depth::whole(b, &self.key_words());
         let step = Step::Const(tile.nr() as i64);
         let mut done = Ok(());
         let panels = (self.width as usize).div_ceil(tile.nr()) as i64;
         b.for_(Bound::Const(0), Bound::Const(panels), 1, LoopKind::Serial, |b, panel| {
-            let size = dim(b, &(self.keys.clone() * tile.nr().into()));
+            let size = dim(b, &(self.key_words() * tile.nr().into()));
             let start = b.mul(panel, size);
             let start = b.add(m.v, start);
             let y = Operand { buf: m.buf, num, starts: vec![start], parts: vec![(0, 0)], step };

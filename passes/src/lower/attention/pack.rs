@@ -4,11 +4,11 @@
 use super::{Attention, Memory};
 use crate::lower::contract::gemm::scaled;
 use crate::lower::index::{Idx, dim, int};
-use crate::lower::line::Line;
+use crate::lower::line::{Line, Place};
 use crate::lower::pull::{Puller, is_not_vector};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, BinOp, Bound, LoopKind, Reg, Stmt};
-use sinter_ir::{Expr, Result};
+use sinter_ir::tile::{BinOp, Bound, CvtOp, Elem, Inst, LoopKind, Reg, Scalar, Stmt, UnOp};
+use sinter_ir::{Expr, Result, ValueId};
 
 /// Emits code with vectors, or, where something has no vector form, one element at a time.
 fn with_lanes(
@@ -33,7 +33,46 @@ fn with_lanes(
     Ok(())
 }
 
+/// One vector of an operand.
+fn part(b: &mut KernelBuilder, p: &mut Puller, v: ValueId, idx: &[Idx], lanes: u16) -> Result<Reg> {
+    let own = p.aligned(v, idx);
+    let r = p.at(b, v, &own, lanes)?;
+    Ok(b.splat(r, lanes))
+}
+
+/// Words of two bf16 each.
+fn words(b: &mut KernelBuilder, low: Reg, high: Reg) -> Reg {
+    let lanes = b.ty(low).lanes;
+    let [low, high] = [low, high].map(|r| {
+        let narrow = b.un(UnOp::F32ToBf16, r);
+        b.cvt(CvtOp::ZExt, Elem::I32, narrow)
+    });
+    let half = b.hoist(Elem::I32, lanes, Inst::Const(Scalar::Int(16)));
+    let high = b.bin(BinOp::Shl, high, half);
+    b.bin(BinOp::Or, low, high)
+}
+
 impl Attention<'_> {
+    /// Stores a vector of an operand; of pairs the two at `at` that become words.
+    fn put_part(
+        &self,
+        b: &mut KernelBuilder,
+        p: &mut Puller,
+        m: &Memory,
+        (v, at): (ValueId, [Vec<Idx>; 2]),
+        (place, to): (Place, Idx),
+    ) -> Result<()> {
+        p.tail = place.tail;
+        let mut value = part(b, p, v, &at[0], place.lanes)?;
+        if self.pairs {
+            let high = part(b, p, v, &at[1], place.lanes)?;
+            value = words(b, value, high);
+        }
+        b.store(m.buf, to.addr(), value, place.tail);
+        p.tail = None;
+        p.forget();
+        Ok(())
+    }
     /// `[keys / nr][depth][nr]`.
     pub(super) fn pack_keys(
         &self,
@@ -47,7 +86,7 @@ impl Attention<'_> {
             let hi = b.bound(&self.keys);
             let mut done = Ok(());
             b.for_(Bound::Const(0), hi, nr, LoopKind::Serial, |b, j0| {
-                let panel = scaled(b, j0, self.depth);
+                let panel = scaled(b, j0, self.depth_words());
                 let panel = b.add(m.k, panel);
                 let (end, size) = (dim(b, &self.keys), int(b, nr));
                 let left = b.sub(end, j0);
@@ -66,12 +105,12 @@ impl Attention<'_> {
         (batch, j0, panel, count): (&[Idx], Reg, Reg, Reg),
         lanes: u16,
     ) -> Result<()> {
-        let nr = self.first.nr() as i64;
+        let (nr, depth) = (self.first.nr() as i64, self.depth_words());
         let mut done = Ok(());
-        let outer = if lanes > 1 { Bound::Const(self.depth) } else { Bound::Reg(count) };
+        let outer = if lanes > 1 { Bound::Const(depth) } else { Bound::Reg(count) };
         b.for_(Bound::Const(0), outer, 1, LoopKind::Serial, |b, o| {
             let (line, range, length) = match lanes {
-                1 => (Line { lanes: 1, unroll: 1 }, Bound::Const(self.depth), Expr::from(self.depth)),
+                1 => (Line { lanes: 1, unroll: 1 }, Bound::Const(depth), Expr::from(depth)),
                 _ => {
                     // The last panel may be short; known to be whole, it needs no masks.
                     let whole = self.keys.modulo(&nr.into()).is(0);
@@ -81,16 +120,11 @@ impl Attention<'_> {
             };
             done = line.emit(b, (Bound::Const(0), range), &length, &mut |b, at| {
                 let (k, j) = if lanes > 1 { (Idx::reg(o), at.idx()) } else { (at.idx(), Idx::reg(o)) };
-                let idx = [batch, &[k.clone(), j.plus(&Idx::reg(j0))]].concat();
-                p.tail = at.tail;
-                let own = p.aligned(self.k, &idx);
-                let v = p.at(b, self.k, &own, lanes)?;
-                let v = b.splat(v, lanes);
                 let to = Idx::reg(panel).plus(&k.times(nr)).plus(&j);
-                b.store(m.buf, to.addr(), v, at.tail);
-                p.tail = None;
-                p.forget();
-                Ok(())
+                let j = j.plus(&Idx::reg(j0));
+                let k = if self.pairs { k.times(2) } else { k };
+                let own = [k.clone(), k.plus(&Idx::at(1))].map(|k| [batch, &[k, j.clone()]].concat());
+                self.put_part(b, p, m, (self.k, own), (at, to))
             });
         });
         p.tail = None;
@@ -107,10 +141,11 @@ impl Attention<'_> {
         let nr = self.second.nr() as i64;
         with_lanes(b, p, self.lanes, &mut |b, p, lanes| {
             let mut done = Ok(());
-            let size = dim(b, &(self.keys.clone() * nr.into()));
-            b.range(&self.keys, |b, j| {
+            let size = dim(b, &(self.key_words() * nr.into()));
+            b.range(&self.key_words(), |b, j| {
                 let row = scaled(b, j, nr);
                 let row = b.add(m.v, row);
+                let keys = self.keys_of(b, j);
                 let panels = (self.width + nr - 1) / nr;
                 b.for_(Bound::Const(0), Bound::Const(panels), 1, LoopKind::Serial, |b, n| {
                     let skip = b.mul(n, size);
@@ -127,21 +162,27 @@ impl Attention<'_> {
                     let length = if whole { nr } else { self.width };
                     let line = Line { lanes, unroll: 1 };
                     done = line.emit(b, (Bound::Const(0), hi), &length.into(), &mut |b, at| {
-                        let idx = [batch, &[Idx::reg(j), at.idx().plus(&Idx::reg(c0))]].concat();
-                        p.tail = at.tail;
-                        let own = p.aligned(self.v, &idx);
-                        let v = p.at(b, self.v, &own, lanes)?;
-                        let v = b.splat(v, lanes);
-                        b.store(m.buf, at.idx().plus(&Idx::reg(to)).addr(), v, at.tail);
-                        p.tail = None;
-                        p.forget();
-                        Ok(())
+                        let own = keys.clone().map(|j| [batch, &[j, at.idx().plus(&Idx::reg(c0))]].concat());
+                        self.put_part(b, p, m, (self.v, own), (at, at.idx().plus(&Idx::reg(to))))
                     });
                 });
             });
             p.tail = None;
             done
         })
+    }
+    /// The keys of word `j`: where their number is odd the last one comes twice, the second time with weight 0.
+    fn keys_of(&self, b: &mut KernelBuilder, j: Reg) -> [Idx; 2] {
+        if !self.pairs {
+            return [Idx::reg(j), Idx::reg(j)];
+        }
+        let first = Idx::reg(j).times(2);
+        let next = first.plus(&Idx::at(1));
+        if self.keys.modulo(&2.into()).is(0) {
+            return [first, next];
+        }
+        let (next, last) = (next.materialise(b), dim(b, &(self.keys.clone() - 1.into())));
+        [first, Idx::reg(b.bin(BinOp::MinS, next, last))]
     }
     /// `[mr][depth]`: the queries of a block.
     pub(super) fn pack_queries(
@@ -156,22 +197,19 @@ impl Attention<'_> {
             let mut done = Ok(());
             b.range(&self.first.mr.into(), |b, i| {
                 let r = self.row(b, row, i);
-                let to = scaled(b, i, self.depth);
-                let to = b.add(m.q, to);
+                // Pairs lie as rows of bf16 do.
+                let start = Idx::reg(m.q).times(if self.pairs { 2 } else { 1 });
+                let to = start.plus(&Idx::reg(i).times(self.depth));
                 let line = Line { lanes, unroll: 1 };
                 let ends = (Bound::Const(0), Bound::Const(self.depth));
                 done = line.emit(b, ends, &self.depth.into(), &mut |b, at| {
-                    let idx = [batch, &[Idx::reg(r), at.idx()]].concat();
                     p.tail = at.tail;
-                    let own = p.aligned(self.q, &idx);
-                    let v = p.at(b, self.q, &own, lanes)?;
-                    let v = b.splat(v, lanes);
-                    b.store(
-                        m.buf,
-                        Addr { terms: at.idx().plus(&Idx::reg(to)).terms, offset: at.offset },
-                        v,
-                        at.tail,
-                    );
+                    let idx = [batch, &[Idx::reg(r), at.idx()]].concat();
+                    let mut v = part(b, p, self.q, &idx, lanes)?;
+                    if self.pairs {
+                        v = b.un(UnOp::F32ToBf16, v);
+                    }
+                    b.store(m.buf, at.idx().plus(&to).addr(), v, at.tail);
                     p.tail = None;
                     p.forget();
                     Ok(())

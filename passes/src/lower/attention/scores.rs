@@ -88,10 +88,21 @@ impl Attention<'_> {
             let v = b.load(Elem::F32, lanes, m.buf, place(at), None);
             let d = b.sub(v, max);
             let e = b.un(UnOp::Exp, d);
-            b.store(m.buf, place(at), e, None);
+            if self.pairs {
+                // In place: a row of bf16 is half as long, and what it covers has been read.
+                let narrow = b.un(UnOp::F32ToBf16, e);
+                b.store(m.buf, at.idx().plus(&Idx::reg(row).times(2)).addr(), narrow, None);
+            } else {
+                b.store(m.buf, place(at), e, None);
+            }
             collect(b, BinOp::Add, sum, zero, e, at);
             Ok(())
         })?;
+        if self.pairs && !self.keys.modulo(&2.into()).is(0) {
+            // The word of the last key has a second half; without it this is behind the row's end.
+            let (end, none) = (dim(b, &self.keys), b.int(Elem::I16, 1, 0));
+            b.store(m.buf, Addr::reg(row).plus(row, 1).plus(end, 1), none, None);
+        }
         Ok(b.fold(BinOp::Add, sum))
     }
 }

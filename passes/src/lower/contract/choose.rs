@@ -98,7 +98,7 @@ pub fn heights(mr: usize, m: &Expr) -> Vec<usize> {
 }
 
 /// Time of one step along k, in 32nds of a cycle.
-fn step(mr: i64, nv: i64) -> i64 {
+pub fn step(mr: i64, nv: i64) -> i64 {
     16 * (mr * nv).max(mr + nv).max(LATENCY) + mr + 6 * nv
 }
 

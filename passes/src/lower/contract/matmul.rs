@@ -5,22 +5,28 @@ use super::kernel::{self, Shape, Source, name};
 use super::micro::Tile;
 use super::num::Num;
 use super::pack::panels;
+use super::pairs;
 use crate::lower::body::Body;
 use crate::lower::{LowerCx, Lowered};
 use bytes::Bytes;
 use sinter_ir::expr::product;
 use sinter_ir::tile::Buf;
-use sinter_ir::{Expr, Result, Tensor};
+use sinter_ir::{DType, Expr, Result, Tensor};
 
 /// Lowers a matrix product with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, y) = (root.inputs[0], root.inputs[1]);
     let (a, b) = (body.ty(x), body.ty(y));
-    let num = Num::of(a.dtype)?;
-    let weights = Num::of_weights(b.dtype, num)?;
     let (ar, br) = (a.rank(), b.rank());
-    let (m, k, n) = (a.dims[ar - 2].clone(), a.dims[ar - 1].clone(), b.dims[br - 1].clone());
+    let (m, mut k, n) = (a.dims[ar - 2].clone(), a.dims[ar - 1].clone(), b.dims[br - 1].clone());
+    let paired = body.const_of(y).filter(|w| pairs::wanted(cx, body, x, w, &k));
+    let paired = paired.map(|w| pairs::words(w, br - 2)).transpose()?;
+    let mut num = Num::of(a.dtype)?;
+    let mut weights = Num::of_weights(b.dtype, num)?;
+    if paired.is_some() {
+        (num, weights, k) = (pairs::num(), pairs::num(), k.div(&2.into()));
+    }
     let rank = ar.max(br) - 2;
     let (ab, bb) = (&a.dims[..ar - 2], &b.dims[..br - 2]);
     let placeholder = Buf(0);
@@ -48,23 +54,18 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let shared = gemm.batch.is_empty();
     let ranks = if shared { 0 } else { rank };
     gemm.b_batch = strides(bb, &(gemm.k.clone() * gemm.n.clone()), ranks);
-    let second = match body.const_of(y) {
-        Some(t) => Source::Packed(pack(&mut gemm, bb, t, ranks)?, b.dtype),
+    let second = match paired.as_ref().or(body.const_of(y)) {
+        Some(t) => Source::Packed(pack(&mut gemm, bb, t, ranks)?, t.dtype()),
         None => Source::Value(y),
     };
-    let name = name(
-        "matmul",
-        a.dtype,
-        &[gemm.batch.as_slice(), &[gemm.m.clone(), gemm.k.clone(), gemm.n.clone()]].concat(),
-    );
-    kernel::lower(
-        cx,
-        body,
-        &name,
-        &gemm,
-        &[Source::Value(x), second],
-        &Shape { grouped: None, rows, cols: 1 },
-    )
+    let shape = Shape { grouped: None, rows, cols: 1 };
+    let dims = [gemm.batch.as_slice(), &[gemm.m.clone(), a.dims[ar - 1].clone(), gemm.n.clone()]].concat();
+    if paired.is_some() {
+        let from = [pairs::source(body, x), second];
+        let product = kernel::lower(cx, body, &name("matmul", DType::BF16, &dims), &gemm, &from, &shape)?;
+        return pairs::round_first(cx, body, x, product);
+    }
+    kernel::lower(cx, body, &name("matmul", a.dtype, &dims), &gemm, &[Source::Value(x), second], &shape)
 }
 
 /// Packs a constant B.

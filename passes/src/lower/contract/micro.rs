@@ -179,7 +179,7 @@ impl Body<'_> {
                 let x = b.splat(x, self.tile.lanes);
                 for (v, &y) in ys.iter().enumerate() {
                     let acc = self.acc[i * self.tile.nv + v];
-                    b.set(acc, Inst::MulAdd(x, y, acc));
+                    self.x.num.mul_add(b, x, y, acc);
                 }
             }
             for (o, run) in [(self.x, self.xs), (self.y, self.ys)] {

@@ -10,6 +10,7 @@ pub mod micro;
 pub mod nest;
 pub mod num;
 pub mod pack;
+pub mod pairs;
 pub mod slots;
 
 pub use matmul::lower;

@@ -1,4 +1,4 @@
-//! Dot products of groups of four bytes.
+//! Dot products of groups of four bytes and of pairs of bf16.
 
 use super::codes::V;
 use super::emit::{Src, Vx};
@@ -14,7 +14,7 @@ impl Vx<'_, '_> {
         let parts = self.layout(self.ty(dst));
         let acc = self.parts(acc);
         // Bytes have the layout of the sums: four times the lanes of a quarter of the width, or the same lanes.
-        let (x, y) = (self.byte_operand(a), self.byte_operand(b));
+        let (x, y) = (self.word_operand(a), self.word_operand(b));
         for (i, (p, d)) in parts.iter().zip(self.dst(dst)).enumerate() {
             let (x, y) = ((x[i], a_signed), (y[i], b_signed));
             if p.class == Class::Vec {
@@ -27,8 +27,23 @@ impl Vx<'_, '_> {
             self.scalar_of(Elem::I32, d, t);
         }
     }
+    /// `acc + a . b` by pairs of bf16; the pairs have the layout of the sums.
+    pub fn dot2(&mut self, dst: Reg, acc: Reg, a: Reg, b: Reg) {
+        let (parts, sums) = (self.layout(self.ty(dst)), self.parts(acc));
+        let (x, y) = (self.word_operand(a), self.word_operand(b));
+        for (i, (p, d)) in parts.iter().zip(self.dst(dst)).enumerate() {
+            // The memory operand goes last; the order of factors does not matter.
+            let (x, y) = if y[i].is_memory() { (x[i], y[i]) } else { (y[i], x[i]) };
+            let (n, x) = (p.bytes, self.in_reg(x, 4, p.bytes));
+            let clash = d != sums[i] && (x == d || matches!(y, Src::Reg(r) if r == d));
+            let t = if clash { self.vec() } else { d };
+            self.mov(t, sums[i], n);
+            self.v(V::Dpbf16ps, n, &[Opnd::UseDef(t, n), Opnd::Use(x, n), y.opnd(n)]);
+            self.mov(d, t, n);
+        }
+    }
     /// Parts of an operand. Words of one lane are Gprs.
-    fn byte_operand(&mut self, r: Reg) -> Vec<Src> {
+    fn word_operand(&mut self, r: Reg) -> Vec<Src> {
         if self.ty(r).lanes > 1 {
             return self.operand(r);
         }

@@ -38,7 +38,7 @@ fn emit(layer: &Layer, w: &Tensor, axes: Vec<Axis>, fold: i64, name: &str) -> Re
     let packed = plan.pack(w)?;
     build(layer.cx, layer.body, &layer.name(name), |k| {
         let weights = k.source(Source::Packed(packed.clone(), layer.wt.dtype))?;
-        let x = k.source(Source::Value(layer.x))?;
+        let x = k.source(layer.data())?;
         let finish = k.out.finish();
         let spill_elems = (plan.tile.mr * plan.tile.nr()) as i64;
         let spill =

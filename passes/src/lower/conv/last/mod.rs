@@ -18,17 +18,36 @@ use crate::lower::Lowered;
 use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use crate::lower::contract::kernel::{self, Shape, Source};
 use crate::lower::contract::micro::Tile;
-use crate::lower::contract::pack;
+use crate::lower::contract::{pack, pairs};
 use crate::lower::window::Axis;
 use sinter_ir::expr::product;
 use sinter_ir::tile::Buf;
-use sinter_ir::{Diag, Result, Tensor};
+use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// Lowers a convolution of channels-last data with constant weights.
 pub fn lower(layer: &Layer) -> Result<Lowered> {
     let w = layer.body.const_of(layer.w).ok_or_else(|| {
         Diag::unsupported("a convolution with channels last and weights computed at run time")
     })?;
+    if layer.op.group == 1 && pairs::wanted(layer.cx, layer.body, layer.x, w, &layer.wt.dims[1]) {
+        return paired(layer, &pairs::words(w, 1)?);
+    }
+    lower_as(layer, w)
+}
+
+/// A convolution of half as many channels, each two bf16.
+fn paired(layer: &Layer, words: &Tensor) -> Result<Lowered> {
+    let (mut xt, mut wt) = (layer.xt.clone(), layer.wt.clone());
+    (xt.dtype, wt.dtype) = (DType::BF16, words.dtype());
+    for channels in [xt.dims.last_mut(), wt.dims.get_mut(1)].into_iter().flatten() {
+        *channels = channels.div(&2.into());
+    }
+    let num = pairs::num();
+    let half = Layer { xt: &xt, wt: &wt, num, weights: num, ..*layer };
+    pairs::round_first(layer.cx, layer.body, layer.x, lower_as(&half, words)?)
+}
+
+fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     let (group, axes) = (layer.op.group, layer.axes());
     if group > 1 && w.shape()[1] == 1 && w.shape()[0] == group {
         return depthwise::lower(layer, w, &axes);
@@ -62,7 +81,7 @@ fn pointwise(layer: &Layer, w: &Tensor) -> Result<Lowered> {
         block: block_bytes(layer.cx.target),
         finish: Finish::Registers,
     };
-    let from = [Source::Value(layer.x), Source::Packed(packed, layer.wt.dtype)];
+    let from = [layer.data(), Source::Packed(packed, layer.wt.dtype)];
     let shape = Shape { grouped: None, rows: rank - 1, cols: 1 };
     kernel::lower(layer.cx, layer.body, &layer.name("conv1_last"), &gemm, &from, &shape)
 }
