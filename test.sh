@@ -11,6 +11,7 @@ need make make
 need cmake cmake
 need nm binutils
 need xz xz-utils
+need node nodejs
 if [ -n "$missing" ] && command -v apt-get >/dev/null; then
     (apt-get update -qq && apt-get install -y -qq $missing) || echo "SKIP: could not install$missing"
 fi

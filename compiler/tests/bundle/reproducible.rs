@@ -39,6 +39,12 @@ struct Place {
     absolute: bool,
 }
 
+/// Targets, and files that their bundle has.
+const ARCHIVE: (&str, &[&str]) =
+    ("x86-64-v2,x86-64-v3", &["manifest.json", "report.json", "report.html", "rust/src/lib.rs"]);
+const BROWSER: (&str, &[&str]) =
+    ("browser-wasm", &["manifest.json", "report.json", "package.json", "speech.js", "speech.wasm"]);
+
 const PLACES: [Place; 4] = [
     Place { what: "first", folder: "a", threads: "1", one_cpu: true, absolute: true },
     Place { what: "again", folder: "a", threads: "1", one_cpu: false, absolute: true },
@@ -46,7 +52,8 @@ const PLACES: [Place; 4] = [
     Place { what: "more threads", folder: "b/deep er", threads: "7", one_cpu: false, absolute: false },
 ];
 
-fn compile(model: &Model, root: &Path, i: usize, p: &Place, taskset: bool) -> BTreeMap<PathBuf, Vec<u8>> {
+fn compile(model: &Model, root: &Path, i: usize, targets: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (p, taskset) = (&PLACES[i], has("taskset"));
     let (folder, even) = (root.join(p.folder), i.is_multiple_of(2));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::copy(&model.file, folder.join("speech.onnx")).unwrap();
@@ -66,7 +73,7 @@ fn compile(model: &Model, root: &Path, i: usize, p: &Place, taskset: bool) -> BT
     run(c
         .arg("compile")
         .arg(file)
-        .args(["--target", "x86-64-v2,x86-64-v3", "-o"])
+        .args(["--target", targets, "-o"])
         .arg(&out)
         .current_dir(&folder)
         .env("RAYON_NUM_THREADS", p.threads)
@@ -76,13 +83,12 @@ fn compile(model: &Model, root: &Path, i: usize, p: &Place, taskset: bool) -> BT
     files(&folder.join(out))
 }
 
-fn check(name: &str) {
+fn check(name: &str, (targets, files): (&str, &[&str])) {
     let Some(model) = Model::find(name) else { return };
-    let root = scratch(&format!("same-{name}"));
-    let taskset = has("taskset");
-    let all: Vec<_> = PLACES.iter().enumerate().map(|(i, p)| compile(&model, &root, i, p, taskset)).collect();
-    for must in ["manifest.json", "report.json", "report.html", "rust/src/lib.rs"] {
-        assert!(all[0].contains_key(&Path::new("x86-64-v2,x86-64-v3").join(must)), "{name}: no {must}");
+    let root = scratch(&format!("same-{name}-{targets}"));
+    let all: Vec<_> = (0..PLACES.len()).map(|i| compile(&model, &root, i, targets)).collect();
+    for must in files {
+        assert!(all[0].contains_key(&Path::new(targets).join(must)), "{name}: no {must}");
     }
     for (p, other) in PLACES.iter().zip(&all).skip(1) {
         assert_same(name, p.what, &all[0], other);
@@ -97,20 +103,25 @@ fn check(name: &str) {
 
 #[test]
 fn quantised_images() {
-    check("efficientnet-lite0-qdq");
+    check("efficientnet-lite0-qdq", ARCHIVE);
 }
 
 #[test]
 fn text() {
-    check("magika-v3.3");
+    check("magika-v3.3", ARCHIVE);
 }
 
 #[test]
 fn branches_and_symbolic_dims() {
-    check("silero-vad");
+    check("silero-vad", ARCHIVE);
 }
 
 #[test]
 fn language_model() {
-    check("stories260k-dynamo18");
+    check("stories260k-dynamo18", ARCHIVE);
+}
+
+#[test]
+fn for_browsers() {
+    check("magika-v3.3", BROWSER);
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
+pub mod browser;
 pub mod model;
 
 use sinter::frontend::onnx::{self, ImportOptions, tensor_from_pb};

@@ -60,3 +60,33 @@ fn every_model_matches_the_stored_outputs() {
         results.filter_map(|(c, r)| r.err().map(|(e, why)| format!("{}: {e} {why}", c.name))).collect();
     assert!(failures.is_empty(), "{failures:#?}");
 }
+
+fn matches_in_the_browser(case: &Case, held: &bar::Expect) -> Result<(), String> {
+    for (inputs, outputs) in data(case)? {
+        let module = import_with(case, open_dims(case, &inputs)?)?;
+        let (got, sizes) = common::browser::run(module, 0, &inputs)?;
+        println!("{} in Node.js: code {}, arena {}", case.name, sizes.code, sizes.arena);
+        check_sizes(sizes)?;
+        if got.len() != outputs.len() {
+            return Err(format!("{} outputs, expected {}", got.len(), outputs.len()));
+        }
+        for (i, (g, w)) in got.iter().zip(&outputs).enumerate() {
+            let used = held.bar.without_fma().check_tensor(g, w).map_err(|e| format!("output {i}: {e}"))?;
+            println!("  output {i}: {:.1} % of the allowed error", used * 100.0);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_model_matches_in_the_browser() {
+    let Some(shared) = common::shared() else { return common::skip("real models not found") };
+    if !common::browser::there() {
+        return;
+    }
+    let list = common::cases(&shared.join("models"));
+    let results = list.iter().zip(MODELS).map(|(c, m)| (c, no_panic(|| matches_in_the_browser(c, m))));
+    let failures: Vec<String> =
+        results.filter_map(|(c, r)| r.err().map(|e| format!("{}: {e}", c.name))).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+}

@@ -13,13 +13,18 @@ use outcome::{Runner, outcomes};
 /// Runs a folder of the suite against its ignore list: `case reason` per line. An ignored case that passes fails the
 /// test, like one that is not ignored and fails. `BLESS=1` rewrites the list.
 fn suite(folder: &'static str, runner: Runner, at_least: usize) {
+    if runner == Runner::Browser && !common::browser::there() {
+        return;
+    }
     let Some(results) = outcomes(folder, runner) else { return common::skip("ONNX backend suite not found") };
     let passed = results.iter().filter(|r| r.error.is_none()).count();
     println!("{}: {passed} of {} {folder} cases pass", runner.name(), results.len());
-    let file = common::root().join(format!("testdata/ignore/onnx-{folder}-{}.txt", runner.name()));
+    // One list for both: in the browser passes what passes here.
+    let list = if runner == Runner::Browser { Runner::Native } else { runner };
+    let file = common::root().join(format!("testdata/ignore/onnx-{folder}-{}.txt", list.name()));
     let failures: Vec<String> =
         results.iter().filter_map(|r| Some(format!("{} {}", r.case, short(r.error.as_ref()?)))).collect();
-    if std::env::var("BLESS").is_ok() {
+    if std::env::var("BLESS").is_ok() && list == runner {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, failures.iter().map(|l| format!("{l}\n")).collect::<String>()).unwrap();
     }
@@ -48,6 +53,18 @@ fn node_cases_in_the_evaluator() {
 #[test]
 fn node_cases_native() {
     suite("node", Runner::Native, 1300);
+}
+
+#[test]
+fn node_cases_in_the_browser() {
+    suite("node", Runner::Browser, 1300);
+}
+
+#[test]
+fn other_cases_in_the_browser() {
+    for (folder, at_least) in [("simple", 26), ("pytorch-converted", 82), ("pytorch-operator", 35)] {
+        suite(folder, Runner::Browser, at_least);
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub enum Runner {
     Evaluator,
     /// Machine code.
     Native,
+    /// WebAssembly in Node.js.
+    Browser,
 }
 
 impl Runner {
@@ -26,11 +28,13 @@ impl Runner {
         match self {
             Self::Evaluator => "evaluator",
             Self::Native => "native",
+            Self::Browser => "browser",
         }
     }
     fn run(self, module: Module, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         match self {
             Self::Native => common::native(module, inputs),
+            Self::Browser => common::browser::run(module, 0, inputs).map(|r| r.0),
             Self::Evaluator => match module.verify().first() {
                 Some(d) => Err(format!("verifier: {d}")),
                 None => sinter_ir::eval::module(&module, inputs).map_err(|d| d.to_string()),
@@ -54,8 +58,8 @@ pub struct Outcome {
 
 /// Outcomes of a folder's cases, sorted by name; none without the suite.
 pub fn outcomes(folder: &str, runner: Runner) -> Option<&'static [Outcome]> {
-    static DONE: [[OnceLock<Vec<Outcome>>; 2]; FOLDERS.len()] =
-        [const { [const { OnceLock::new() }; 2] }; FOLDERS.len()];
+    static DONE: [[OnceLock<Vec<Outcome>>; 3]; FOLDERS.len()] =
+        [const { [const { OnceLock::new() }; 3] }; FOLDERS.len()];
     let suite = common::suite()?;
     let at = FOLDERS.iter().position(|f| *f == folder).unwrap();
     let run = || {

@@ -1,0 +1,194 @@
+//! Bundles for browsers, run by their own ES modules in Node.js: one process per test thread, fed through pipes.
+
+use super::{Sizes, program_for};
+use serde_json::{Value, json};
+use sinter_ir::program::Program;
+use sinter_ir::{DType, Module, Tensor};
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Answers `{module, inputs}` and the inputs' bytes with `{outputs}` and their bytes, or `{error}`. Everything has its
+/// number of bytes in front.
+const SCRIPT: &str = r#"
+import fs from "node:fs";
+const ARRAYS = {
+    i8: Int8Array, u16: Uint16Array, i16: Int16Array, u32: Uint32Array, i32: Int32Array, u64: BigUint64Array,
+    i64: BigInt64Array, f32: Float32Array, f64: Float64Array, f16: Uint16Array, bf16: Uint16Array,
+    c64: Float32Array, c128: Float64Array,
+};
+function exactly(n) {
+    const out = Buffer.from(new ArrayBuffer(n));
+    for (let at = 0; at < n; ) {
+        const got = fs.readSync(0, out, at, n - at);
+        if (got === 0) process.exit(0);
+        at += got;
+    }
+    return out;
+}
+const bytes = () => exactly(exactly(4).readUInt32LE(0));
+function write(buffer) {
+    const n = Buffer.alloc(4);
+    n.writeUInt32LE(buffer.length, 0);
+    for (const b of [n, buffer]) for (let at = 0; at < b.length; ) at += fs.writeSync(1, b, at);
+}
+const answer = (value) => write(Buffer.from(JSON.stringify(value)));
+for (;;) {
+    const request = JSON.parse(bytes().toString());
+    const inputs = {}, dims = {};
+    for (const { name, dtype, shape, strings } of request.inputs) {
+        dims[name] = shape;
+        inputs[name] = strings ?? new (ARRAYS[dtype] ?? Uint8Array)(bytes().buffer);
+    }
+    try {
+        const { load, MODEL } = await import(request.module);
+        const model = await load();
+        const states = MODEL.states ? model.states(request.capacity) : undefined;
+        const got = model.run(inputs, dims, states);
+        const all = MODEL.outputs.map((port) => got[port.name]);
+        answer({ outputs: all.map(({ data, dims }) => ({ dims, strings: Array.isArray(data) ? data : null })) });
+        for (const { data } of all) if (!Array.isArray(data)) write(Buffer.from(data.buffer));
+    } catch (e) {
+        answer({ error: String(e) });
+    }
+}
+"#;
+
+/// Whether Node.js is there; says loudly when not.
+pub fn there() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        let found = Command::new("node").arg("--version").output().is_ok_and(|o| o.status.success());
+        if !found {
+            super::skip("no Node.js: bundles for browsers are not run");
+        }
+        found
+    })
+}
+
+struct Node {
+    child: Child,
+    to: ChildStdin,
+    from: ChildStdout,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Node {
+    fn start() -> std::io::Result<Self> {
+        let mut child = Command::new("node")
+            .args(["--input-type=module", "-e", SCRIPT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Ok(Self { child, to, from })
+    }
+    fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.to.write_all(&(bytes.len() as u32).to_le_bytes())?;
+        self.to.write_all(bytes)
+    }
+    fn receive(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut n = [0; 4];
+        self.from.read_exact(&mut n)?;
+        let mut out = vec![0; u32::from_le_bytes(n) as usize];
+        self.from.read_exact(&mut out)?;
+        Ok(out)
+    }
+    /// One load and run; the error of the pipe when the process is gone.
+    fn ask(&mut self, head: &Value, inputs: &[Tensor]) -> std::io::Result<(Value, Vec<Vec<u8>>)> {
+        self.send(head.to_string().as_bytes())?;
+        for t in inputs.iter().filter(|t| t.dtype() != DType::Str) {
+            self.send(t.bytes())?;
+        }
+        let answer: Value = serde_json::from_slice(&self.receive()?)?;
+        let outputs = answer["outputs"].as_array().map_or(&[][..], Vec::as_slice);
+        let with_bytes = outputs.iter().filter(|o| o["strings"].is_null());
+        let bytes: std::io::Result<Vec<_>> = with_bytes.map(|_| self.receive()).collect();
+        Ok((answer, bytes?))
+    }
+}
+
+thread_local! {
+    static NODE: RefCell<Option<Node>> = const { RefCell::new(None) };
+}
+
+/// A bundle's files in a folder that goes away.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn write(program: &Program) -> Result<(Folder, Sizes), String> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let dir = Folder(place.join(format!("browser-{}-{number}", std::process::id())));
+    let problems = sinter_backends::wasm::legalise(program);
+    if !problems.is_empty() {
+        return Err(format!("{problems:?}"));
+    }
+    let e = sinter_backends::wasm::emit(program).map_err(|d| d.to_string())?;
+    std::fs::create_dir_all(&dir.0).unwrap();
+    for (path, text) in sinter::web::files(program, &e.layout) {
+        std::fs::write(dir.0.join(path), text).unwrap();
+    }
+    std::fs::write(dir.0.join(format!("{}.wasm", program.name)), &e.module).unwrap();
+    std::fs::write(dir.0.join(format!("{}.weights", program.name)), &e.weights).unwrap();
+    let code = e.code.values().sum();
+    Ok((dir, Sizes { code, arena: program.arena_bytes, live: program.live_bytes }))
+}
+
+/// Compiles a module for browsers and runs it in Node.js, with states of a capacity where it has any.
+pub fn run(module: Module, capacity: i64, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Sizes), String> {
+    let target = sinter_backends::target("browser-wasm").unwrap();
+    let program = program_for(target, module)?;
+    let (dir, sizes) = write(&program)?;
+    let ports: Vec<Value> = program
+        .inputs
+        .iter()
+        .zip(inputs)
+        .map(|(p, t)| {
+            let strings = (t.dtype() == DType::Str).then(|| t.strings().to_vec());
+            json!({"name": p.name, "dtype": t.dtype(), "shape": t.shape(), "strings": strings})
+        })
+        .collect();
+    let module = format!("file://{}/{}.js", dir.0.display(), program.name);
+    let head = json!({"module": module, "capacity": capacity, "inputs": ports});
+    let (answer, bytes) = NODE.with_borrow_mut(|node| {
+        let running = match node {
+            Some(n) => n,
+            None => node.insert(Node::start().unwrap()),
+        };
+        let answer = running.ask(&head, inputs);
+        if answer.is_err() {
+            *node = None;
+        }
+        answer.map_err(|e| format!("Node.js: {e}"))
+    })?;
+    if let Some(e) = answer["error"].as_str() {
+        return Err(e.to_owned());
+    }
+    let mut bytes = bytes.into_iter();
+    let outputs = answer["outputs"].as_array().map_or(&[][..], Vec::as_slice);
+    let tensors = program.outputs.iter().zip(outputs).map(|(p, o)| {
+        let shape: Vec<usize> = serde_json::from_value(o["dims"].clone()).unwrap();
+        match serde_json::from_value::<Option<Vec<String>>>(o["strings"].clone()).unwrap() {
+            Some(strings) => Tensor::from_strings(shape, strings),
+            None => Tensor::from_bytes(p.dtype, shape, bytes.next().unwrap_or_default()),
+        }
+    });
+    let tensors: Result<Vec<Tensor>, _> = tensors.collect();
+    Ok((tensors.map_err(|d| d.to_string())?, sizes))
+}
