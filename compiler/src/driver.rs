@@ -1,5 +1,6 @@
 //! From a model file to bundles in memory: import, passes, emission.
 
+mod lowering;
 mod made;
 mod targets;
 
@@ -10,17 +11,16 @@ use crate::frontend::{self, onnx::ImportOptions};
 use crate::manifest::{LevelInfo, Manifest, sha256, sha256_of_file};
 use crate::report::Report;
 use crate::spool::Spool;
+use crate::tune::{Answers, Tuned, Tuning};
 use bytes::Bytes;
+use lowering::{Lowered, Lowering};
 use made::{Files, Made};
 use sinter_backends as backends;
 use sinter_ir::program::Program;
-use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Module};
 use sinter_passes::compress::Recipe;
 use sinter_passes::lower::Precision;
-use sinter_passes::pipeline::{self, Compiled, LowerOptions, PipelineOptions};
-use sinter_passes::plan::weights::Store;
-use sinter_passes::report::PassReport;
+use sinter_passes::pipeline::{self, LowerOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +51,12 @@ pub struct Request {
     pub spool: Option<PathBuf>,
     /// Also emit code that measures itself.
     pub measure: bool,
+    /// Less unrolling until the code fits 50 KB, as far as that goes.
+    pub opt_size: bool,
+    /// Measure choices on this machine.
+    pub tune: Option<Tuning>,
+    /// Choices that were measured before, by target.
+    pub tuned: BTreeMap<String, Answers>,
     /// Features that bundles for several targets are to find missing on any machine: for tests of how they choose.
     pub lacking: Vec<String>,
     /// Flags for the manifest.
@@ -151,51 +157,40 @@ fn compile_module(
     step: &dyn Fn(&str),
 ) -> Result<Output, Vec<Diag>> {
     let mut out = Output { warnings: past.warnings.clone(), ..Output::default() };
-    // Passes know no targets: one dump is that of all.
+    // Passes know no targets: they run once, and one dump is that of all.
     let mut dump = request.dump_ir.as_ref().map(|dir| Dump::new(dir, past));
     if let Some(dump) = dump.as_mut().filter(|_| !dump::is_dump(&request.model)) {
         dump.imported(&module);
     }
+    step("optimising");
+    let Some(mut lowering) = Lowering::new(module, past, request, dump)? else { return Ok(out) };
     let mut left: usize = targets.iter().map(|l| l.targets.len()).sum();
-    let mut module = Some(module);
     for levels in targets {
-        let (mut programs, mut reports) = (vec![], vec![]);
-        // Weights of several levels are compared with each other: they stay in memory.
-        let folder = request.spool.as_deref().filter(|_| levels.targets.len() == 1);
-        let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
+        let mut lowered = vec![];
         for target in &levels.targets {
-            step(&format!("optimising for {}", target.name));
             left -= 1;
-            // The last target takes the module itself: weights are not held twice.
-            let m = if left == 0 { module.take() } else { module.clone() };
-            let Some(m) = m else { break };
-            let compiled = passes(m, past, request, dump.take(), target, spool.as_mut())?;
-            let Some(program) = compiled.program.filter(|_| request.stop_after.is_none()) else { continue };
-            let problems = backends::legalise(&program, target);
-            if !problems.is_empty() {
-                return Err(problems);
-            }
-            programs.push(program);
-            reports.push(compiled.report);
-        }
-        if programs.is_empty() {
-            continue;
+            // Weights of several levels are compared with each other: they stay in memory.
+            let alone = levels.targets.len() == 1;
+            lowered.push(lowering.lower(target, alone, left == 0, step)?);
         }
         step(&format!("generating code for {}", levels.folder));
-        out.bundles.push(bundle(levels, programs, &reports, spool, past, request).map_err(|d| vec![d])?);
+        out.bundles.push(bundle(levels, lowered, past, request).map_err(|d| vec![d])?);
     }
+    out.warnings.extend(lowering.finish());
     Ok(out)
 }
 
 /// Emits the programs of all levels of a bundle and describes it.
-fn bundle(
-    levels: &Levels,
-    mut programs: Vec<Program>,
-    reports: &[PassReport],
-    mut spool: Option<Spool>,
-    past: &Past,
-    request: &Request,
-) -> Result<Bundle, Diag> {
+fn bundle(levels: &Levels, lowered: Vec<Lowered>, past: &Past, request: &Request) -> Result<Bundle, Diag> {
+    let mut tuned = Tuned::default();
+    let mut spool = None;
+    let (mut programs, mut reports) = (vec![], vec![]);
+    for (l, target) in lowered.into_iter().zip(&levels.targets) {
+        programs.push(l.program);
+        reports.push(l.report);
+        spool = spool.or(l.spool);
+        tuned.tuned.extend(l.tuned.map(|t| (target.name.clone(), t)));
+    }
     let shares = if programs.len() > 1 { backends::fat::join(&mut programs)? } else { vec![] };
     let all: Vec<backends::Level> = programs
         .iter()
@@ -207,13 +202,14 @@ fn bundle(
     let mut manifest = Manifest::new(strongest.program, strongest.target, made.code.values().sum());
     manifest.sources.clone_from(&past.sources);
     manifest.flags.clone_from(&past.flags);
+    manifest.tuned.clone_from(&tuned.tuned);
     let tables = std::mem::take(&mut made.tables);
     if !weaker.is_empty() {
         let each = all.iter().zip(&shares).zip(&tables);
         manifest.several(&each.map(|((l, s), code)| LevelInfo::new(l.target, *s, code)).collect::<Vec<_>>());
     }
     let mut report: Option<Report> = None;
-    for ((level, passes), code) in all.iter().zip(reports).zip(&tables) {
+    for ((level, passes), code) in all.iter().zip(&reports).zip(&tables) {
         let one = Report::new(level.program, code, passes, &manifest, &past.warnings);
         match &mut report {
             Some(r) => r.add(&level.target.name, one),
@@ -221,52 +217,18 @@ fn bundle(
         }
     }
     let report = report.ok_or_else(|| Diag::bug("a bundle without a report"))?;
-    let measured = match (request.measure, reports) {
+    let measured = match (request.measure, reports.as_slice()) {
         (true, [passes, ..]) => Some(Measured::new(strongest.program, strongest.target, passes)?),
         _ => None,
     };
+    if !tuned.tuned.is_empty() {
+        made.files.insert("tuned.json".into(), tuned.file()?);
+    }
     let files = files(&strongest.program.name, made, spool.as_mut(), &mut manifest, &report)?;
     // The weights are in the files now.
     let program = Program { weights: Vec::new(), ..programs.swap_remove(0) };
     let (folder, weights) = (levels.folder.clone(), spool.map(Arc::new));
     Ok(Bundle { folder, manifest, report, files, weights, measured, program })
-}
-
-/// Runs the pipeline; the dump is complete as far as the passes came, also when one of them fails.
-fn passes(
-    module: Module,
-    past: &Past,
-    request: &Request,
-    mut dump: Option<Dump>,
-    target: &TargetDesc,
-    spool: Option<&mut Spool>,
-) -> Result<Compiled, Vec<Diag>> {
-    let mut write = |pass: &str, m: &Module, report: &PassReport| {
-        if let Some(dump) = dump.as_mut() {
-            dump.pass(pass, m, report);
-        }
-    };
-    let folder = request.spool.as_deref().filter(|_| request.compress.is_some());
-    let mut codes = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
-    let mut options = PipelineOptions {
-        start_from: request.start_from.clone(),
-        past: past.report.clone(),
-        stop_after: request.stop_after.clone(),
-        verify_each: request.verify_each,
-        lower: LowerOptions { precision: precision(past, request).map_err(|d| vec![d])?, ..request.lower },
-        compress: request.compress,
-        codes: codes.as_mut().map(|s| s as &mut dyn Store),
-        store: spool.map(|s| s as &mut dyn Store),
-        on_dump: Some(&mut write),
-    };
-    let compiled = pipeline::run(module, &mut options, target);
-    if let (Some(dump), Some(p)) = (dump.as_mut(), compiled.as_ref().ok().and_then(|c| c.program.as_ref())) {
-        dump.program(p);
-    }
-    if let Some(Err(d)) = dump.map(Dump::finish) {
-        return Err(compiled.err().into_iter().flatten().chain([d]).collect());
-    }
-    compiled
 }
 
 /// The precision that was asked for; a dumped module keeps that of its past.

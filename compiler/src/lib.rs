@@ -17,4 +17,5 @@ pub mod report;
 pub mod session;
 pub mod spool;
 pub mod system;
+pub mod tune;
 pub mod web;

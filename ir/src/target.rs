@@ -3,6 +3,46 @@
 use crate::{Diag, Result};
 use serde::{Deserialize, Serialize};
 
+/// What the cost model counts with. Times are in 32nds of a cycle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CostModel {
+    /// Vector multiply-adds under way that hide their latency.
+    pub latency: i64,
+    /// A multiply-add, or a load, whichever there are more of: two go at a time.
+    pub operation: i64,
+    /// A value of A that is broadcast, beside arithmetic that hides it.
+    pub broadcast: i64,
+    /// A vector of B, which comes from farther away.
+    pub load: i64,
+    /// A row of A whose line the first cache cannot hold.
+    pub miss: i64,
+    /// Ways of the first cache that the rows of A do not get.
+    pub other_ways: i64,
+    /// Instructions of an unrolled kernel that are as bad as twice the time: code has a price.
+    pub code: i64,
+    /// Multiply-adds of a depthwise convolution that are written out for one row of taps.
+    pub depthwise: i64,
+    /// Vector operations that are worth handing to another thread.
+    pub thread_work: i64,
+}
+
+impl Default for CostModel {
+    fn default() -> Self {
+        Self {
+            latency: 8,
+            operation: 16,
+            broadcast: 1,
+            load: 6,
+            miss: 64,
+            other_ways: 1,
+            code: 2500,
+            depthwise: 48,
+            thread_work: 40_000,
+        }
+    }
+}
+
 /// One device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -26,8 +66,19 @@ pub struct TargetDesc {
     pub cache_bytes: Vec<u64>,
     /// Page size for weight sections.
     pub page_bytes: u64,
+    /// Numbers of the cost model.
+    #[serde(default)]
+    pub cost: CostModel,
     /// How the target is verified: `native`, `emulated`, `linked`, `emitted`.
     pub verified: String,
+}
+
+impl CostModel {
+    /// The same machine where code costs `2^steps` times as much: less is unrolled.
+    pub fn dearer_code(&self, steps: u32) -> Self {
+        let smaller = |n: i64, least: i64| (n >> steps.min(30)).max(least.min(n));
+        Self { code: smaller(self.code, 1), depthwise: smaller(self.depthwise, 6), ..self.clone() }
+    }
 }
 
 impl TargetDesc {

@@ -5,6 +5,7 @@
 //! that depends on nothing else.
 
 use crate::assemble;
+use crate::lower::choices::Choices;
 use crate::lower::{self, LowerCx, NodeView};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::Kernel;
@@ -32,8 +33,10 @@ struct Walk<'a> {
 pub fn run(module: &Module, target: &TargetDesc, unread: usize) -> Checked {
     let inputs = &module.graph.inputs;
     let known = inputs.iter().skip(inputs.len().saturating_sub(unread)).copied().collect();
+    let choices = Choices::default();
     let cx = LowerCx {
         target,
+        choices: &choices,
         symbols: &module.symbols,
         // Only its existence matters to what can be lowered.
         texts: Some(lower::text::TextSpace { used: Sym(0), bytes: 1 }),

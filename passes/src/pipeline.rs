@@ -2,6 +2,7 @@
 
 use crate::compress::Recipe;
 use crate::lower::Precision;
+use crate::lower::choices::Choices;
 use crate::plan::weights::Store;
 use crate::report::{PassReport, PassStat};
 use crate::{assemble, canon, check, compress, fuse, layout, rebuild};
@@ -116,23 +117,35 @@ pub fn run(
     target: &TargetDesc,
 ) -> Result<Compiled, Vec<Diag>> {
     let (module, mut report, finished) = rewrite(module, options).map_err(|d| vec![d])?;
-    let program = if finished {
-        let store = options.store.as_mut().map(|s| &mut **s as &mut dyn Store);
-        let program = assemble::run(&module, target, &options.lower, store, &mut report).map_err(|d| {
-            let all = check::run(&module, target, 0).problems;
-            if all.is_empty() { vec![d] } else { all }
-        })?;
-        if options.verify_each || cfg!(debug_assertions) {
-            let problems = program::verify::verify(&program);
-            if !problems.is_empty() {
-                return Err(problems);
-            }
-        }
-        Some(program)
-    } else {
-        None
+    let choices = Choices::default();
+    let program = match finished {
+        true => Some(finish(&module, options, target, &choices, &mut report)?),
+        false => None,
     };
     Ok(Compiled { program, module, report })
+}
+
+/// Lowers and plans a module that has gone through all passes, see [`rewrite`]. It may be done again with other
+/// choices, or for another target.
+pub fn finish(
+    module: &Module,
+    options: &mut PipelineOptions,
+    target: &TargetDesc,
+    choices: &Choices,
+    report: &mut PassReport,
+) -> Result<Program, Vec<Diag>> {
+    let store = options.store.as_mut().map(|s| &mut **s as &mut dyn Store);
+    let program = assemble::run(module, target, &options.lower, choices, store, report).map_err(|d| {
+        let all = check::run(module, target, 0).problems;
+        if all.is_empty() { vec![d] } else { all }
+    })?;
+    if options.verify_each || cfg!(debug_assertions) {
+        let problems = program::verify::verify(&program);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+    }
+    Ok(program)
 }
 
 /// Runs the rewriting passes; also says whether all of them were run.

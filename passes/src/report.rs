@@ -58,6 +58,9 @@ pub struct KernelStat {
     /// Its arithmetic.
     #[serde(default)]
     pub work: Work,
+    /// Questions that its lowering asked: see [`crate::lower::choices`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
 }
 
 /// Bytes of the plan.

@@ -30,8 +30,16 @@ fn run(op: impl Into<Op>, inputs: &[Vec<&[u8]>], space: u64, mut symbols: Symbol
     let outs = op.infer(&mut symbols, &types).unwrap();
     let target = kernels::target();
     let texts = Some(TextSpace { used, bytes: space });
+    let choices = Default::default();
     let precision = Precision::F32;
-    let cx = LowerCx { target: &target, symbols: &symbols, texts, exact_convolutions: false, precision };
+    let cx = LowerCx {
+        target: &target,
+        symbols: &symbols,
+        choices: &choices,
+        texts,
+        exact_convolutions: false,
+        precision,
+    };
     let consts = vec![None; inputs.len()];
     let view = NodeView { op: &op, inputs: types, consts, outputs: outs.iter().collect() };
     let lowered = lower(&cx, &view).unwrap();

@@ -79,16 +79,16 @@ const SECONDS: f64 = 1.0;
 /// Least and most runs.
 const RUNS: (usize, usize) = (5, 500);
 
-/// Runs code for measuring and keeps the fastest ticks of every site. `cold`: weights come
-/// from the level of memory that holds all of them, whatever a single kernel reads.
-pub fn collect(ready: &mut Ready, m: &Measured, peaks: Peaks, cold: bool) -> Result<Profile> {
+/// Runs code for measuring for about so many seconds: the fewest ticks of every site with its visits in a run, and the
+/// seconds of a tick.
+pub fn fastest(ready: &mut Ready, sites: usize, seconds: f64) -> Result<(Vec<Option<[u64; 2]>>, f64)> {
     let empty = (0..1000).map(|_| (ticks() + 1).abs_diff(ticks())).min().unwrap_or(0);
     ready.run()?;
     ready.measured();
-    let mut best: Vec<Option<[u64; 2]>> = vec![None; m.sites.len()];
+    let mut best: Vec<Option<[u64; 2]>> = vec![None; sites];
     let (clock, begin) = (Clock::start(), ticks());
     let mut runs = 0;
-    while runs < RUNS.0 || runs < RUNS.1 && clock.seconds() < SECONDS {
+    while runs < RUNS.0 || runs < RUNS.1 && clock.seconds() < seconds {
         ready.run()?;
         for (best, [spent, visits]) in best.iter_mut().zip(ready.measured()) {
             let spent = spent.saturating_sub(empty * visits);
@@ -98,7 +98,13 @@ pub fn collect(ready: &mut Ready, m: &Measured, peaks: Peaks, cold: bool) -> Res
         }
         runs += 1;
     }
-    let per_tick = clock.seconds() / (ticks() - begin).max(1) as f64;
+    Ok((best, clock.seconds() / (ticks() - begin).max(1) as f64))
+}
+
+/// Runs code for measuring and says what every site takes at best. `cold`: weights come
+/// from the level of memory that holds all of them, whatever a single kernel reads.
+pub fn collect(ready: &mut Ready, m: &Measured, peaks: Peaks, cold: bool) -> Result<Profile> {
+    let (best, per_tick) = fastest(ready, m.sites.len(), SECONDS)?;
     let values = ready.symbols(m.symbols);
     let value = |s: sinter_ir::Sym| values.get(s.0 as usize).copied();
     let visited = || m.sites.iter().zip(&best).filter_map(|(info, best)| Some((info, (*best)?)));

@@ -6,6 +6,7 @@ use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
 use crate::report::size;
 use crate::system::{self, Clock};
+use crate::tune::{Tuned, Tuning};
 use clap::Args;
 use sinter_ir::{Diag, Result};
 use sinter_passes::compress::Recipe;
@@ -55,6 +56,23 @@ pub struct CompileArgs {
     /// multiplies those (avx512bf16) their data is rounded too. Sums and everything else stay f32.
     #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
     pub precision: String,
+    /// Make small code rather than the fastest: less and less is unrolled until a bundle's code fits 50 KB, as far as
+    /// that goes. Without, the same is done for 100 KB (language models: 150 KB).
+    #[arg(long)]
+    pub opt_size: bool,
+    /// Measure on this machine what the cost model would guess: the tiles of products and convolutions. What is best
+    /// goes into the manifest and into tuned.json.
+    #[arg(long, conflicts_with = "tuned")]
+    pub tune: bool,
+    /// Begin no new measurement after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, requires = "tune")]
+    pub tune_seconds: f64,
+    /// Folder with inputs to measure with: input_0.pb, input_1.npy, or NAME.npy; random data otherwise.
+    #[arg(long, value_name = "DIR", requires = "tune")]
+    pub tune_inputs: Option<PathBuf>,
+    /// Take the choices that an earlier --tune wrote to tuned.json or manifest.json: the same bytes, without measuring.
+    #[arg(long, value_name = "FILE")]
+    pub tuned: Option<PathBuf>,
     /// Write the module after every pass to a folder: DIR/NN-PASS.mir, with the data of constants beside them, and the
     /// program in the end.
     #[arg(long, value_name = "DIR")]
@@ -148,6 +166,9 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if a.exact_convolutions {
         flags.insert("exact-convolutions".to_owned(), "true".to_owned());
     }
+    if a.opt_size {
+        flags.insert("opt-size".to_owned(), "true".to_owned());
+    }
     if a.all_logits {
         flags.insert("all-logits".to_owned(), "true".to_owned());
     }
@@ -175,6 +196,13 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         compress,
         spool: Some(a.output.clone()),
         measure: false,
+        opt_size: a.opt_size,
+        tune: a.tune.then(|| Tuning { seconds: a.tune_seconds, inputs: a.tune_inputs.clone() }),
+        tuned: a
+            .tuned
+            .as_deref()
+            .map_or(Ok(BTreeMap::new()), |f| Tuned::read(f).map(|t| t.tuned))
+            .map_err(|d| vec![d])?,
         lacking: vec![],
         flags,
     };

@@ -8,6 +8,8 @@ const TIMES_FILE: u64 = 3;
 const FIXED_BYTES: u64 = 200_000_000;
 /// Largest arena as a part of the largest sum of live buffers.
 const ARENA_OF_BOUND: f64 = 1.1;
+/// Machine code of a bundle: of a language model, of any other.
+const CODE_BYTES: [u64; 2] = [150_000, 100_000];
 /// What the symbol array in front of the buffers may take.
 const SYMBOLS_BYTES: f64 = 4096.0;
 
@@ -44,8 +46,17 @@ fn memory_of_compilations_and_arenas() {
             None => common::skip("peak memory is only known on Linux"),
         }
         failures.extend(arena(&case.name, &out.join("native/report.json")));
+        failures.extend(code(&case.name, &out.join("native/manifest.json")));
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Bytes of code within the bar.
+fn code(name: &str, manifest: &Path) -> Option<String> {
+    let m: serde_json::Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+    let (code, room) = (m["code_bytes"].as_u64().unwrap(), CODE_BYTES[usize::from(m["states"].is_null())]);
+    println!("  code {code} of {room} bytes");
+    (code > room).then(|| format!("{name}: {code} bytes of code"))
 }
 
 /// The report's two numbers, and that its buffers fit what it says.

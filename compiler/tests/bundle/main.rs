@@ -10,8 +10,10 @@ mod limits;
 mod link;
 mod objects;
 mod reproducible;
+mod startup;
 mod texts;
 mod threads;
+mod tuned;
 
 use sinter_ir::Tensor;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All files below a folder.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut out = BTreeMap::new();
     let mut open = vec![dir.to_path_buf()];
     while let Some(d) = open.pop() {
@@ -23,7 +23,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     out
 }
 
-fn assert_same(model: &str, what: &str, a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>) {
+pub fn assert_same(model: &str, what: &str, a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>) {
     let names: Vec<_> = a.keys().collect();
     assert_eq!(names, b.keys().collect::<Vec<_>>(), "{model}: {what}");
     let different: Vec<_> = names.into_iter().filter(|n| a[*n] != b[*n]).collect();

@@ -141,6 +141,7 @@ impl Assembler<'_> {
             outputs: node.outputs.iter().map(|&v| g.ty(v)).collect(),
         };
         let lowered = lower::lower(&self.lower_cx(), &view)?;
+        let choices = self.choices.recent();
         let name = label(node);
         let mut scratch = Vec::with_capacity(lowered.scratch.len());
         for (i, bytes) in lowered.scratch.iter().enumerate() {
@@ -176,6 +177,7 @@ impl Assembler<'_> {
                 ops: ops(node),
                 origin: node.origin.iter().map(|o| o.to_string()).collect(),
                 work,
+                choices: choices.clone(),
             });
             steps.push(VStep::Call { kernel, args, label: name.clone() });
         }

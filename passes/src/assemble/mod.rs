@@ -10,6 +10,7 @@ mod scope;
 mod storage;
 mod texts;
 
+use crate::lower::choices::Choices;
 use crate::lower::text::TextSpace;
 use crate::lower::{LowerCx, Precision};
 use crate::pipeline::LowerOptions;
@@ -30,6 +31,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Assembler<'a> {
     pub target: &'a TargetDesc,
     exact_convolutions: bool,
+    pub choices: &'a Choices,
     pub symbols: Symbols,
     pub buffers: Buffers,
     pub kernels: KernelTable,
@@ -52,12 +54,14 @@ pub fn run<'a>(
     module: &Module,
     target: &'a TargetDesc,
     options: &LowerOptions,
+    choices: &'a Choices,
     store: Option<&'a mut dyn Store>,
     report: &'a mut PassReport,
 ) -> Result<Program> {
     let mut asm = Assembler {
         target,
         exact_convolutions: options.exact_convolutions,
+        choices,
         symbols: module.symbols.clone(),
         buffers: Buffers::default(),
         kernels: KernelTable::new(crate::math::Primitives::of(target)),
@@ -129,6 +133,7 @@ impl Assembler<'_> {
             texts: self.texts.map(|t| t.0),
             exact_convolutions: self.exact_convolutions,
             precision: self.precision,
+            choices: self.choices,
         }
     }
 

@@ -9,6 +9,7 @@
 pub mod access;
 pub(crate) mod attention;
 pub mod body;
+pub mod choices;
 mod contract;
 mod conv;
 mod coords;
@@ -40,6 +41,7 @@ mod write_slice;
 
 use body::Body;
 use bytes::Bytes;
+use choices::Choices;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Kernel, Reg};
@@ -52,6 +54,8 @@ pub struct LowerCx<'a> {
     pub target: &'a TargetDesc,
     /// Symbols and their ranges.
     pub symbols: &'a Symbols,
+    /// What was measured, and what is asked.
+    pub choices: &'a Choices,
     /// Where texts made while running go, if the program makes any.
     pub texts: Option<text::TextSpace>,
     /// Sums of convolutions have no other terms than their windows: no Winograd's method, no folding.

@@ -47,6 +47,7 @@ pub fn target() -> TargetDesc {
         cores: 1,
         cache_bytes: vec![32 << 10, 1 << 20],
         page_bytes: 4096,
+        cost: Default::default(),
         verified: "native".into(),
     }
 }
@@ -141,6 +142,7 @@ impl Case {
         let low = LowerCx {
             target: &self.target,
             symbols: &symbols,
+            choices: &Default::default(),
             texts: None,
             exact_convolutions: self.exact_convolutions,
             precision: self.precision,

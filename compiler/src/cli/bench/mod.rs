@@ -49,6 +49,9 @@ pub struct BenchArgs {
     /// Compile for the range of open dims, not for the shapes of the inputs.
     #[arg(long)]
     pub open: bool,
+    /// Compile for small code: see `compile --opt-size`.
+    #[arg(long)]
+    pub opt_size: bool,
     /// Measure no kernels, only whole runs.
     #[arg(long, conflicts_with = "profile")]
     pub no_kernels: bool,
@@ -111,7 +114,9 @@ fn subject(a: &BenchArgs) -> Result<Subject, Vec<Diag>> {
         let measure = !a.no_kernels;
         let lower =
             LowerOptions { precision: a.precision.parse().map_err(|d| vec![d])?, ..LowerOptions::default() };
-        let request = Request { model: path.into(), import, targets, measure, lower, ..Request::default() };
+        let opt_size = a.opt_size;
+        let request =
+            Request { model: path.into(), import, targets, measure, opt_size, lower, ..Request::default() };
         driver::compile(&request, &|w| progress.step(w))
     };
     let open = import.clone();

@@ -117,7 +117,8 @@ impl<'a> Attention<'a> {
         let mr = rows.as_const().map_or(mr, |r| mr.min(r.max(1) as usize));
         let most = if many { 24 / mr } else { 12 / mr }.clamp(1, 4);
         // Last panels are as wide as all others: what they do not need counts too.
-        let time = |n: usize, nv: usize| n.div_ceil(nv) as i64 * choose::step(mr as i64, nv as i64);
+        let time =
+            |n: usize, nv: usize| n.div_ceil(nv) as i64 * choose::step(&cx.target.cost, mr as i64, nv as i64);
         let tile = |n: usize| Tile { mr, nv: (1..=most).min_by_key(|&nv| time(n, nv)).unwrap_or(1), lanes };
         let pairs = cx.precision == Precision::Bf16 && cx.target.has("avx512bf16") && depth % 2 == 0;
         Ok(Self {

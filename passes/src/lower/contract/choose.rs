@@ -10,16 +10,8 @@
 
 use super::micro::Tile;
 use sinter_ir::Expr;
-use sinter_ir::target::TargetDesc;
+use sinter_ir::target::{CostModel, TargetDesc};
 
-/// Multiply-adds that a tile must hold to hide their latency.
-const LATENCY: i64 = 8;
-/// Instructions that cost as much as doubling the time.
-const INSTRUCTIONS: i64 = 2500;
-/// Ways of the first cache that B and the rest of the kernel need, and the price of a row that finds none, in 32nds of
-/// a cycle.
-const OTHER_WAYS: i64 = 1;
-const MISS: i64 = 64;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
 /// Stand-ins for open dims: rests occur.
@@ -34,6 +26,8 @@ pub struct RowCache {
     /// Bytes of a way: a page, where caches are indexed while addresses are translated.
     way: i64,
     ways: i64,
+    /// Those that B and the rest of the kernel need.
+    others: i64,
 }
 
 impl RowCache {
@@ -41,7 +35,7 @@ impl RowCache {
     pub fn new(target: &TargetDesc, pitch: i64) -> Self {
         let way = i64::try_from(target.page_bytes).unwrap_or(4096).max(LINE);
         let first = target.cache_bytes.first().map_or(0, |&b| i64::try_from(b).unwrap_or(0));
-        Self { pitch, way, ways: (first / way).max(2) }
+        Self { pitch, way, ways: (first / way).max(2), others: target.cost.other_ways }
     }
     /// How many of `rows` neighbours share their lines with more rows than there are ways.
     fn crowded(&self, rows: i64) -> i64 {
@@ -50,15 +44,18 @@ impl RowCache {
         }
         let line = |i: i64| i.wrapping_mul(self.pitch).rem_euclid(self.way) / LINE;
         let sharing = |i: i64| (0..rows).filter(|&j| line(j) == line(i)).count() as i64;
-        (0..rows).filter(|&i| sharing(i) > self.ways - OTHER_WAYS).count() as i64
+        (0..rows).filter(|&i| sharing(i) > self.ways - self.others).count() as i64
     }
 }
 
-/// The cheapest tile of a product of `m` rows and `n` columns, for vectors of `lanes` in a file of `registers`.
-pub fn tile(registers: u32, lanes: u16, m: &Expr, n: &Expr, rows: RowCache) -> Tile {
-    let registers = i64::from(registers.max(4));
+/// Tiles kept for measuring.
+const CANDIDATES: usize = 8;
+
+/// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first.
+pub fn tiles(target: &TargetDesc, lanes: u16, m: &Expr, n: &Expr, rows: RowCache) -> Vec<Tile> {
+    let registers = i64::from(target.vector_registers.max(4));
     let width = i64::from(lanes.max(1));
-    let mut best: Option<(i128, Tile)> = None;
+    let mut all: Vec<(i128, Tile)> = vec![];
     let most_nv = vectors(n, width).min(registers);
     for nv in 1..=most_nv {
         // Accumulators, one row of B and a broadcast of A.
@@ -68,13 +65,16 @@ pub fn tile(registers: u32, lanes: u16, m: &Expr, n: &Expr, rows: RowCache) -> T
                 continue;
             }
             let tile = Tile { mr: mr as usize, nv: nv as usize, lanes };
-            let score = score(tile, m, n, rows);
-            if best.is_none_or(|(b, _)| score < b) {
-                best = Some((score, tile));
-            }
+            all.push((score(&target.cost, tile, m, n, rows), tile));
         }
     }
-    best.map_or(Tile { mr: 1, nv: 1, lanes }, |(_, t)| t)
+    // Equal scores stay in the order of their size.
+    all.sort_by_key(|(score, _)| *score);
+    all.truncate(CANDIDATES);
+    if all.is_empty() {
+        return vec![Tile { mr: 1, nv: 1, lanes }];
+    }
+    all.into_iter().map(|(_, t)| t).collect()
 }
 
 /// Vectors that hold all columns.
@@ -98,12 +98,12 @@ pub fn heights(mr: usize, m: &Expr) -> Vec<usize> {
 }
 
 /// Time of one step along k, in 32nds of a cycle.
-pub fn step(mr: i64, nv: i64) -> i64 {
-    16 * (mr * nv).max(mr + nv).max(LATENCY) + mr + 6 * nv
+pub fn step(cost: &CostModel, mr: i64, nv: i64) -> i64 {
+    cost.operation * (mr * nv).max(mr + nv).max(cost.latency) + cost.broadcast * mr + cost.load * nv
 }
 
 /// Time per step along k of the whole product, weighed with the code it takes; smaller is better.
-fn score(tile: Tile, rows: &Expr, columns: &Expr, cache: RowCache) -> i128 {
+fn score(cost: &CostModel, tile: Tile, rows: &Expr, columns: &Expr, cache: RowCache) -> i128 {
     let (nv, width) = (tile.nv as i64, i64::from(tile.lanes));
     let m = rows.as_const().unwrap_or(OPEN_ROWS).max(1);
     let n = columns.as_const().unwrap_or(OPEN_COLUMNS).max(1);
@@ -114,13 +114,13 @@ fn score(tile: Tile, rows: &Expr, columns: &Expr, cache: RowCache) -> i128 {
         let mut left = m;
         for h in heights(tile.mr, rows) {
             let h = h as i64;
-            time += i128::from(count * (left / h) * (step(h, nv) + MISS * cache.crowded(h)));
+            time += i128::from(count * (left / h) * (step(cost, h, nv) + cost.miss * cache.crowded(h)));
             left %= h;
             // Loads, multiply-adds and what becomes of the results.
             code += h + nv + 3 * h * nv;
         }
     }
-    time * i128::from(INSTRUCTIONS + code)
+    time * i128::from(cost.code.max(1) + code)
 }
 
 #[cfg(test)]
@@ -129,12 +129,36 @@ mod tests {
 
     /// Of a cache with 8 ways.
     fn rows(pitch: i64) -> RowCache {
-        RowCache { pitch, way: 4096, ways: 8 }
+        RowCache { pitch, way: 4096, ways: 8, others: 1 }
+    }
+
+    fn machine(registers: u32) -> TargetDesc {
+        let text = format!(
+            "name = 'm'\nsummary = ''\ntriple = ''\nvector-bits = 512\nvector-registers = {registers}\ncores = 1\n\
+             cache-bytes = [32768]\npage-bytes = 4096\nverified = ''"
+        );
+        TargetDesc::from_toml(&text).unwrap()
+    }
+
+    fn tile(registers: u32, lanes: u16, m: &Expr, n: &Expr, rows: RowCache) -> Tile {
+        tiles(&machine(registers), lanes, m, n, rows)[0]
     }
 
     fn pick(registers: u32, lanes: u16, m: i64, n: i64) -> (usize, usize) {
         let t = tile(registers, lanes, &m.into(), &n.into(), rows(0));
         (t.mr, t.nv)
+    }
+
+    #[test]
+    fn dear_code_is_unrolled_less() {
+        let size = |steps| {
+            let mut target = machine(32);
+            target.cost = target.cost.dearer_code(steps);
+            let t = tiles(&target, 16, &196.into(), &112.into(), rows(0))[0];
+            t.mr * t.nv
+        };
+        assert!(size(6) < size(0), "{} {}", size(6), size(0));
+        assert!((1..=8).all(|s| size(s) <= size(s - 1)));
     }
 
     #[test]
@@ -154,6 +178,7 @@ mod tests {
 
     #[test]
     fn tiles_fill_the_registers_without_waste() {
+        let cost = CostModel::default();
         for (m, n) in [(384, 1536), (1024, 1024), (64, 576), (3136, 64), (49, 512), (196, 256), (784, 128)] {
             for (registers, lanes) in [(32, 16), (16, 8)] {
                 let (mr, nv) = pick(registers, lanes, m, n);
@@ -164,7 +189,8 @@ mod tests {
                 let mut left = n;
                 while left > 0 {
                     let v = ((left + width - 1) / width).min(nv);
-                    spent += (m / mr) * step(mr, v) + if m % mr > 0 { step(m % mr, v) } else { 0 };
+                    spent +=
+                        (m / mr) * step(&cost, mr, v) + if m % mr > 0 { step(&cost, m % mr, v) } else { 0 };
                     left -= v * width;
                 }
                 let waste = spent as f64 / 16.0 / (m * n) as f64 * width as f64;
@@ -177,7 +203,7 @@ mod tests {
     fn one_row_has_enough_sums_to_hide_latency() {
         let (mr, nv) = pick(32, 16, 1, 1000);
         assert_eq!(mr, 1);
-        assert!(nv >= LATENCY as usize);
+        assert!(nv as i64 >= CostModel::default().latency);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
         batch: (0..rank).map(|i| batch_dim(ab, bb, rank, i)).collect(),
         a_batch: strides(ab, &(m.clone() * k.clone()), rank),
         b_batch: vec![],
-        tile: Tile::pick_strided(cx.target, num, &m, &n, &k),
+        tile: Tile::pick_strided(cx, num, &m, &n, &k),
         a: (Rows::Strided { row: k.clone(), step: 1.into() }, num, placeholder),
         b: (Cols::InPlace { step: n.clone(), len: b.numel() }, weights, placeholder),
         m,
@@ -49,7 +49,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
         gemm.m = product(&gemm.batch) * gemm.m;
         (gemm.batch, gemm.a_batch) = (vec![], vec![]);
         rows = rank + 1;
-        gemm.tile = Tile::pick_strided(cx.target, num, &gemm.m, &gemm.n, &gemm.k);
+        gemm.tile = Tile::pick_strided(cx, num, &gemm.m, &gemm.n, &gemm.k);
     }
     let shared = gemm.batch.is_empty();
     let ranks = if shared { 0 } else { rank };

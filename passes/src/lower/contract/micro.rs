@@ -5,9 +5,10 @@
 
 use super::choose::{self, RowCache};
 use super::num::Num;
+use crate::lower::LowerCx;
+use sinter_ir::Expr;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, Inst, LoopKind, Reg, Ty};
-use sinter_ir::{Expr, target::TargetDesc};
 
 /// Shape of a register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +23,18 @@ pub struct Tile {
 
 impl Tile {
     /// The tile for a product of `m` rows and `n` columns.
-    pub fn pick(target: &TargetDesc, num: Num, m: &Expr, n: &Expr) -> Self {
-        Self::pick_strided(target, num, m, n, &0.into())
+    pub fn pick(cx: &LowerCx, num: Num, m: &Expr, n: &Expr) -> Self {
+        Self::pick_strided(cx, num, m, n, &0.into())
     }
     /// The same, for rows of A that lie `pitch` elements apart.
-    pub fn pick_strided(target: &TargetDesc, num: Num, m: &Expr, n: &Expr, pitch: &Expr) -> Self {
+    pub fn pick_strided(cx: &LowerCx, num: Num, m: &Expr, n: &Expr, pitch: &Expr) -> Self {
         let bytes = pitch.as_const().map_or(0, |p| p.saturating_mul(num.bytes()));
-        let rows = RowCache::new(target, bytes);
-        choose::tile(target.vector_registers, target.lanes(num.acc.bits()), m, n, rows)
+        let rows = RowCache::new(cx.target, bytes);
+        let lanes = cx.target.lanes(num.acc.bits());
+        let candidates = choose::tiles(cx.target, lanes, m, n, rows);
+        let what = format!("{} rows {bytes}", num.dtype);
+        let picked = cx.choices.tile(&what, (m, n), &candidates);
+        picked.unwrap_or(Self { mr: 1, nv: 1, lanes })
     }
     /// Columns of the tile.
     pub fn nr(self) -> usize {

@@ -17,12 +17,9 @@ pub fn count(target: &TargetDesc, trips: &Expr) -> i64 {
     trips.as_const().map_or(most, |t| t.clamp(1, most))
 }
 
-/// Vector operations that are worth a thread's attention: some ten microseconds.
-const WORTH: i64 = 40_000;
-
 /// Slots for a number of trips that are `work` vector operations in all, where that is known.
 pub fn for_work(target: &TargetDesc, trips: &Expr, work: Option<&i64>) -> i64 {
-    let most = work.map_or(i64::MAX, |w| (w / WORTH).max(1));
+    let most = work.map_or(i64::MAX, |w| (w / target.cost.thread_work.max(1)).max(1));
     count(target, trips).min(most)
 }
 

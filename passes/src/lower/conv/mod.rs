@@ -89,7 +89,7 @@ impl Layer<'_> {
     /// The nest over `[batch, group]` with output channels as rows and points as columns; B is a placeholder.
     pub fn gemm(&self, points: Expr) -> Result<(Gemm, Option<Bytes>)> {
         let (m, k) = (self.per_group(), self.depth());
-        let tile = Tile::pick(self.cx.target, self.num, &m, &points);
+        let tile = Tile::pick(self.cx, self.num, &m, &points);
         let mut gemm = Gemm {
             batch: vec![self.xt.dims[0].clone(), self.op.group.into()],
             a_batch: vec![0.into(), m.clone() * k.clone()],
@@ -151,7 +151,7 @@ impl Layer<'_> {
     fn dense(&self) -> Result<Lowered> {
         let (n, k, o) = (self.xt.dims[0].clone(), self.xt.dims[1].clone(), self.wt.dims[0].clone());
         let Some(t) = self.body.const_of(self.w) else { return self.pointwise() };
-        let tile = Tile::pick(self.cx.target, self.num, &n, &o);
+        let tile = Tile::pick(self.cx, self.num, &n, &o);
         let (oc, ic) = (t.shape()[0], t.shape()[1]);
         let packed = pack::panels(t, (1, ic, oc), tile.nr(), |_, i, j| Some(j * ic + i))?;
         let gemm = Gemm {

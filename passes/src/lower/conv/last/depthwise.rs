@@ -17,9 +17,6 @@ use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, Inst, LoopKind, Reg, Ty};
 use sinter_ir::{Expr, Result, Tensor};
 
-/// Multiply-adds of a tile and one row of taps: more would only be more code.
-const MULTIPLY_ADDS: i64 = 48;
-
 /// Taps of a row that are written out; more are looped over.
 const WRITTEN: i64 = 7;
 
@@ -152,8 +149,9 @@ impl Row<'_> {
     /// Points at a time: accumulators, a row of weights and an element must fit the registers.
     fn tile(&self, kernel: i64) -> i64 {
         let weights = if kernel > WRITTEN { 1 } else { kernel };
-        let registers = i64::from(self.layer.cx.target.vector_registers);
-        (registers - weights - 2).min(MULTIPLY_ADDS / weights.max(3)).max(1)
+        let target = self.layer.cx.target;
+        let registers = i64::from(target.vector_registers);
+        (registers - weights - 2).min(target.cost.depthwise / weights.max(3)).max(1)
     }
 
     /// A row of an open size: the points whose windows lie inside in tiles, the others by themselves.

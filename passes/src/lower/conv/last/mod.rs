@@ -66,7 +66,7 @@ fn pointwise(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     let rank = layer.xt.rank();
     let (m, n) = (product(&layer.yt.dims[..rank - 1]), layer.wt.dims[0].clone());
     let (o, c) = (w.shape()[0], w.shape()[1]);
-    let tile = Tile::pick_strided(layer.cx.target, layer.num, &m, &n, &c.into());
+    let tile = Tile::pick_strided(layer.cx, layer.num, &m, &n, &c.into());
     let packed = pack::panels(w, (1, c, o), tile.nr(), |_, k, j| Some(j * c + k))?;
     let gemm = Gemm {
         batch: vec![],

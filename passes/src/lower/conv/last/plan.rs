@@ -52,7 +52,7 @@ impl<'a> Plan<'a> {
         } else {
             (!inner.unpadded()).then_some(channels)
         };
-        let tile = Tile::pick(layer.cx.target, layer.num, &inner.points, &columns.into());
+        let tile = Tile::pick(layer.cx, layer.num, &inner.points, &columns.into());
         let mut plan = Self {
             layer,
             outer,

@@ -46,7 +46,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
     let phases = Phases::new(op, &shape[2..]);
     let (in_per_group, out_per_group) = (shape[0] / op.group, shape[1]);
     let depth = in_per_group * phases.most();
-    let tile = Tile::pick(cx.target, num, &out_per_group.into(), yt.dims.last().unwrap_or(&1.into()));
+    let tile = Tile::pick(cx, num, &out_per_group.into(), yt.dims.last().unwrap_or(&1.into()));
     let stride = phases.distances(in_per_group, out_per_group, tile.mr);
     let fixed = body.const_of(w).map(|t| phases.pack(t, op.group, tile.mr)).transpose()?;
     let r = xt.rank() - 2;

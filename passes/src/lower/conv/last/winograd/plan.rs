@@ -79,7 +79,7 @@ impl<'a> Plan<'a> {
             None => fit,
         };
         let rows = plan.rows();
-        plan.tile = Tile::pick_strided(layer.cx.target, layer.num, &rows, &columns.into(), &pitch.into());
+        plan.tile = Tile::pick_strided(layer.cx, layer.num, &rows, &columns.into(), &pitch.into());
         plan
     }
     /// Products per tile.

@@ -1,0 +1,205 @@
+//! From the optimised module to the program for each target: how much may be unrolled, and which choices are made.
+
+use super::Request;
+use crate::dump::{Dump, Past};
+use crate::spool::Spool;
+use crate::tune::{self, Answers};
+use sinter_backends as backends;
+use sinter_ir::program::Program;
+use sinter_ir::target::TargetDesc;
+use sinter_ir::tile::Stmt;
+use sinter_ir::{Diag, Module};
+use sinter_passes::lower::choices::Choices;
+use sinter_passes::pipeline::{self, LowerOptions, PipelineOptions};
+use sinter_passes::plan::weights::Store;
+use sinter_passes::report::PassReport;
+use std::path::Path;
+
+/// Bytes of machine code that a bundle may have for a target: of language models, of all others, and where code is to
+/// be small.
+const LANGUAGE_MODEL: u64 = 150_000;
+const OTHERS: u64 = 100_000;
+const SMALL: u64 = 50_000;
+/// Times that the price of code is doubled, at most, to get there.
+const DOUBLINGS: u32 = 6;
+/// A statement of TileIR is at most this much code on average: no model comes near.
+const STATEMENT_BYTES: u64 = 16;
+
+/// A module that has gone through all passes.
+pub struct Lowering<'a> {
+    module: Option<Module>,
+    report: PassReport,
+    request: &'a Request,
+    lower: LowerOptions,
+    dump: Option<Dump>,
+    unused: Vec<String>,
+    /// Weights of the module may be in it.
+    _codes: Option<Spool>,
+}
+
+/// What a target gets.
+pub struct Lowered {
+    pub program: Program,
+    pub report: PassReport,
+    /// Where its weights are, if not in the program.
+    pub spool: Option<Spool>,
+    /// Choices that were measured, now or before.
+    pub tuned: Option<Answers>,
+}
+
+impl<'a> Lowering<'a> {
+    /// Runs the passes; `None` where they stop before the end. The dump is complete as far as the passes came, also
+    /// when one of them fails.
+    pub fn new(
+        module: Module,
+        past: &Past,
+        request: &'a Request,
+        mut dump: Option<Dump>,
+    ) -> Result<Option<Self>, Vec<Diag>> {
+        let mut write = |pass: &str, m: &Module, report: &PassReport| {
+            if let Some(dump) = dump.as_mut() {
+                dump.pass(pass, m, report);
+            }
+        };
+        // Where codes of rounded weights go.
+        let folder = request.spool.as_deref().filter(|_| request.compress.is_some());
+        let mut codes = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
+        let lower = LowerOptions {
+            precision: super::precision(past, request).map_err(|d| vec![d])?,
+            ..request.lower
+        };
+        let mut options = options(request, lower);
+        options.past = past.report.clone();
+        options.codes = codes.as_mut().map(|s| s as &mut dyn Store);
+        options.on_dump = Some(&mut write);
+        let rewritten = pipeline::rewrite(module, &mut options);
+        let failed = |d: Option<Diag>, dump: Option<Dump>| {
+            let all: Vec<Diag> = d.into_iter().chain(dump.and_then(|d| d.finish().err())).collect();
+            if all.is_empty() { Ok(None) } else { Err(all) }
+        };
+        match rewritten {
+            Ok((module, report, true)) => Ok(Some(Self {
+                module: Some(module),
+                report,
+                request,
+                lower,
+                dump,
+                unused: vec![],
+                _codes: codes,
+            })),
+            Ok(_) => failed(None, dump),
+            Err(d) => failed(Some(d), dump),
+        }
+    }
+    /// The program for a target, its weights in a file where `spooled` and the request allows it. After the last one
+    /// the module is gone: weights are not held twice.
+    pub fn lower(
+        &mut self,
+        target: &TargetDesc,
+        spooled: bool,
+        last: bool,
+        step: &dyn Fn(&str),
+    ) -> Result<Lowered, Vec<Diag>> {
+        step(&format!("optimising for {}", target.name));
+        let lowered = self.program(target, spooled, step);
+        if let (Some(dump), Ok(l)) = (self.dump.as_mut(), &lowered) {
+            dump.program(&l.program);
+        }
+        // One program is enough to look at.
+        if let Some(Err(d)) = self.dump.take().map(Dump::finish) {
+            return Err(lowered.err().into_iter().flatten().chain([d]).collect());
+        }
+        if last {
+            self.module = None;
+        }
+        lowered
+    }
+    /// What is to be told in the end.
+    pub fn finish(self) -> Vec<String> {
+        let n = self.unused.len();
+        let first = self.unused.into_iter().next();
+        first.map(|q| format!("{n} of the tuned choices do not apply here, as `{q}`")).into_iter().collect()
+    }
+    fn program(
+        &mut self,
+        target: &TargetDesc,
+        spooled: bool,
+        step: &dyn Fn(&str),
+    ) -> Result<Lowered, Vec<Diag>> {
+        let mut tuned = self.request.tuned.get(&target.name).cloned();
+        if let Some(how) = &self.request.tune {
+            tuned = Some({
+                let mut make = |c: &Choices| self.make(target, c, None).map(|(p, r, _)| (p, r));
+                tune::tune(target, how, &mut make, step)?
+            });
+        }
+        let choices = Choices::new(tuned.clone().unwrap_or_default());
+        let folder = self.request.spool.as_deref().filter(|_| spooled);
+        let (program, report, spool) = self.make(target, &choices, folder)?;
+        self.unused.extend(choices.unused());
+        Ok(Lowered { program, report, spool, tuned })
+    }
+    /// Lowers with as much unrolling as the room for code allows.
+    fn make(
+        &self,
+        target: &TargetDesc,
+        choices: &Choices,
+        folder: Option<&Path>,
+    ) -> Result<(Program, PassReport, Option<Spool>), Vec<Diag>> {
+        let gone = || vec![Diag::bug("lowering of a module that is gone")];
+        let module = self.module.as_ref().ok_or_else(gone)?;
+        let (room, first) = match self.request.opt_size {
+            true => (SMALL, 1),
+            false if module.states.is_empty() => (OTHERS, 0),
+            false => (LANGUAGE_MODEL, 0),
+        };
+        let mut doublings = first;
+        loop {
+            let mut machine = target.clone();
+            machine.cost = target.cost.dearer_code(doublings);
+            let mut report = self.report.clone();
+            let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
+            let mut options = options(self.request, self.lower);
+            options.store = spool.as_mut().map(|s| s as &mut dyn Store);
+            let program = pipeline::finish(module, &mut options, &machine, choices, &mut report)?;
+            let problems = backends::legalise(&program, target);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+            let (program, fits) = fits(program, target, room).map_err(|d| vec![d])?;
+            if fits || doublings >= DOUBLINGS {
+                return Ok((program, report, spool));
+            }
+            doublings += 1;
+        }
+    }
+}
+
+fn options<'a>(request: &Request, lower: LowerOptions) -> PipelineOptions<'a> {
+    PipelineOptions {
+        start_from: request.start_from.clone(),
+        stop_after: request.stop_after.clone(),
+        verify_each: request.verify_each,
+        lower,
+        compress: request.compress,
+        ..PipelineOptions::default()
+    }
+}
+
+/// Whether the code of a program has at most so many bytes.
+fn fits(mut program: Program, target: &TargetDesc, room: u64) -> Result<(Program, bool), Diag> {
+    fn count(body: &[Stmt]) -> u64 {
+        body.iter().map(|s| 1 + s.blocks().into_iter().map(|b| count(b)).sum::<u64>()).sum()
+    }
+    let statements: u64 = program.kernels.iter().map(|k| count(&k.body)).sum();
+    let steps = program.steps.len() as u64;
+    // Other code is not measured by bytes of instructions.
+    if !target.triple.starts_with("x86_64") || (statements + 8 * steps) * STATEMENT_BYTES <= room {
+        return Ok((program, true));
+    }
+    // The code does not depend on the weights, which may be large.
+    let weights = std::mem::take(&mut program.weights);
+    let code = backends::emit(&program, target)?.code.values().sum::<u64>();
+    program.weights = weights;
+    Ok((program, code <= room))
+}
