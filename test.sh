@@ -12,10 +12,14 @@ need cmake cmake
 need nm binutils
 need xz xz-utils
 need node nodejs
+need qemu-aarch64-static qemu-user-static
+need riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu
 if [ -n "$missing" ] && command -v apt-get >/dev/null; then
-    (apt-get update -qq && apt-get install -y -qq $missing) || echo "SKIP: could not install$missing"
+    apt-get update -qq || true
+    # One by one: what a machine does not offer must not keep the others away.
+    for package in $missing; do apt-get install -y -qq "$package" || echo "SKIP: could not install $package"; done
 fi
-for target in thumbv7em-none-eabihf wasm32-unknown-unknown; do
+for target in thumbv7em-none-eabihf wasm32-unknown-unknown aarch64-unknown-linux-musl riscv64gc-unknown-linux-gnu; do
     rustup target add "$target" >/dev/null 2>&1 || echo "SKIP: no rust target $target"
 done
 # Files, not crates: `cargo fmt` does not see modules that macros declare.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod c;
 pub mod clif;
 pub mod fat;
 pub mod object;
@@ -19,7 +20,7 @@ use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Result};
 pub use sites::{Site, sites};
 use std::collections::BTreeMap;
-pub use targets::{cpus, target, targets, variants};
+pub use targets::{cpus, sources, target, targets, variants};
 
 /// Everything that a bundle needs from code generation.
 #[derive(Debug, Clone)]
@@ -47,7 +48,11 @@ pub struct Blob {
 
 /// Problems that keep a program from being emitted for a target: all at once.
 pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
-    if wasm::is(target) { wasm::legalise(program) } else { clif::legalise(program, target) }
+    match () {
+        () if c::is(target) => c::legalise(program),
+        () if wasm::is(target) => wasm::legalise(program),
+        () => clif::legalise(program, target),
+    }
 }
 
 /// A program and the target that it was lowered for.

@@ -8,6 +8,11 @@ const LEVELS: &[&str] = &[
     include_str!("../targets/x86-64-v2.toml"),
     include_str!("../targets/x86-64-v3.toml"),
     include_str!("../targets/x86-64-v4.toml"),
+    include_str!("../targets/aarch64.toml"),
+    include_str!("../targets/aarch64-v8.2.toml"),
+    include_str!("../targets/aarch64-v8.6.toml"),
+    include_str!("../targets/riscv64-rv64gc.toml"),
+    include_str!("../targets/riscv64-rv64gcv.toml"),
 ];
 
 const CPUS: &[&str] = &[
@@ -17,7 +22,18 @@ const CPUS: &[&str] = &[
     include_str!("../targets/cpus/icelake-server.toml"),
     include_str!("../targets/cpus/sapphire-rapids.toml"),
     include_str!("../targets/cpus/zen4.toml"),
+    include_str!("../targets/cpus/raspberry-pi-4.toml"),
+    include_str!("../targets/cpus/raspberry-pi-5.toml"),
+    include_str!("../targets/cpus/jetson-orin-cpu.toml"),
+    include_str!("../targets/cpus/android-arm64-baseline.toml"),
+    include_str!("../targets/cpus/pixel-9.toml"),
+    include_str!("../targets/cpus/galaxy-s25.toml"),
+    include_str!("../targets/cpus/iphone-17.toml"),
+    include_str!("../targets/cpus/apple-m4.toml"),
+    include_str!("../targets/cpus/visionfive-2.toml"),
 ];
+
+const SOURCES: &[&str] = &[include_str!("../targets/generic-c.toml")];
 
 /// What some processors of a level have beyond it, and emitters can use.
 pub const EXTRAS: &[&str] = &["avx512bf16", "avx512vnni"];
@@ -30,6 +46,12 @@ fn parse(files: &[&str]) -> Vec<TargetDesc> {
 pub fn targets() -> &'static [TargetDesc] {
     static TABLE: OnceLock<Vec<TargetDesc>> = OnceLock::new();
     TABLE.get_or_init(|| parse(LEVELS))
+}
+
+/// Targets whose bundles are source text.
+pub fn sources() -> &'static [TargetDesc] {
+    static TABLE: OnceLock<Vec<TargetDesc>> = OnceLock::new();
+    TABLE.get_or_init(|| parse(SOURCES))
 }
 
 /// Processors with a name of their own.
@@ -60,7 +82,7 @@ fn variant(base: &TargetDesc, set: usize) -> TargetDesc {
 
 /// A target by name: a level, a level with more features, or a processor.
 pub fn target(name: &str) -> Option<&'static TargetDesc> {
-    targets().iter().chain(variants()).chain(cpus()).find(|t| t.name == name)
+    targets().iter().chain(variants()).chain(cpus()).chain(sources()).find(|t| t.name == name)
 }
 
 #[cfg(test)]

@@ -1,42 +1,87 @@
-//! A bundle loaded into this process, with tensors in and out.
+//! A loaded bundle, with tensors in and out.
 
 use crate::manifest::Manifest;
 use sinter_ir::{DType, Diag, Result, Tensor};
+use sinter_runtime::remote::Remote;
 use sinter_runtime::texts::{self, Texts};
-use sinter_runtime::{Bound, Bundle, Image, States};
+use sinter_runtime::{Bound, Bundle, Image, Outputs, States};
 
 /// A loaded bundle and what its manifest says.
 pub struct Session {
     /// The manifest.
     pub manifest: Manifest,
-    bundle: Bundle,
+    place: Place,
+}
+
+enum Place {
+    /// In this process.
+    Here(Bundle),
+    /// In another one, perhaps of another processor.
+    Remote(Remote),
 }
 
 fn load_error(e: &sinter_runtime::Error) -> Diag {
     Diag::input(e.to_string())
 }
 
+fn elsewhere(what: &str) -> Diag {
+    Diag::unsupported(format!("{what} of a bundle in another process"))
+}
+
 impl Session {
     /// Loads code and weights.
     pub fn new(manifest: Manifest, archive: &[u8], weights: Image, threads: usize) -> Result<Self> {
         let bundle = Bundle::load(&manifest.name, archive, weights, threads).map_err(|e| load_error(&e))?;
-        Ok(Self { manifest, bundle })
+        Ok(Self { manifest, place: Place::Here(bundle) })
+    }
+    /// Loads code and weights into another process. Texts and states stay in the memory of one process: models with
+    /// either are refused.
+    pub fn through(
+        mut remote: Remote,
+        manifest: Manifest,
+        archive: &[u8],
+        weights: &[u8],
+        threads: usize,
+    ) -> Result<Self> {
+        let texts = manifest.inputs.iter().chain(&manifest.outputs).any(|p| p.dtype == DType::Str);
+        if texts || !manifest.states.is_empty() {
+            let what = if texts { "texts" } else { "states" };
+            return Err(elsewhere(what));
+        }
+        remote.load(&manifest.name, archive, weights, threads).map_err(|e| load_error(&e))?;
+        Ok(Self { manifest, place: Place::Remote(remote) })
+    }
+    /// The other process, for the next bundle.
+    pub fn into_remote(self) -> Option<Remote> {
+        match self.place {
+            Place::Here(_) => None,
+            Place::Remote(remote) => Some(remote),
+        }
     }
     /// States for the beginning of a sequence with room for `capacity` positions.
     pub fn states(&self, capacity: i64) -> Result<States> {
-        self.bundle.states(capacity).map_err(|e| load_error(&e))
+        let Place::Here(bundle) = &self.place else { return Err(elsewhere("states")) };
+        bundle.states(capacity).map_err(|e| load_error(&e))
     }
     /// Runs a model on states.
     pub fn run_on(&mut self, states: &mut States, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.with(Some(states), inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
     }
     /// Must be called before code emitted for measuring runs; see [`sinter_runtime::Bundle::measure`].
-    pub fn measure(&mut self, sites: usize) {
-        self.bundle.measure(sites);
+    pub fn measure(&mut self, sites: usize) -> Result<()> {
+        let Place::Here(bundle) = &mut self.place else { return Err(elsewhere("a stopwatch")) };
+        bundle.measure(sites);
+        Ok(())
     }
     /// Runs the model on tensors, checked against the signature.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.with(None, inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
+        let Place::Remote(remote) = &mut self.place else {
+            return self.with(None, inputs, |ready| ready.run()).map(|(_, outputs)| outputs);
+        };
+        let dims = given_dims(&self.manifest, inputs)?;
+        let (sizes, rank) = output_sizes(&self.manifest);
+        let slices: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
+        tensors(&self.manifest, remote.run(&slices, &dims, &sizes, rank).map_err(|e| load_error(&e))?)
     }
     /// Checks tensors against the signature and lets `body` run the model on them as often as it likes, with nothing
     /// allocated in between. Gives its result and the outputs of its last run.
@@ -46,65 +91,74 @@ impl Session {
         inputs: &[Tensor],
         body: impl FnOnce(&mut Ready) -> Result<R>,
     ) -> Result<(R, Vec<Tensor>)> {
-        let ports = &self.manifest.inputs;
-        if inputs.len() != ports.len() {
-            return Err(Diag::input(format!(
-                "{} inputs given, the model needs {}",
-                inputs.len(),
-                ports.len()
-            )));
-        }
-        let mut dims = Vec::new();
-        for (port, t) in ports.iter().zip(inputs) {
-            let fits = t.rank() == port.range.len()
-                && t.shape().iter().zip(&port.range).all(|(d, r)| (r.0..=r.1).contains(d));
-            if t.dtype() != port.dtype || !fits {
-                let got = format!("{}{:?}", t.dtype(), t.shape());
-                return Err(Diag::input(format!(
-                    "input {} is needed, got {got}; accepted: {}",
-                    port.show(),
-                    port.spec().show()
-                )));
-            }
-            dims.extend(t.shape().iter().map(|&d| d as i64));
-        }
+        let dims = given_dims(&self.manifest, inputs)?;
         let texts: Vec<Texts> = inputs.iter().map(|t| Texts::of(t.strings())).collect();
         let slices: Vec<&[u8]> = inputs
             .iter()
             .zip(&texts)
             .map(|(t, s)| if t.dtype() == DType::Str { s.bytes() } else { t.bytes() })
             .collect();
-        let sizes: Vec<usize> = self
-            .manifest
-            .outputs
-            .iter()
-            .map(|o| usize::try_from(o.max_bytes).unwrap_or(usize::MAX))
-            .collect();
-        let rank: usize = self.manifest.outputs.iter().map(|o| o.range.len()).sum();
-        let Self { bundle, manifest } = self;
+        let (sizes, rank) = output_sizes(&self.manifest);
+        let Self { place: Place::Here(bundle), manifest } = self else {
+            return Err(elsewhere("a run that is held open"));
+        };
         let mut ready = Ready(bind(bundle, states, &slices, &dims, &sizes, rank)?);
         let result = body(&mut ready)?;
         let out = ready.0.into_outputs();
-        let mut rest = out.dims.as_slice();
-        let mut tensors = Vec::new();
-        for (port, bytes) in manifest.outputs.iter().zip(out.bytes) {
-            let (own, more) = rest.split_at(port.range.len());
-            rest = more;
-            let shape: Option<Vec<usize>> = own.iter().map(|&d| usize::try_from(d).ok()).collect();
-            let shape = shape.ok_or_else(|| Diag::bug(format!("output {} has dims {own:?}", port.name)))?;
-            let n = sinter_ir::tensor::storage_bytes(port.dtype, &shape)?;
-            let mut bytes = bytes;
-            if n > bytes.len() {
-                return Err(Diag::bug(format!("output {} is larger than its maximum", port.name)));
-            }
-            bytes.truncate(n);
-            tensors.push(match port.dtype {
-                DType::Str => Tensor::from_strings(shape, read_texts(&bytes))?,
-                dtype => Tensor::from_bytes(dtype, shape, bytes)?,
-            });
-        }
-        Ok((result, tensors))
+        Ok((result, tensors(manifest, out)?))
     }
+}
+
+/// Dims of all inputs, checked against the signature.
+fn given_dims(manifest: &Manifest, inputs: &[Tensor]) -> Result<Vec<i64>> {
+    let ports = &manifest.inputs;
+    if inputs.len() != ports.len() {
+        return Err(Diag::input(format!("{} inputs given, the model needs {}", inputs.len(), ports.len())));
+    }
+    let mut dims = Vec::new();
+    for (port, t) in ports.iter().zip(inputs) {
+        let fits = t.rank() == port.range.len()
+            && t.shape().iter().zip(&port.range).all(|(d, r)| (r.0..=r.1).contains(d));
+        if t.dtype() != port.dtype || !fits {
+            let got = format!("{}{:?}", t.dtype(), t.shape());
+            return Err(Diag::input(format!(
+                "input {} is needed, got {got}; accepted: {}",
+                port.show(),
+                port.spec().show()
+            )));
+        }
+        dims.extend(t.shape().iter().map(|&d| d as i64));
+    }
+    Ok(dims)
+}
+
+/// Largest bytes of every output, and how many dims all outputs have.
+fn output_sizes(manifest: &Manifest) -> (Vec<usize>, usize) {
+    let sizes = manifest.outputs.iter().map(|o| usize::try_from(o.max_bytes).unwrap_or(usize::MAX)).collect();
+    (sizes, manifest.outputs.iter().map(|o| o.range.len()).sum())
+}
+
+/// What a run left behind, as tensors.
+fn tensors(manifest: &Manifest, out: Outputs) -> Result<Vec<Tensor>> {
+    let mut rest = out.dims.as_slice();
+    let mut tensors = Vec::new();
+    for (port, bytes) in manifest.outputs.iter().zip(out.bytes) {
+        let (own, more) = rest.split_at(port.range.len());
+        rest = more;
+        let shape: Option<Vec<usize>> = own.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let shape = shape.ok_or_else(|| Diag::bug(format!("output {} has dims {own:?}", port.name)))?;
+        let n = sinter_ir::tensor::storage_bytes(port.dtype, &shape)?;
+        let mut bytes = bytes;
+        if n > bytes.len() {
+            return Err(Diag::bug(format!("output {} is larger than its maximum", port.name)));
+        }
+        bytes.truncate(n);
+        tensors.push(match port.dtype {
+            DType::Str => Tensor::from_strings(shape, read_texts(&bytes))?,
+            dtype => Tensor::from_bytes(dtype, shape, bytes)?,
+        });
+    }
+    Ok(tensors)
 }
 
 /// A model with checked inputs.

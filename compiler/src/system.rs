@@ -9,7 +9,7 @@ mod process;
 use bytes::Bytes;
 pub use growing::Growing;
 pub use host::host_has;
-pub use process::{Scratch, Talk, absolute, output_of, pause, variable};
+pub use process::{Scratch, Talk, absolute, output_of, pause, remote, variable};
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;
 use std::fs;

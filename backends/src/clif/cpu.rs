@@ -1,5 +1,6 @@
 //! The check whether a processor has what code was compiled for, in bytes: no portable instruction asks it what it is.
 
+use super::isa::Arch;
 use sinter_ir::target::TargetDesc;
 
 /// cpuid leaf, sub-leaf and register bits that feature names stand for: `(leaf, sub-leaf, register 0..=3 for a b c d,
@@ -25,14 +26,49 @@ const CPUID: &[(&str, u32, u32, u8, u8)] = &[
     ("lzcnt", 0x8000_0001, 0, 2, 5),
 ];
 
+/// Identification registers of AArch64 that feature names stand for: `(name, mrs x0, register; lowest bit of the
+/// field)`; the field holds at least 1 where the feature exists (Arm ARM D19.2).
+const ID_FIELDS: &[(&str, u32, u32)] =
+    &[("bf16", 0xd538_0620, 44), ("dotprod", 0xd538_0600, 44), ("i8mm", 0xd538_0620, 52)];
+
 /// Machine code of `int cpu(void)`: 1 when the processor and the operating system have what the target needs.
 /// A target that needs something of `lacking` is told that the processor has it not: that is how tests get to see
 /// every level of a bundle on one machine.
 pub fn check(target: &TargetDesc, lacking: &[String]) -> Vec<u8> {
-    if lacking.iter().any(|f| target.has(f)) {
+    let able = !lacking.iter().any(|f| target.has(f));
+    match Arch::of(target) {
         // xor eax, eax; ret
-        return vec![0x31, 0xc0, 0xc3];
+        Some(Arch::X86) | None if !able => vec![0x31, 0xc0, 0xc3],
+        Some(Arch::X86) | None => x86(target),
+        // mov w0, able; ret
+        Some(Arch::Arm) if !able => words(&[0x5280_0000, 0xd65f_03c0]),
+        Some(Arch::Arm) => arm(target),
+        // Which extensions a RISC-V has, only the operating system can tell. li a0, able; ret
+        Some(Arch::RiscV) => words(&[0x0000_0513 | u32::from(able) << 20, 0x0000_8067]),
     }
+}
+
+fn words(code: &[u32]) -> Vec<u8> {
+    code.iter().flat_map(|w| w.to_le_bytes()).collect()
+}
+
+/// Linux and Android answer reads of identification registers in user mode; elsewhere a target names devices that all
+/// have its features.
+fn arm(target: &TargetDesc) -> Vec<u8> {
+    let mut code = vec![];
+    let asks = ["linux", "android"].iter().any(|os| target.triple.contains(os));
+    let needed: Vec<_> = ID_FIELDS.iter().filter(|f| asks && target.has(f.0)).collect();
+    for (i, (_, mrs, low)) in needed.iter().enumerate() {
+        // ubfx x0, x0, #low, #4; cbz x0, the ret at the end: what it finds in x0 is the answer 0.
+        let left = 3 * (needed.len() - i) as u32 - 1;
+        code.extend([*mrs, 0xd340_0000 | low << 16 | (low + 3) << 10, 0xb400_0000 | left << 5]);
+    }
+    // mov w0, 1; ret
+    code.extend([0x5280_0020, 0xd65f_03c0]);
+    words(&code)
+}
+
+fn x86(target: &TargetDesc) -> Vec<u8> {
     // push rbx
     let mut code = vec![0x53];
     let mut fails = vec![];

@@ -1,6 +1,6 @@
 //! Right-hand sides: vector forms where there are any, lane by lane otherwise.
 
-use super::kernel::{Emit, parts, scalar, vector};
+use super::kernel::{Emit, scalar, vector};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value};
@@ -24,7 +24,7 @@ impl Emit<'_, '_> {
                 self.map_lanes(ty, &[*a], |e, x| e.un_scalar(*op, ty.elem, x[0]))
             }
             Inst::Bin(op @ (BinOp::Shl | BinOp::ShrS | BinOp::ShrU), a, b)
-                if parts(ty).is_some()
+                if self.parts(ty).is_some()
                     && matches!(ty.elem, Elem::I32 | Elem::I16)
                     && self.splats.contains_key(b) =>
             {
@@ -87,7 +87,7 @@ impl Emit<'_, '_> {
             }
             Inst::Splat(a) => {
                 let x = self.one(*a);
-                match parts(ty) {
+                match self.parts(ty) {
                     Some(n) if ty.elem != Elem::B1 => vec![self.b.ins().splat(vector(ty.elem), x); n],
                     _ => self.of_lanes(ty, &vec![x; ty.lanes as usize]),
                 }
@@ -113,7 +113,7 @@ impl Emit<'_, '_> {
         }
     }
     fn constant(&mut self, ty: Ty, s: Scalar) -> Vec<Value> {
-        if let (Some(n), true) = (parts(ty), s.is_zero()) {
+        if let (Some(n), true) = (self.parts(ty), s.is_zero()) {
             let zero = self.b.func.dfg.constants.insert(vec![0; 16].into());
             return vec![self.b.ins().vconst(vector(ty.elem), zero); n];
         }
@@ -127,7 +127,7 @@ impl Emit<'_, '_> {
             Scalar::F32(v) => self.b.ins().f32const(v),
             Scalar::F64(v) => self.b.ins().f64const(v),
         };
-        match parts(ty) {
+        match self.parts(ty) {
             Some(n) if ty.elem != Elem::B1 => vec![self.b.ins().splat(vector(ty.elem), x); n],
             _ => self.of_lanes(ty, &vec![x; ty.lanes as usize]),
         }
@@ -139,7 +139,7 @@ impl Emit<'_, '_> {
         operands: &[Reg],
         f: impl Fn(&mut Self, &[Value]) -> Option<Value>,
     ) -> Option<Vec<Value>> {
-        let n = parts(ty)?;
+        let n = self.parts(ty)?;
         let values: Vec<Vec<Value>> = operands.iter().map(|&r| self.get(r)).collect();
         if values.iter().any(|v| v.len() != n) {
             return None;
@@ -290,7 +290,7 @@ impl Emit<'_, '_> {
 
     fn compare(&mut self, op: CmpOp, ty: Ty, a: Reg, b: Reg) -> Vec<Value> {
         let e = self.ty(a).elem;
-        if matches!(e, Elem::F32 | Elem::I32) && parts(ty).is_some() {
+        if matches!(e, Elem::F32 | Elem::I32) && self.parts(ty).is_some() {
             let (x, y) = (self.get(a), self.get(b));
             return x
                 .into_iter()
@@ -347,7 +347,7 @@ impl Emit<'_, '_> {
             let (x, y) = (self.get(a), self.get(b));
             return x.into_iter().zip(y).map(|(x, y)| self.b.ins().select(cond, x, y)).collect();
         }
-        let masked = matches!(ty.elem, Elem::F32 | Elem::I32 | Elem::B1) && parts(ty).is_some();
+        let masked = matches!(ty.elem, Elem::F32 | Elem::I32 | Elem::B1) && self.parts(ty).is_some();
         if masked {
             let (m, x, y) = (self.get(c), self.get(a), self.get(b));
             let as_int = |s: &mut Self, v: Value| match ty.elem {
@@ -373,9 +373,9 @@ impl Emit<'_, '_> {
         self.map_lanes(ty, &[a], |s, x| s.convert_one(op, from.elem, ty.elem, x[0]))
     }
     fn convert_parts(&mut self, op: CvtOp, ty: Ty, from: Ty, a: Reg) -> Option<Vec<Value>> {
-        let n = parts(ty)?;
+        let n = self.parts(ty)?;
         let x = self.get(a);
-        if parts(from)? != n {
+        if self.parts(from)? != n {
             return None;
         }
         let f = |s: &mut Self, v: Value| -> Option<Value> {

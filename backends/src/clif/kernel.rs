@@ -30,6 +30,8 @@ pub struct Emit<'a, 'f> {
     pub b: FunctionBuilder<'f>,
     /// The kernel.
     pub k: &'a Kernel,
+    /// There are vectors of 128 bits.
+    pub simd: bool,
     /// Fused multiply-add is an instruction.
     pub fma: bool,
     /// Instructions take unaligned memory operands.
@@ -76,11 +78,11 @@ pub fn vector(e: Elem) -> Type {
     }
 }
 
-/// Number of vector parts, when the lanes fill whole vectors.
-pub fn parts(ty: Ty) -> Option<usize> {
+/// Number of vector parts, when the target has vectors and the lanes fill whole ones.
+fn parts(ty: Ty, simd: bool) -> Option<usize> {
     let per = vector(ty.elem).lane_count() as usize;
     let lanes = ty.lanes as usize;
-    (lanes > 1 && lanes.is_multiple_of(per)).then(|| lanes / per)
+    (simd && lanes > 1 && lanes.is_multiple_of(per)).then(|| lanes / per)
 }
 
 /// Builds a kernel.
@@ -96,10 +98,11 @@ pub fn build(func: &mut Function, k: &Kernel, isa: &dyn TargetIsa, target: &Targ
     };
     let flags = MemFlagsData::trusted();
     let bases = (0..k.bufs.len()).map(|i| b.ins().load(I64, flags, bufs, 8 * i as i32)).collect();
+    let simd = target.vector_bits > 0;
     let regs = k
         .regs
         .iter()
-        .map(|&ty| match parts(ty) {
+        .map(|&ty| match parts(ty, simd) {
             Some(n) => (0..n).map(|_| b.declare_var(vector(ty.elem))).collect(),
             None => (0..ty.lanes).map(|_| b.declare_var(scalar(ty.elem))).collect(),
         })
@@ -115,6 +118,7 @@ pub fn build(func: &mut Function, k: &Kernel, isa: &dyn TargetIsa, target: &Targ
         splats,
         b,
         k,
+        simd,
         fma: target.has("fma"),
         vex: target.has("avx"),
         regs,
@@ -173,6 +177,10 @@ impl Emit<'_, '_> {
     pub fn ty(&self, r: Reg) -> Ty {
         self.k.ty(r)
     }
+    /// Number of vector parts, when the lanes fill whole vectors.
+    pub fn parts(&self, ty: Ty) -> Option<usize> {
+        parts(ty, self.simd)
+    }
     /// Current parts of a register.
     pub fn get(&mut self, r: Reg) -> Vec<Value> {
         let vars = self.regs[r.0 as usize].clone();
@@ -194,7 +202,7 @@ impl Emit<'_, '_> {
     pub fn lanes(&mut self, r: Reg) -> Vec<Value> {
         let ty = self.ty(r);
         let values = self.get(r);
-        if parts(ty).is_none() {
+        if self.parts(ty).is_none() {
             return values;
         }
         let per = vector(ty.elem).lane_count() as u8;
@@ -213,7 +221,7 @@ impl Emit<'_, '_> {
     }
     /// Parts of a type from scalar lanes.
     pub fn of_lanes(&mut self, ty: Ty, lanes: &[Value]) -> Vec<Value> {
-        if parts(ty).is_none() {
+        if self.parts(ty).is_none() {
             return lanes.to_vec();
         }
         let vt = vector(ty.elem);

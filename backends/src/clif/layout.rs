@@ -1,7 +1,7 @@
 //! Lays compiled functions into one blob and resolves the calls between them.
 
+use super::relocs::{self, Fixup};
 use crate::Blob;
-use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{ExternalName, Function, UserExternalName, UserFuncName};
 use cranelift_codegen::isa::TargetIsa;
@@ -75,11 +75,11 @@ impl Name {
     }
 }
 
-struct Fixup {
-    at: u64,
-    kind: Reloc,
-    addend: i64,
-    to: UserExternalName,
+/// What a fixup points to.
+enum To {
+    Function(UserExternalName),
+    /// Offset in the blob.
+    Address(u64),
 }
 
 /// The blob under construction.
@@ -87,7 +87,7 @@ pub struct Layout {
     prefix: String,
     bytes: Vec<u8>,
     at: BTreeMap<(u32, u32), u64>,
-    fixups: Vec<Fixup>,
+    fixups: Vec<(To, Fixup)>,
     code: BTreeMap<String, u64>,
     /// What labels begin with: the level that is laid out now, where there are several.
     pub level: String,
@@ -108,7 +108,7 @@ impl Layout {
     }
     fn place(&mut self, name: Name, label: &str, bytes: &[u8], align: usize) -> u64 {
         let start = self.bytes.len().next_multiple_of(align);
-        // int3 between functions.
+        // int3 between functions, where instructions are bytes; nothing goes there elsewhere.
         self.bytes.resize(start, 0xcc);
         self.bytes.extend_from_slice(bytes);
         let u = name.user();
@@ -133,29 +133,29 @@ impl Layout {
         let relocs = compiled.buffer.relocs().to_vec();
         let start = self.place(name, label, &bytes, 32);
         for r in relocs {
-            let FinalizedRelocTarget::ExternalName(target) = &r.target else {
-                return Err(bug("a relocation inside the function".to_owned()));
-            };
-            let to = external(&ctx.func, target)
-                .ok_or_else(|| bug(format!("a call out of the bundle: {target:?}")))?;
-            self.fixups.push(Fixup { at: start + u64::from(r.offset), kind: r.kind, addend: r.addend, to });
+            let at = start + u64::from(r.offset);
+            let to =
+                match &r.target {
+                    FinalizedRelocTarget::ExternalName(target) => external(&ctx.func, target)
+                        .map(To::Function)
+                        .ok_or_else(|| bug(format!("a call out of the bundle: {target:?}")))?,
+                    FinalizedRelocTarget::Func(offset) => To::Address(start + u64::from(*offset)),
+                };
+            self.fixups.push((to, Fixup { at, kind: r.kind, addend: r.addend }));
         }
         Ok(())
     }
     /// Resolves everything.
     pub fn finish(mut self) -> Result<(Blob, BTreeMap<String, u64>)> {
-        for f in &self.fixups {
-            let target = self.at.get(&(f.to.namespace, f.to.index)).copied();
-            let target = target.ok_or_else(|| Diag::bug(format!("function {} is missing", f.to)))?;
-            match f.kind {
-                Reloc::X86PCRel4 | Reloc::X86CallPCRel4 | Reloc::X86CallPLTRel4 => {
-                    let value = target as i64 + f.addend - f.at as i64;
-                    let value = i32::try_from(value).map_err(|_| Diag::limit("more than 2 GB of code"))?;
-                    let at = f.at as usize;
-                    self.bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-                }
-                other => return Err(Diag::bug(format!("relocation {other:?}"))),
-            }
+        for (to, f) in &self.fixups {
+            let target = match to {
+                To::Address(at) => *at,
+                To::Function(name) => *self
+                    .at
+                    .get(&(name.namespace, name.index))
+                    .ok_or_else(|| Diag::bug(format!("function {name} is missing")))?,
+            };
+            relocs::resolve(&mut self.bytes, f, target)?;
         }
         let mut entries = BTreeMap::new();
         for (name, suffix) in PUBLIC {

@@ -12,6 +12,7 @@ mod isa;
 mod kernel;
 mod layout;
 mod program;
+mod relocs;
 mod stmt;
 
 use crate::{Blob, Level, x86};
@@ -25,7 +26,7 @@ use std::collections::BTreeMap;
 /// Problems that keep this emitter from compiling a program.
 pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
     let mut out = Vec::new();
-    if !target.triple.starts_with("x86_64-") {
+    if isa::Arch::of(target).is_none() {
         out.push(
             Diag::unsupported(format!("code for {}", target.triple))
                 .help("`sinter targets` lists what is supported"),

@@ -1,6 +1,6 @@
 //! Statements of a kernel.
 
-use super::kernel::{Emit, parts, scalar, vector};
+use super::kernel::{Emit, scalar, vector};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value};
@@ -107,13 +107,13 @@ impl Emit<'_, '_> {
         let Some(tail) = tail else {
             let flags = unaligned();
             for (i, v) in self.get(value).into_iter().enumerate() {
-                let size = if parts(ty).is_some() { 16 } else { ty.elem.bytes() as i32 };
+                let size = if self.parts(ty).is_some() { 16 } else { ty.elem.bytes() as i32 };
                 self.b.ins().store(flags, v, addr, offset + i as i32 * size);
             }
             return;
         };
         let n = self.one(tail);
-        if parts(ty).is_some() {
+        if self.parts(ty).is_some() {
             for (i, v) in self.get(value).into_iter().enumerate() {
                 self.store_part(ty, v, (addr, offset + 16 * i as i32), n, i);
             }
@@ -250,7 +250,7 @@ impl Emit<'_, '_> {
         let ty = self.ty(dst);
         let (addr, offset) = self.address(buf, at, ty.elem);
         let flags = unaligned();
-        match (tail, parts(ty)) {
+        match (tail, self.parts(ty)) {
             (None, Some(n)) => {
                 let vt = vector(ty.elem);
                 (0..n).map(|i| self.b.ins().load(vt, flags, addr, offset + 16 * i as i32)).collect()

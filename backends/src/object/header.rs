@@ -116,7 +116,7 @@ fn comment(p: &Program, port: &Port) -> String {
 }
 
 /// `BadDim` as `BAD_DIM`.
-fn constant(code: Code) -> String {
+pub(crate) fn constant(code: Code) -> String {
     let mut out = String::new();
     for c in format!("{code:?}").chars() {
         if c.is_ascii_uppercase() && !out.is_empty() {

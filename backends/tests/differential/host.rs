@@ -1,14 +1,15 @@
-//! Runs a kernel natively as a program of one call, and in the interpreter, on the same bytes.
+//! Runs a kernel as a program of one call, here or in an emulator, and in the interpreter, on the same bytes.
 
 use crate::r#gen::{BYTES, SYMS};
-use crate::node;
-use sinter_backends::{emit, legalise, wasm};
+use crate::{emulated, node, source};
+use sinter_backends::{c, emit, legalise, wasm};
 use sinter_ir::graph::{SymKind, Symbols};
 use sinter_ir::program::{Loc, Port, Program, Step};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::interp::{Options, Space, View, run_in};
 use sinter_ir::tile::{Access, Kernel};
 use sinter_ir::{DType, Expr};
+use sinter_runtime::remote::Remote;
 use sinter_runtime::{Aligned, Bundle, Error, Image};
 
 /// What a run leaves behind: the kernel's code, written buffers, symbols.
@@ -78,8 +79,8 @@ fn program(kernels: &[Kernel], syms: usize) -> Program {
     p
 }
 
-/// Kernels compiled for a target, in this process or in that of Node.js. They are compiled together: the functions around them cost as much
-/// as a kernel.
+/// Kernels compiled for a target, in this process or in that of an emulator or Node.js. They are compiled together:
+/// the functions around them cost as much as a kernel.
 pub struct Native {
     engine: Engine,
     program: Program,
@@ -87,6 +88,7 @@ pub struct Native {
 
 enum Engine {
     Here(Box<Bundle>),
+    Emulated(Remote),
     Node(node::Module),
 }
 
@@ -94,14 +96,24 @@ impl Native {
     /// Compiles kernels that have the same buffers.
     pub fn new(kernels: &[Kernel], target: &TargetDesc, threads: usize) -> Self {
         let program = program(kernels, SYMS);
+        if c::is(target) {
+            let bundle = source::load(&program, target, threads);
+            return Self { engine: Engine::Here(Box::new(bundle)), program };
+        }
         assert!(legalise(&program, target).is_empty(), "{:?}", legalise(&program, target));
         if wasm::is(target) {
             return Self { engine: Engine::Node(node::Module::load(&program)), program };
         }
         let e = emit(&program, target).expect("emits");
-        let weights = Image::Heap(Aligned::copy_of(&e.weights).expect("memory"));
-        let bundle = Bundle::load("k", &e.archive, weights, threads).expect("loads");
-        Self { engine: Engine::Here(Box::new(bundle)), program }
+        let engine = if target.triple.starts_with(std::env::consts::ARCH) {
+            let weights = Image::Heap(Aligned::copy_of(&e.weights).expect("memory"));
+            Engine::Here(Box::new(Bundle::load("k", &e.archive, weights, threads).expect("loads")))
+        } else {
+            let mut remote = emulated::start(&target.triple, &target.features).expect("starts");
+            remote.load("k", &e.archive, &e.weights, threads).expect("loads");
+            Engine::Emulated(remote)
+        };
+        Self { engine, program }
     }
     /// Runs one of them.
     pub fn run(&mut self, which: usize, case: &Case) -> Outcome {
@@ -115,12 +127,13 @@ impl Native {
         dims.extend(inputs[1..].iter().map(|b| b.len() as i64));
         let sizes: Vec<usize> = ports.outputs.iter().map(|o| o.max_bytes as usize).collect();
         let rank = ports.outputs.iter().map(|o| o.dims.len()).sum();
-        let bundle = match &mut self.engine {
-            Engine::Here(bundle) => bundle,
+        let out = match &mut self.engine {
+            // SAFETY: every input has the bytes that its dims state, sizes are the program's own.
+            Engine::Here(bundle) => unsafe { bundle.run(&inputs, &dims, &sizes, rank) },
+            Engine::Emulated(remote) => remote.run(&inputs, &dims, &sizes, rank),
             Engine::Node(module) => return module.outcome(&inputs, &dims, rank, case.syms.len()),
         };
-        // SAFETY: every input has the bytes that its dims state, sizes are the program's own.
-        match unsafe { bundle.run(&inputs, &dims, &sizes, rank) } {
+        match out {
             Ok(out) => {
                 Outcome { code: 0, bufs: out.bytes[1..].to_vec(), syms: out.dims[..case.syms.len()].to_vec() }
             }

@@ -1,29 +1,33 @@
 //! Emitted kernels do what the interpreter does: random kernels over every construct and type, on every target that
 //! this machine can run.
 //!
-//! `SINTER_SEEDS=first..end` runs others than the usual seeds.
+//! `SINTER_SEEDS=first..end` runs others than the usual seeds, `SINTER_TARGET=name` one target only.
 
 #![allow(unsafe_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod coverage;
+#[path = "../../../runtime/std/tests/emulated/mod.rs"]
+mod emulated;
 mod r#gen;
 mod host;
 mod insts;
 mod matrix;
 mod node;
 mod rng;
+mod source;
 mod steps;
 
 use host::{Case, Native, Outcome, interpret};
 use rng::Rng;
-use sinter_backends::{targets, wasm};
+use sinter_backends::{c, sources, targets, wasm};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, CmpOp, CvtOp, Elem, Kernel, verify};
 use sinter_ir::{Expr, Sym};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// Kernels that are compiled together.
 const BATCH: u64 = 16;
@@ -33,6 +37,7 @@ fn runnable() -> Vec<&'static TargetDesc> {
     static ALL: OnceLock<Vec<TargetDesc>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
         let mut all = targets().to_vec();
+        all.extend(sources().iter().cloned());
         if let Some(v4) = targets().iter().find(|t| t.has("avx512f")) {
             let mut most = v4.clone();
             most.name = "x86-64-v4 and more".into();
@@ -42,9 +47,31 @@ fn runnable() -> Vec<&'static TargetDesc> {
         }
         all
     });
-    let here = std::env::consts::ARCH;
-    let native = |t: &&TargetDesc| t.triple.starts_with(here) && t.triple.contains("linux") && has_all(t);
-    all.iter().filter(|t| if wasm::is(t) { node::there() } else { native(t) }).collect()
+    let runs = |t: &TargetDesc| match () {
+        () if c::is(t) => source::has_compiler(),
+        () if wasm::is(t) => node::there(),
+        () if is_here(t) => has_all(t),
+        () => has_emulator(t),
+    };
+    let only = std::env::var("SINTER_TARGET").ok();
+    all.iter().filter(|t| only.as_ref().is_none_or(|o| *o == t.name) && runs(t)).collect()
+}
+
+fn is_here(t: &TargetDesc) -> bool {
+    t.triple.starts_with(std::env::consts::ARCH) && t.triple.contains("linux")
+}
+
+/// Whether a target of another architecture can be emulated; says so once when not.
+fn has_emulator(t: &TargetDesc) -> bool {
+    static KNOWN: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
+    *KNOWN.lock().unwrap().entry(t.name.clone()).or_insert_with(|| {
+        let missing = emulated::start(&t.triple, &t.features).err();
+        if let Some(why) = &missing {
+            println!("SKIP: {}: {why}", t.name);
+            eprintln!("SKIP: {}: {why}", t.name);
+        }
+        missing.is_none()
+    })
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -49,6 +49,10 @@ pub struct RunArgs {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+    /// Run the bundle in the process that this command starts: `cargo build -p sinter-runtime --example serve` for the
+    /// device, then "ssh board ./serve" or "qemu-aarch64 ./serve".
+    #[arg(long, value_name = "COMMAND")]
+    pub through: Option<String>,
     /// Print outputs whole, as JSON.
     #[arg(long)]
     pub json: bool,
@@ -60,10 +64,14 @@ pub struct RunArgs {
 /// Elements printed per output.
 const SHOWN: usize = 8;
 
-/// Whether a bundle has machine code: modules for browsers need one.
+/// Whether a bundle has code for this machine.
 pub fn runs_here(manifest: &Manifest) -> Result<()> {
-    if !manifest.triple.starts_with("wasm32-") {
+    if manifest.triple.starts_with(std::env::consts::ARCH) {
         return Ok(());
+    }
+    if !manifest.triple.starts_with("wasm32-") {
+        let help = "`--through COMMAND` runs it elsewhere; or compile the model for this machine";
+        return Err(Diag::input(format!("the bundle is for {}", manifest.target)).help(help));
     }
     let help = format!("load {}.js there, or compile the model for this machine", manifest.name);
     Err(Diag::input(format!("a bundle for {} runs in browsers and Node.js only", manifest.target)).help(help))
@@ -91,6 +99,17 @@ pub fn open(path: &str, dims: &[String], threads: usize) -> Result<Session, Vec<
     session(&out, threads).map_err(one)
 }
 
+/// Opens a bundle folder in the process that a command starts.
+fn through(dir: &Path, command: &str, threads: usize) -> Result<Session> {
+    let mut words = command.split_whitespace();
+    let program = words.next().ok_or_else(|| Diag::input("--through needs a command"))?;
+    let manifest = inspect::manifest(dir)?;
+    let archive = system::read(&dir.join(format!("lib{}.a", manifest.name)))?;
+    let weights = system::read(&dir.join(format!("{}.weights", manifest.name)))?;
+    let remote = system::remote(program, words)?;
+    Session::through(remote, manifest, &archive, &weights, threads)
+}
+
 /// A session of the first bundle of a compilation, without files.
 pub fn session(out: &driver::Output, threads: usize) -> Result<Session> {
     let b = out.bundles.first().ok_or_else(|| Diag::bug("no bundle"))?;
@@ -113,8 +132,11 @@ pub fn run(a: &RunArgs) -> Result<(), Vec<Diag>> {
     if a.language.talks() {
         return language::run(a);
     }
-    let mut session = open(&a.bundle, &a.dims, a.threads)?;
     let one = |d: Diag| vec![d];
+    let mut session = match &a.through {
+        Some(command) => through(Path::new(&a.bundle), command, a.threads).map_err(one)?,
+        None => open(&a.bundle, &a.dims, a.threads)?,
+    };
     let inputs = inputs(a, &session.manifest).map_err(one)?;
     let clock = Clock::start();
     let outputs = session.run(&inputs).map_err(one)?;

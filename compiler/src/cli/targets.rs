@@ -14,9 +14,9 @@ pub struct TargetsArgs {
 /// Runs the command.
 pub fn run(a: &TargetsArgs) -> Result<(), Vec<Diag>> {
     let native = crate::driver::native().map(|t| t.name.as_str()).ok();
-    let all =
-        sinter_backends::targets().iter().chain(sinter_backends::variants()).chain(sinter_backends::cpus());
-    for t in all {
+    use sinter_backends as backends;
+    let tables = [backends::targets(), backends::variants(), backends::cpus(), backends::sources()];
+    for t in tables.into_iter().flatten() {
         if a.json {
             println!("{}", serde_json::to_string(t).unwrap_or_default());
             continue;

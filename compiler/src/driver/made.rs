@@ -36,6 +36,24 @@ pub fn generate(levels: &[backends::Level], sum: Option<u64>, lacking: &[String]
         let tables = vec![emitted.code.clone()];
         return Ok(Made { files, weights: emitted.weights, code: emitted.code, tables });
     }
+    if backends::c::is(target) {
+        let emitted = match sum {
+            Some(sum) => backends::c::emit_apart(program, target, sum)?,
+            None => backends::c::emit(program, target)?,
+        };
+        let files = Files::from([
+            (format!("{name}.c"), emitted.source.into()),
+            (format!("{name}.h"), emitted.header.into()),
+            (format!("{name}_weights.S"), emitted.weights_source.into()),
+        ]);
+        // How many bytes the source becomes, its compiler decides.
+        return Ok(Made {
+            files,
+            weights: emitted.weights,
+            code: BTreeMap::new(),
+            tables: vec![BTreeMap::new()],
+        });
+    }
     let emitted = match (sum, weaker) {
         (Some(sum), []) => backends::emit_apart(program, target, sum)?,
         _ => backends::emit_levels(levels, lacking)?,

@@ -1,12 +1,20 @@
-//! Other programs and temporary folders, for `sinter bench`.
+//! Other programs and temporary folders.
 
 use sinter_ir::{Diag, Result};
+use sinter_runtime::remote::Remote;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
+
+/// Starts a program that runs bundles for this one.
+pub fn remote<'a>(program: &str, arguments: impl Iterator<Item = &'a str>) -> Result<Remote> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Remote::start(command).map_err(|e| Diag::input(format!("cannot start {program}: {e}")))
+}
 
 /// A program that answers lines with lines. Dropped, it is ended.
 pub struct Talk {

@@ -13,8 +13,13 @@ struct Bundle {
 }
 
 fn compile(model: &Model, dir: &Path) -> Bundle {
-    run(sinter().arg("compile").arg(&model.file).arg("-o").arg(dir).args(["--name", &name(model)]));
-    let dir = dir.join("native");
+    compile_for(model, dir, "native")
+}
+
+fn compile_for(model: &Model, dir: &Path, target: &str) -> Bundle {
+    let options = ["--name", &name(model), "--target", target];
+    run(sinter().arg("compile").arg(&model.file).arg("-o").arg(dir).args(options));
+    let dir = dir.join(target);
     let manifest = serde_json::from_slice(&std::fs::read(dir.join("manifest.json")).unwrap()).unwrap();
     Bundle { dir, manifest }
 }
@@ -109,6 +114,35 @@ fn c_like(model: &str, compiler: &str, flags: &[&str]) {
         .arg("-o")
         .arg(&program));
     run_host(&program, &model, &b, &dir);
+}
+
+/// Builds the host with the source of a bundle in C.
+fn from_source(model: &str) {
+    if !has("cc") {
+        return;
+    }
+    let Some(model) = Model::find(model) else { return };
+    let dir = scratch(&format!("source-{}", model.name));
+    let b = compile_for(&model, &dir, "generic-c");
+    let program = dir.join("host");
+    run(Command::new("cc")
+        .current_dir(&b.dir)
+        .args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wno-unused-function"])
+        .args(["-Wno-maybe-uninitialized", "-ffp-contract=off", "-pthread"])
+        .args(defines(&b).iter().map(|d| format!("-D{d}")))
+        .args(["-I", "."])
+        .arg(common::root().join("compiler/tests/bundle/host.c"))
+        .args([format!("{}.c", b.manifest.name), format!("{}_weights.S", b.manifest.name)])
+        .arg("-o")
+        .arg(&program));
+    run_host(&program, &model, &b, &dir);
+}
+
+#[test]
+fn source_of_models() {
+    for model in ["slovorez", "oww-embedding", "silero-vad-16k-sequence", "efficientnet-lite0-qdq"] {
+        from_source(model);
+    }
 }
 
 #[test]

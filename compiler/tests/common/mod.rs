@@ -3,13 +3,18 @@
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
 pub mod browser;
+#[path = "../../../runtime/std/tests/emulated/mod.rs"]
+pub mod emulator;
 pub mod model;
 
 use sinter::frontend::onnx::{self, ImportOptions, tensor_from_pb};
+use sinter::manifest::Manifest;
 use sinter::session::Session;
+use sinter_backends::Emitted;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Diag, Fault, Tensor};
+use sinter_runtime::remote::Remote;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -297,6 +302,27 @@ pub fn run_on(
     Ok((session.run(inputs).map_err(|d| d.to_string())?, sizes))
 }
 
+/// Emits a program for a target of another architecture and runs it on one thread of an emulator: the one that is
+/// left from the run before, when that went well.
+pub fn run_emulated(
+    remote: &mut Option<Remote>,
+    target: &TargetDesc,
+    program: &Program,
+    inputs: &[Tensor],
+) -> Result<(Vec<Tensor>, Sizes), String> {
+    let text = |d: Diag| d.to_string();
+    let (emitted, manifest, sizes) = emit(target, program)?;
+    let left = match remote.take() {
+        Some(left) => left,
+        None => emulator::start(&target.triple, &target.features)?,
+    };
+    let mut session =
+        Session::through(left, manifest, &emitted.archive, &emitted.weights, 1).map_err(text)?;
+    let outputs = session.run(inputs).map_err(text)?;
+    *remote = session.into_remote();
+    Ok((outputs, sizes))
+}
+
 /// A session of a module on this machine.
 pub fn session(module: sinter_ir::Module) -> Result<Session, String> {
     let target = sinter::driver::native().map_err(|d| d.to_string())?;
@@ -312,12 +338,20 @@ pub fn open(target: &TargetDesc, program: &Program) -> Result<(Session, Sizes), 
             return Err(format!("kernel {} falls back to the portable emitter: {why}", k.name));
         }
     }
-    let emitted = sinter_backends::emit(program, target).map_err(text)?;
-    let manifest = sinter::manifest::Manifest::new(program, target, 0);
+    let (emitted, manifest, sizes) = emit(target, program)?;
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
     let image = sinter_runtime::Image::Heap(weights);
     let session = Session::new(manifest, &emitted.archive, image, 1).map_err(text)?;
+    Ok((session, sizes))
+}
+
+fn emit(target: &TargetDesc, program: &Program) -> Result<(Emitted, Manifest, Sizes), String> {
+    let problems = sinter_backends::legalise(program, target);
+    if let Some(first) = problems.first() {
+        return Err(first.to_string());
+    }
+    let emitted = sinter_backends::emit(program, target).map_err(|d| d.to_string())?;
     let sizes =
         Sizes { code: emitted.code.values().sum(), arena: program.arena_bytes, live: program.live_bytes };
-    Ok((session, sizes))
+    Ok((emitted, Manifest::new(program, target, 0), sizes))
 }

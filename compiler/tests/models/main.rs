@@ -5,6 +5,7 @@
 mod bar;
 #[path = "../common/mod.rs"]
 mod common;
+mod emulated;
 mod expected;
 mod recipe;
 mod stored;

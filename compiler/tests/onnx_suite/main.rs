@@ -68,6 +68,15 @@ fn other_cases_in_the_browser() {
 }
 
 #[test]
+fn node_cases_on_aarch64() {
+    let target = outcome::aarch64();
+    match common::emulator::start(&target.triple, &target.features) {
+        Ok(_) => suite("node", Runner::Aarch64, 1300),
+        Err(why) => common::skip(&format!("node cases on aarch64: {why}")),
+    }
+}
+
+#[test]
 fn simple_cases() {
     suite("simple", Runner::Evaluator, 26);
     suite("simple", Runner::Native, 26);

@@ -4,7 +4,10 @@ use super::common::{self, Case, cases, compare, data, import, no_panic, parallel
 use prost::Message;
 use sinter::frontend::onnx::op;
 use sinter::frontend::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
+use sinter_ir::target::TargetDesc;
 use sinter_ir::{Module, Tensor};
+use sinter_runtime::remote::Remote;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -20,6 +23,18 @@ pub enum Runner {
     Native,
     /// WebAssembly in Node.js.
     Browser,
+    /// Machine code of 64-bit Arm in an emulator.
+    Aarch64,
+}
+
+thread_local! {
+    /// The emulator of this thread.
+    static REMOTE: RefCell<Option<Remote>> = const { RefCell::new(None) };
+}
+
+/// Target of [`Runner::Aarch64`].
+pub fn aarch64() -> &'static TargetDesc {
+    sinter_backends::target("aarch64").unwrap()
 }
 
 impl Runner {
@@ -29,12 +44,19 @@ impl Runner {
             Self::Evaluator => "evaluator",
             Self::Native => "native",
             Self::Browser => "browser",
+            Self::Aarch64 => "aarch64",
         }
     }
     fn run(self, module: Module, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         match self {
             Self::Native => common::native(module, inputs),
             Self::Browser => common::browser::run(module, 0, inputs).map(|r| r.0),
+            Self::Aarch64 => {
+                let program = common::program_for(aarch64(), module)?;
+                REMOTE.with_borrow_mut(|remote| {
+                    common::run_emulated(remote, aarch64(), &program, inputs).map(|(outputs, _)| outputs)
+                })
+            }
             Self::Evaluator => match module.verify().first() {
                 Some(d) => Err(format!("verifier: {d}")),
                 None => sinter_ir::eval::module(&module, inputs).map_err(|d| d.to_string()),
@@ -58,8 +80,8 @@ pub struct Outcome {
 
 /// Outcomes of a folder's cases, sorted by name; none without the suite.
 pub fn outcomes(folder: &str, runner: Runner) -> Option<&'static [Outcome]> {
-    static DONE: [[OnceLock<Vec<Outcome>>; 3]; FOLDERS.len()] =
-        [const { [const { OnceLock::new() }; 3] }; FOLDERS.len()];
+    static DONE: [[OnceLock<Vec<Outcome>>; 4]; FOLDERS.len()] =
+        [const { [const { OnceLock::new() }; 4] }; FOLDERS.len()];
     let suite = common::suite()?;
     let at = FOLDERS.iter().position(|f| *f == folder).unwrap();
     let run = || {

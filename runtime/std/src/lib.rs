@@ -9,6 +9,7 @@ mod code;
 pub mod measure;
 mod memory;
 mod pool;
+pub mod remote;
 mod states;
 pub mod texts;
 

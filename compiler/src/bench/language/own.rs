@@ -63,7 +63,7 @@ pub fn profiles(
     phases: [Phase; 2],
     chunk: usize,
 ) -> Result<Profiles> {
-    session.measure(m.sites.len());
+    session.measure(m.sites.len())?;
     let [read, generate] = phases.map(Phase::tokens);
     let capacity = i64::try_from(read.max(generate)).unwrap_or(i64::MAX);
     let mut one = |count: usize, position: usize| {

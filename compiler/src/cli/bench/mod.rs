@@ -220,7 +220,7 @@ fn profile(out: Option<&driver::Output>, inputs: &[Tensor], threads: usize) -> R
     };
     let peaks = Peaks::measure(threads)?;
     let mut session = own::session_of(bundle, &measured.archive, threads)?;
-    session.measure(measured.sites.len());
+    session.measure(measured.sites.len())?;
     let (profile, _) = session.with(None, inputs, |ready| profile::collect(ready, measured, peaks, false))?;
     Ok(Some(profile))
 }

@@ -1,0 +1,224 @@
+//! One kernel as a C function: `static int32_t k7(uint8_t *const *bufs, int64_t *syms, int64_t begin, int64_t end)`.
+
+use super::expr::int;
+use super::inst::{self, ctype, suffix};
+use sinter_ir::tile::{Addr, Bound, Buf, Elem, Inst, Kernel, LoopKind, Reg, Stmt, Ty};
+use std::fmt::Write;
+
+/// Name of a kernel's function.
+pub fn name(index: usize) -> String {
+    format!("k{index}")
+}
+
+struct Emit<'a> {
+    k: &'a Kernel,
+    out: String,
+    depth: usize,
+    /// Loops so far, for names of bounds.
+    loops: usize,
+}
+
+/// Text of the function.
+pub fn text(k: &Kernel, index: usize) -> String {
+    let mut e = Emit { k, out: String::new(), depth: 1, loops: 0 };
+    let _ = writeln!(
+        e.out,
+        "/* {} */\nstatic int32_t {}(uint8_t *const *bufs, int64_t *syms, int64_t begin, int64_t end) {{",
+        k.name.replace("*/", "* /"),
+        name(index)
+    );
+    for i in 0..k.bufs.len() {
+        e.line(&format!("uint8_t *const b{i} = bufs[{i}];"));
+    }
+    for (i, ty) in k.regs.iter().enumerate() {
+        match ty.lanes {
+            1 => e.line(&format!("{} r{i};", ctype(ty.elem))),
+            n => e.line(&format!("{} r{i}[{n}];", ctype(ty.elem))),
+        }
+    }
+    // Nothing says that a kernel uses all it is given.
+    let given: Vec<String> = (0..k.bufs.len()).map(|i| format!("(void)b{i};")).collect();
+    e.line(&format!("(void)bufs; (void)syms; (void)begin; (void)end; {}", given.join(" ")));
+    e.block(&k.body);
+    e.line("return 0;");
+    e.out.push_str("}\n\n");
+    e.out
+}
+
+impl Emit<'_> {
+    fn line(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{:1$}{text}", "", 4 * self.depth);
+    }
+    fn inside(&mut self, head: &str, f: impl FnOnce(&mut Self)) {
+        self.line(&format!("{head} {{"));
+        self.depth += 1;
+        f(self);
+        self.depth -= 1;
+        self.line("}");
+    }
+    fn block(&mut self, body: &[Stmt]) {
+        body.iter().for_each(|s| self.stmt(s));
+    }
+    fn stmt(&mut self, s: &Stmt) {
+        match s {
+            Stmt::Let { dst, inst } => self.assign(*dst, inst),
+            Stmt::Store { buf, at, value, tail } => self.store(*buf, at, *value, *tail),
+            Stmt::For { var, lo, hi, step, kind, body } => self.for_(*var, (lo, hi), *step, *kind, body),
+            Stmt::While { test, cond, body } => self.inside("for (;;)", |e| {
+                e.block(test);
+                e.line(&format!("if (!r{}) break;", cond.0));
+                e.block(body);
+            }),
+            Stmt::If { cond, then, els } => {
+                self.inside(&format!("if (r{})", cond.0), |e| e.block(then));
+                if !els.is_empty() {
+                    self.inside("else", |e| e.block(els));
+                }
+            }
+            Stmt::SetSym { sym, value } => self.line(&format!("syms[{}] = (int64_t)r{};", sym.0, value.0)),
+            Stmt::FailIf { cond, code } => self.line(&format!("if (r{}) return {code};", cond.0)),
+        }
+    }
+    fn for_(&mut self, var: Reg, (lo, hi): (&Bound, &Bound), step: i64, kind: LoopKind, body: &[Stmt]) {
+        let bound = |b: &Bound| match b {
+            Bound::Const(c) => int(*c),
+            Bound::Reg(r) => format!("(int64_t)r{}", r.0),
+        };
+        let (mut lo, mut hi) = (bound(lo), bound(hi));
+        if kind == LoopKind::Parallel {
+            (lo, hi) = (format!("most({lo}, begin)"), format!("least({hi}, end)"));
+        }
+        let (i, n) = (format!("i{}", self.loops), format!("n{}", self.loops));
+        self.loops += 1;
+        // The counter is signed and never changed by the body, which helps compilers.
+        let head = format!("for (int64_t {i} = {lo}, {n} = {hi}; {i} < {n}; {i} += {step})");
+        self.inside(&head, |e| {
+            e.line(&format!("r{} = (uint64_t){i};", var.0));
+            e.block(body);
+        });
+    }
+    /// Lane `lane` of a register; scalars have one for all.
+    fn lane(&self, r: Reg, lane: &str) -> String {
+        if self.k.ty(r).lanes == 1 { format!("r{}", r.0) } else { format!("r{}[{lane}]", r.0) }
+    }
+    /// Runs over the lanes of a type, by what names the lane.
+    fn lanes(&mut self, ty: Ty, f: impl FnOnce(&mut Self, &str)) {
+        if ty.lanes == 1 {
+            return f(self, "0");
+        }
+        self.inside(&format!("for (int l = 0; l < {}; l++)", ty.lanes), |e| f(e, "l"));
+    }
+    /// Address of the first element of an access. Pointers have fewer bits than sums of I64 on small machines: what is
+    /// cut off does not count.
+    fn address(&self, buf: Buf, at: &Addr, elem: Elem) -> String {
+        let size = i64::from(elem.bytes());
+        let mut out = format!("b{}", buf.0);
+        for (r, scale) in &at.terms {
+            let _ = match scale.wrapping_mul(size) {
+                1 => write!(out, " + (uintptr_t)r{}", r.0),
+                s => write!(out, " + (uintptr_t)r{} * (uintptr_t){}", r.0, int(s)),
+            };
+        }
+        if at.offset != 0 {
+            let _ = write!(out, " + (uintptr_t){}", int(at.offset.wrapping_mul(size)));
+        }
+        out
+    }
+    /// `value`, where the lane is among the first `tail`.
+    fn under_tail(&self, tail: Option<Reg>, lane: &str, value: String) -> String {
+        match tail {
+            None => value,
+            Some(t) => format!("{lane} < (int64_t)r{} ? {value} : 0", t.0),
+        }
+    }
+    fn store(&mut self, buf: Buf, at: &Addr, value: Reg, tail: Option<Reg>) {
+        let ty = self.k.ty(value);
+        let (to, size, s) = (self.address(buf, at, ty.elem), ty.elem.bytes(), suffix(ty.elem));
+        self.lanes(ty, |e, l| {
+            let value = e.lane(value, l);
+            let to = if ty.lanes == 1 { to } else { format!("{to} + {l} * {size}") };
+            let guard = tail.map_or(String::new(), |t| format!("if ({l} < (int64_t)r{}) ", t.0));
+            e.line(&format!("{guard}store_{s}({to}, {value});"));
+        });
+    }
+    fn assign(&mut self, dst: Reg, i: &Inst) {
+        let ty = self.k.ty(dst);
+        match i {
+            Inst::Fold(op, a) => return self.fold(dst, *op, *a),
+            Inst::Lane(a, n) => {
+                let value = self.lane(*a, &n.to_string());
+                return self.line(&format!("r{} = {value};", dst.0));
+            }
+            _ => {}
+        }
+        self.lanes(ty, |e, l| {
+            let value = e.value(ty, i, l);
+            let to = e.lane(dst, l);
+            e.line(&format!("{to} = {value};"));
+        });
+    }
+    fn fold(&mut self, dst: Reg, op: sinter_ir::tile::BinOp, a: Reg) {
+        let ty = self.k.ty(a);
+        if ty.lanes == 1 {
+            return self.line(&format!("r{} = r{};", dst.0, a.0));
+        }
+        self.inside("", |e| {
+            e.line(&format!("{} t[{}];", ctype(ty.elem), ty.lanes));
+            e.line(&format!("memcpy(t, r{}, sizeof t);", a.0));
+            let value = inst::binary(op, ty.elem, "t[l]", "t[l + h]");
+            e.inside(&format!("for (int h = {} / 2; h > 0; h /= 2)", ty.lanes), |e| {
+                e.line(&format!("for (int l = 0; l < h; l++) t[l] = {value};"));
+            });
+            e.line(&format!("r{} = t[0];", dst.0));
+        });
+    }
+    /// The value of a lane.
+    fn value(&self, ty: Ty, i: &Inst, l: &str) -> String {
+        let of = |r: &Reg| self.lane(*r, l);
+        let elem = |r: &Reg| self.k.ty(*r).elem;
+        match i {
+            Inst::Const(s) => inst::constant(ty.elem, *s),
+            Inst::Copy(a) | Inst::Splat(a) => of(a),
+            Inst::Dim(e) => inst::dim(e),
+            Inst::Un(op, a) => inst::unary(*op, ty.elem, &of(a)),
+            Inst::Bin(op, a, b) => inst::binary(*op, ty.elem, &of(a), &of(b)),
+            Inst::Cmp(op, a, b) => inst::compare(*op, elem(a), &of(a), &of(b)),
+            Inst::Select(c, a, b) => format!("{} ? {} : {}", of(c), of(a), of(b)),
+            Inst::MulAdd(a, b, c) => inst::mul_add(ty.elem, &of(a), &of(b), &of(c)),
+            Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
+                let products: Vec<String> = (0..4)
+                    .map(|j| {
+                        let (x, y) = (self.byte(*a, l, j, *a_signed), self.byte(*b, l, j, *b_signed));
+                        format!("(uint32_t)({x} * {y})")
+                    })
+                    .collect();
+                format!("{} + {}", of(acc), products.join(" + "))
+            }
+            Inst::Cvt(op, a) => inst::convert(*op, elem(a), ty.elem, &of(a)),
+            Inst::Load { buf, at, tail } => {
+                let (from, size) = (self.address(*buf, at, ty.elem), ty.elem.bytes());
+                let from = if ty.lanes == 1 { from } else { format!("{from} + {l} * {size}") };
+                self.under_tail(*tail, l, format!("load_{}({from})", suffix(ty.elem)))
+            }
+            Inst::LoadGather { buf, at, index, tail } => {
+                let from = self.address(*buf, at, ty.elem);
+                let signed = if elem(index) == Elem::I64 { "int64_t" } else { "int32_t" };
+                let from = format!("{from} + (uintptr_t)({signed}){} * {}", of(index), ty.elem.bytes());
+                self.under_tail(*tail, l, format!("load_{}({from})", suffix(ty.elem)))
+            }
+            Inst::Address(buf) => format!("(uint64_t)(uintptr_t)b{}", buf.0),
+            Inst::LoadAt(a) => format!("load_{}((const uint8_t *)(uintptr_t){})", suffix(ty.elem), of(a)),
+            Inst::LaneIndex => l.to_owned(),
+            // Statements of their own.
+            Inst::Fold(..) | Inst::Lane(..) => "0".into(),
+        }
+    }
+    /// Byte `j` of a lane of an operand of a dot product, as an `int32_t`.
+    fn byte(&self, r: Reg, l: &str, j: u32, signed: bool) -> String {
+        let ty = if signed { "int8_t" } else { "uint8_t" };
+        match self.k.ty(r).elem {
+            Elem::I32 => format!("(int32_t)({ty})({} >> {})", self.lane(r, l), 8 * j),
+            _ => format!("(int32_t)({ty})r{}[4 * {l} + {j}]", r.0),
+        }
+    }
+}
