@@ -132,7 +132,7 @@ fn measure(
     let weights = Aligned::copy_of(&emitted.weights).map_err(|e| Diag::limit(e.to_string()))?;
     let mut session = Session::new(manifest, &emitted.archive, Image::Heap(weights), 1)?;
     let sites = backends::sites(program);
-    session.measure(sites.len());
+    session.measure(sites.len())?;
     let mut states = stateful.then(|| session.states(capacity.unwrap_or(0))).transpose()?;
     let run = session.with(states.as_mut(), &inputs, |ready| profile::fastest(ready, sites.len(), EACH));
     let ((spent, _), _) =

@@ -209,8 +209,8 @@ impl Emit<'_> {
             Inst::Address(buf) => format!("(uint64_t)(uintptr_t)b{}", buf.0),
             Inst::LoadAt(a) => format!("load_{}((const uint8_t *)(uintptr_t){})", suffix(ty.elem), of(a)),
             Inst::LaneIndex => l.to_owned(),
-            // Statements of their own.
-            Inst::Fold(..) | Inst::Lane(..) => "0".into(),
+            // Statements of their own, or refused before emission.
+            Inst::Fold(..) | Inst::Lane(..) | Inst::Dot2 { .. } => "0".into(),
         }
     }
     /// Byte `j` of a lane of an operand of a dot product, as an `int32_t`.

@@ -34,7 +34,9 @@ pub fn is(target: &TargetDesc) -> bool {
 
 /// Problems that keep a program from being emitted: all at once.
 pub fn legalise(program: &Program) -> Vec<Diag> {
-    crate::clif::unexpanded_kernels(program.kernels.iter())
+    let mut out = crate::clif::unexpanded_kernels(program.kernels.iter());
+    out.extend(crate::clif::products_of_pairs(program));
+    out
 }
 
 /// Emits a program. Call [`legalise`] first.

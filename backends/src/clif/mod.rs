@@ -50,6 +50,17 @@ pub(crate) fn unexpanded_kernels<'a>(kernels: impl Iterator<Item = &'a Kernel>) 
     out
 }
 
+/// Kernels that multiply pairs of bf16, which emitters without an instruction for it leave out.
+pub(crate) fn products_of_pairs(program: &Program) -> Vec<Diag> {
+    let has_pairs = |k: &&Kernel| {
+        let mut found = false;
+        visit(&k.body, &mut |i| found |= matches!(i, Inst::Dot2 { .. }));
+        found
+    };
+    let kernels = program.kernels.iter().filter(has_pairs);
+    kernels.map(|k| Diag::unsupported(format!("kernel {}: products of bf16", k.name))).collect()
+}
+
 fn visit(body: &[Stmt], f: &mut dyn FnMut(&Inst)) {
     for s in body {
         if let Stmt::Let { inst, .. } = s {

@@ -21,7 +21,6 @@ mod vector;
 use crate::object;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
-use sinter_ir::tile::{Inst, Stmt};
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;
 
@@ -48,17 +47,9 @@ pub fn is(target: &TargetDesc) -> bool {
 /// Problems that keep a program from being emitted: all at once.
 pub fn legalise(program: &Program) -> Vec<Diag> {
     let mut out = crate::clif::unexpanded_kernels(program.kernels.iter());
-    let pairs = program.kernels.iter().filter(|k| has_pairs(&k.body));
-    out.extend(pairs.map(|k| Diag::unsupported(format!("kernel {}: products of bf16", k.name))));
+    out.extend(crate::clif::products_of_pairs(program));
     out.extend(layout(program).err());
     out
-}
-
-/// Whether statements multiply pairs of bf16, for which there is no instruction.
-fn has_pairs(body: &[Stmt]) -> bool {
-    body.iter().any(|s| {
-        matches!(s, Stmt::Let { inst: Inst::Dot2 { .. }, .. }) || s.blocks().into_iter().any(|b| has_pairs(b))
-    })
 }
 
 /// Emits a program. Call [`crate::legalise`] first.
