@@ -46,7 +46,7 @@ impl Case {
 fn matmul(m: usize, k: usize, n: usize) -> Case {
     let terms = (m * k * n) as f64;
     let (x, w) = (vec![m, k], vec![k, n]);
-    Case { name: format!("matmul {m}x{k}x{n}"), op: MatMul {}.into(), x, w, terms, bar: Bar::None }
+    Case { name: format!("matmul {m}x{k}x{n}"), op: MatMul::default().into(), x, w, terms, bar: Bar::None }
 }
 
 /// Square images and kernels, channels last, padded to keep the size at stride 1.
@@ -72,6 +72,7 @@ fn conv_of(
         pads_after: pads_of(),
         group,
         channels_last: true,
+        zero: None,
     };
     let out: usize = (0..2).map(|i| (size[i] + 2 * pads[i] - kernel[i]) / stride + 1).product();
     let terms = (out * kernel[0] * kernel[1] * c / group * o) as f64;

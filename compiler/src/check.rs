@@ -78,7 +78,7 @@ pub fn model(path: &Path, options: &ImportOptions, target: &TargetDesc) -> Check
 
 /// What keeps a module from becoming machine code.
 fn native(module: Module, target: &TargetDesc, unread: usize) -> Result<Vec<Diag>, Diag> {
-    let (module, ..) = pipeline::rewrite(module, &mut PipelineOptions::default())?;
+    let (module, ..) = pipeline::rewrite(module, &mut PipelineOptions::default(), None)?;
     let found = check::run(&module, target, unread);
     let mut problems = found.problems;
     let have = math::Primitives::of(target);

@@ -163,7 +163,11 @@ fn compile_module(
         dump.imported(&module);
     }
     step("optimising");
-    let Some(mut lowering) = Lowering::new(module, past, request, dump)? else { return Ok(out) };
+    // Passes that only some targets want are left out unless all do.
+    let mut all = targets.iter().flat_map(|l| &l.targets);
+    let common = all.clone().all(|t| t.dots()).then(|| all.next()).flatten().copied();
+    let lowering = Lowering::new(module, past, request, dump, common)?;
+    let Some(mut lowering) = lowering else { return Ok(out) };
     let mut left: usize = targets.iter().map(|l| l.targets.len()).sum();
     for levels in targets {
         let mut lowered = vec![];

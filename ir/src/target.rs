@@ -90,6 +90,10 @@ impl TargetDesc {
     pub fn lanes(&self, elem_bits: u32) -> u16 {
         (self.vector_bits / elem_bits.max(1)).max(1) as u16
     }
+    /// Whether dot products of bytes are single instructions.
+    pub fn dots(&self) -> bool {
+        self.has("avx512vnni")
+    }
     /// Whether a feature is present.
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|f| f == feature)

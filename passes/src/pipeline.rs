@@ -19,6 +19,8 @@ pub struct Pass {
     pub phase: &'static str,
     /// One line for `--help`.
     pub summary: &'static str,
+    /// Targets that it is for; none: all.
+    pub only: Option<fn(&TargetDesc) -> bool>,
     /// The pass.
     pub run: fn(&mut Module, &mut PassReport) -> Result<()>,
 }
@@ -29,7 +31,13 @@ const fn pass(
     run: fn(&mut Module, &mut PassReport) -> Result<()>,
     summary: &'static str,
 ) -> Pass {
-    Pass { name, phase, summary, run }
+    Pass { name, phase, summary, only: None, run }
+}
+
+impl Pass {
+    const fn only(self, targets: fn(&TargetDesc) -> bool) -> Self {
+        Self { only: Some(targets), ..self }
+    }
 }
 
 /// All passes in order: the table of contents of the compiler.
@@ -37,6 +45,8 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "dce", canon::dce::run, "drop what nothing needs"),
     pass("canon", "captures", canon::captures::run, "move captured constants into regions"),
     pass("canon", "integers", canon::integers::run, "contract quantised operands as integers"),
+    pass("canon", "dots", canon::dots::run, "contract bytes where there are dot products of them")
+        .only(TargetDesc::dots),
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
     pass("canon", "ranges", canon::ranges::run, "simplify symbolic integers by the ranges of symbols"),
     pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),
@@ -116,7 +126,7 @@ pub fn run(
     options: &mut PipelineOptions,
     target: &TargetDesc,
 ) -> Result<Compiled, Vec<Diag>> {
-    let (module, mut report, finished) = rewrite(module, options).map_err(|d| vec![d])?;
+    let (module, mut report, finished) = rewrite(module, options, Some(target)).map_err(|d| vec![d])?;
     let choices = Choices::default();
     let program = match finished {
         true => Some(finish(&module, options, target, &choices, &mut report)?),
@@ -148,8 +158,13 @@ pub fn finish(
     Ok(program)
 }
 
-/// Runs the rewriting passes; also says whether all of them were run.
-pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Module, PassReport, bool)> {
+/// Runs the rewriting passes; also says whether all of them were run. Without a target, those that are for some
+/// targets only are left out.
+pub fn rewrite(
+    mut module: Module,
+    options: &mut PipelineOptions,
+    target: Option<&TargetDesc>,
+) -> Result<(Module, PassReport, bool)> {
     let first = options.start_from.as_deref().map_or(Ok(0), position)?;
     let last = options.stop_after.as_deref().map_or(Ok(PASSES.len()), position)?;
     if last < first {
@@ -178,7 +193,8 @@ pub fn rewrite(mut module: Module, options: &mut PipelineOptions) -> Result<(Mod
     }
     for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);
-        if p.name != BF16 || options.lower.precision == Precision::Bf16 {
+        let asked = p.name != BF16 || options.lower.precision == Precision::Bf16;
+        if asked && p.only.is_none_or(|only| target.is_some_and(only)) {
             (p.run)(&mut module, &mut report)?;
         }
         if check {

@@ -165,7 +165,7 @@ mod tests {
     fn a_product_is_two_operations_for_each_pair() {
         let t = |d: &[i64]| TensorType::new(DType::F32, d.iter().map(|&d| d.into()).collect());
         let (a, b, y) = (t(&[2, 3, 5]), t(&[5, 7]), t(&[2, 3, 7]));
-        let count = node(&Op::MatMul(MatMul {}), &[&a, &b], &[&y]);
+        let count = node(&Op::MatMul(MatMul::default()), &[&a, &b], &[&y]);
         assert!(count.products.is(2 * 3 * 5 * 7) && count.others.is(0));
     }
 }

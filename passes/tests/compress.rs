@@ -73,10 +73,10 @@ fn model(deferred: bool) -> Module {
         constant(&mut g, head, "head"),
     );
     let x = g.add1(&mut s, Gather { axis: 0 }.into(), &[e, ids], &vec![]).unwrap();
-    let x = g.add1(&mut s, MatMul {}.into(), &[x, w], &vec![]).unwrap();
+    let x = g.add1(&mut s, MatMul::default().into(), &[x, w], &vec![]).unwrap();
     let tanh = op::unary::Unary { kind: op::unary::UnaryKind::Tanh };
     let x = g.add1(&mut s, tanh.into(), &[x], &vec![]).unwrap();
-    let y = g.add1(&mut s, MatMul {}.into(), &[x, h], &vec![]).unwrap();
+    let y = g.add1(&mut s, MatMul::default().into(), &[x, h], &vec![]).unwrap();
     g.outputs = vec![y];
     Module { name: "toy".into(), symbols: s, graph: g, states: vec![] }
 }

@@ -41,7 +41,7 @@ impl Net {
     }
     fn dense(&mut self, x: ValueId, from: usize, to: usize) -> ValueId {
         let (w, b) = (self.weight(&[from, to], 1.0 / (from as f64).sqrt()), self.weight(&[to], 0.1));
-        let y = self.add(MatMul {}, &[x, w]);
+        let y = self.add(MatMul::default(), &[x, w]);
         self.bin(B::Add, y, b)
     }
     fn norm(&mut self, x: ValueId, width: usize) -> ValueId {
@@ -72,12 +72,12 @@ impl Net {
         let q = self.heads(q, size, &[0, 2, 1, 3]);
         let k = self.heads(k, size, &[0, 2, 3, 1]);
         let v = self.heads(v, size, &[0, 2, 1, 3]);
-        let scores = self.add(MatMul {}, &[q, k]);
+        let scores = self.add(MatMul::default(), &[q, k]);
         let scale = self.number((width as f32).sqrt());
         let scores = self.bin(B::Div, scores, scale);
         let scores = self.bin(B::Add, scores, mask);
         let p = self.add(Softmax { axis: 3, log: false }, &[scores]);
-        let y = self.add(MatMul {}, &[p, v]);
+        let y = self.add(MatMul::default(), &[p, v]);
         let y = self.add(Transpose { perm: vec![0, 2, 1, 3] }, &[y]);
         let y = self.add(Reshape { dims: [1, rows, hidden].map(Expr::from).to_vec() }, &[y]);
         let y = self.dense(y, hidden, hidden);

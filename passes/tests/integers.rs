@@ -23,7 +23,7 @@ fn product(depth: usize) -> (Tensor, Tensor, bool) {
     let weights = add(&mut g, weights.into(), &[]);
     let zero = add(&mut g, Constant { tensor: bytes(DType::I8, vec![], 0, 1) }.into(), &[]);
     let weights = add(&mut g, dequantize(), &[weights, scale, zero]);
-    g.outputs = vec![add(&mut g, MatMul {}.into(), &[data, weights])];
+    g.outputs = vec![add(&mut g, MatMul::default().into(), &[data, weights])];
     let mut module = Module { name: "deep".into(), graph: g, symbols, ..Module::default() };
     let input = [bytes(DType::U8, vec![1, depth], 255, depth)];
     let before = eval::module(&module, &input).unwrap().remove(0);
@@ -75,7 +75,7 @@ fn keeps_codes(dtype: DType, k: usize, rows: bool, axis: usize, block: usize) ->
     if rows {
         w = add(&mut g, Transpose { perm: vec![1, 0] }.into(), &[w]);
     }
-    g.outputs = vec![add(&mut g, MatMul {}.into(), &[x, w])];
+    g.outputs = vec![add(&mut g, MatMul::default().into(), &[x, w])];
     let mut module = Module { name: "weights".into(), graph: g, symbols, ..Module::default() };
     let v: Vec<f32> = (0..2 * k).map(|i| (i % 9) as f32 - 4.0).collect();
     let input = [Tensor::f32s(vec![2, k], &v).unwrap()];

@@ -69,6 +69,7 @@ impl Net {
             pads_after: pads,
             group,
             channels_last: false,
+            zero: None,
         };
         self.add(op, &[x, w])
     }
@@ -162,7 +163,7 @@ impl Net {
                 let c = self.constant(vec![k]);
                 let y = self.add(Binary { kind: B::Mul }, &[y, c])?;
                 let w = self.constant(vec![k, 3]);
-                self.add(MatMul {}, &[y, w])
+                self.add(MatMul::default(), &[y, w])
             }
             1 => {
                 let keepdims = self.rng.below(2) == 0;
@@ -175,7 +176,7 @@ impl Net {
                 let y = self.add(Reshape { dims: vec![d[0].clone(), d[1].clone(), size] }, &[x])?;
                 let y = self.add(Transpose { perm: vec![0, 2, 1] }, &[y])?;
                 let w = self.constant(vec![Self::known(&d[1]), 3]);
-                self.add(MatMul {}, &[y, w])
+                self.add(MatMul::default(), &[y, w])
             }
             _ => {
                 let axes = (2..r).collect();

@@ -99,12 +99,12 @@ fn products_with_a_softmax_between() {
         let k = heads(&mut g, &mut rng, &s, s.keys, &ends[1], s.depth);
         let k = g.add(Transpose { perm: vec![0, 1, 3, 2] }, &[k]);
         let v = heads(&mut g, &mut rng, &s, s.keys, &ends[1], s.width);
-        let mut x = g.add(MatMul {}, &[q, k]);
+        let mut x = g.add(MatMul::default(), &[q, k]);
         if rng.below(4) > 0 {
             x = masked(&mut g, &mut rng, &s, x, &ends);
         }
         let p = g.add(Softmax { axis: 3, log: false }, &[x]);
-        let mut y = g.add(MatMul {}, &[p, v]);
+        let mut y = g.add(MatMul::default(), &[p, v]);
         if rng.flip() {
             y = g.add(Transpose { perm: vec![0, 2, 1, 3] }, &[y]);
         }

@@ -47,7 +47,7 @@ fn matrix_products() {
             _ => {}
         }
         let (a, b) = (whole(&mut rng, DType::F32, a), whole(&mut rng, DType::BF16, b));
-        let mut c = paired(Case::new(MatMul {}, vec![a, b]), &mut rng);
+        let mut c = paired(Case::new(MatMul::default(), vec![a, b]), &mut rng);
         if round % 4 == 0 && round % 3 == 0 {
             c.free(&[(0, 0)]);
         }
@@ -68,6 +68,7 @@ fn convolutions_with_channels_last() {
             pads_after: vec![Expr::from(pad); 2],
             group: 1,
             channels_last: true,
+            zero: None,
         };
         let x = whole(&mut rng, DType::F32, vec![n, h, w, c]);
         let w = whole(&mut rng, DType::BF16, vec![o, c, kh, kw]);
@@ -80,7 +81,7 @@ fn data_is_rounded_to_nearest() {
     // An eighth of a unit below the next bf16: cutting it off would be wrong by seven eighths.
     let x = Tensor::f32s(vec![1, 2], &[1.0 + 15.0 / 1024.0, -(1.0 + 15.0 / 1024.0)]).unwrap();
     let w = Tensor::from_f32(DType::BF16, vec![2, 2], &[1.0, 0.0, 0.0, 1.0]).unwrap();
-    let mut c = paired(Case::new(MatMul {}, vec![x, w]), &mut Rng::new(3));
+    let mut c = paired(Case::new(MatMul::default(), vec![x, w]), &mut Rng::new(3));
     (c.exact, c.tolerance) = (false, 0.002);
     c.check();
 }
@@ -89,7 +90,7 @@ fn data_is_rounded_to_nearest() {
 fn other_targets_compute_in_f32_with_narrow_weights() {
     let mut rng = Rng::new(4);
     let (a, b) = (rng.tensor(DType::F32, vec![7, 12]), whole(&mut rng, DType::BF16, vec![12, 33]));
-    let mut c = Case::new(MatMul {}, vec![a, b]).fix(1);
+    let mut c = Case::new(MatMul::default(), vec![a, b]).fix(1);
     c.precision = Precision::Bf16;
     assert_eq!(pairs(&c.check()), 0);
 }

@@ -27,7 +27,7 @@ fn product(rng: &mut Rng, dtype: DType, most: usize) -> Case {
         _ => {}
     }
     let (a, b) = (rng.tensor(dtype, a), rng.tensor(dtype, b));
-    Case::new(MatMul {}, vec![a, b])
+    Case::new(MatMul::default(), vec![a, b])
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn symbolic_dims() {
         let a = rng.tensor(DType::F32, vec![batch, m, k]);
         let per_batch = rng.flip();
         let b = rng.tensor(DType::F32, if per_batch { vec![batch, k, n] } else { vec![k, n] });
-        let mut c = Case::new(MatMul {}, vec![a, b]);
+        let mut c = Case::new(MatMul::default(), vec![a, b]);
         let lead = usize::from(per_batch);
         if rng.flip() {
             c.free(&[(0, 1)]);
@@ -93,8 +93,8 @@ fn no_rows_no_columns_no_terms() {
     let mut rng = Rng::new(4);
     for (m, k, n) in [(0, 3, 4), (3, 0, 4), (3, 4, 0)] {
         let (a, b) = (rng.tensor(DType::F32, vec![m, k]), rng.tensor(DType::F32, vec![k, n]));
-        Case::new(MatMul {}, vec![a.clone(), b.clone()]).check();
-        Case::new(MatMul {}, vec![a, b]).fix(1).check();
+        Case::new(MatMul::default(), vec![a.clone(), b.clone()]).check();
+        Case::new(MatMul::default(), vec![a, b]).fix(1).check();
     }
 }
 
@@ -119,7 +119,7 @@ fn many_blocks_of_rows() {
     for cores in [1, 3] {
         let (m, k, n) = (rng.dim(30, 60), 9000, rng.dim(1, 40));
         let (a, b) = (rng.tensor(DType::F32, vec![m, k]), rng.tensor(DType::F32, vec![k, n]));
-        let mut c = Case::new(MatMul {}, vec![a, b]).fix(1);
+        let mut c = Case::new(MatMul::default(), vec![a, b]).fix(1);
         c.target.cores = cores;
         c.check();
     }

@@ -37,6 +37,7 @@ fn conv(axes: &[Axis], group: usize) -> Conv {
         pads_after: axes.iter().map(|a| a.after.into()).collect(),
         group,
         channels_last: false,
+        zero: None,
     }
 }
 

@@ -92,7 +92,7 @@ fn products() {
             rng.tensor(DType::F32, [batch.as_slice(), &[m, k]].concat()),
             rng.tensor(DType::F32, vec![k, n]),
         );
-        case(&mut rng, MatMul {}, vec![a, b], 1).check();
+        case(&mut rng, MatMul::default(), vec![a, b], 1).check();
     }
 }
 
@@ -111,6 +111,7 @@ fn convolutions() {
             pads_after: vec![(k / 2).into(); 2],
             group,
             channels_last: false,
+            zero: None,
         };
         let (x, w) =
             (rng.tensor(DType::F32, vec![n, c, h, w]), rng.tensor(DType::F32, vec![o, c / group, k, k]));

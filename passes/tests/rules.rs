@@ -80,6 +80,7 @@ impl G {
             pads_after: one,
             group,
             channels_last: false,
+            zero: None,
         };
         self.add(op, &[a, w])
     }
@@ -305,7 +306,7 @@ const CASES: &[Case] = &[
         let b = g.broadcast(x, &[2, 3, 2, 7, 4]);
         let r = g.reshape(b, &[2, 6, 7, 4]);
         let t = g.transpose(r, &[0, 1, 3, 2]);
-        g.add(MatMul {}, &[a, t])
+        g.add(MatMul::default(), &[a, t])
     }),
     ("pad-nothing", |g| {
         let x = g.x(&[2, 3]);
@@ -343,13 +344,13 @@ const CASES: &[Case] = &[
     }),
     ("quotient-of-sums", |g| {
         let (a, b, c) = (g.x(&[3, 4]), g.x(&[4, 5]), g.splat(5.656, &[]));
-        let y = g.add(MatMul {}, &[a, b]);
+        let y = g.add(MatMul::default(), &[a, b]);
         g.bin(B::Div, y, c)
     }),
     ("scale-into-weights", |g| {
         let x = g.x(&[2, 4, 5]);
         let w = g.k(&[5, 3]);
-        let y = g.add(MatMul {}, &[x, w]);
+        let y = g.add(MatMul::default(), &[x, w]);
         let c = g.k(&[3]);
         g.bin(B::Mul, y, c)
     }),
@@ -362,7 +363,7 @@ const CASES: &[Case] = &[
     ("input-scale-into-weights", |g| {
         let (x, c, w) = (g.x(&[2, 4, 5]), g.k(&[5]), g.k(&[5, 3]));
         let y = g.bin(B::Mul, x, c);
-        g.add(MatMul {}, &[y, w])
+        g.add(MatMul::default(), &[y, w])
     }),
 ];
 

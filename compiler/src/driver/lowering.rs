@@ -48,13 +48,14 @@ pub struct Lowered {
 }
 
 impl<'a> Lowering<'a> {
-    /// Runs the passes; `None` where they stop before the end. The dump is complete as far as the passes came, also
+    /// Runs the passes for all targets, of which `target` stands for what they have in common; `None` where they stop before the end. The dump is complete as far as the passes came, also
     /// when one of them fails.
     pub fn new(
         module: Module,
         past: &Past,
         request: &'a Request,
         mut dump: Option<Dump>,
+        target: Option<&TargetDesc>,
     ) -> Result<Option<Self>, Vec<Diag>> {
         let mut write = |pass: &str, m: &Module, report: &PassReport| {
             if let Some(dump) = dump.as_mut() {
@@ -72,7 +73,7 @@ impl<'a> Lowering<'a> {
         options.past = past.report.clone();
         options.codes = codes.as_mut().map(|s| s as &mut dyn Store);
         options.on_dump = Some(&mut write);
-        let rewritten = pipeline::rewrite(module, &mut options);
+        let rewritten = pipeline::rewrite(module, &mut options, target);
         let failed = |d: Option<Diag>, dump: Option<Dump>| {
             let all: Vec<Diag> = d.into_iter().chain(dump.and_then(|d| d.finish().err())).collect();
             if all.is_empty() { Ok(None) } else { Err(all) }

@@ -73,7 +73,8 @@ mod tests {
     fn channels_last_is_the_transposed_op() {
         let pads = || (vec![Expr::from(1), 0.into()], vec![Expr::from(0), 2.into()]);
         let (strides, dilations, ((pads_before, pads_after), group)) = (vec![2, 1], vec![1, 2], (pads(), 2));
-        let conv = Conv { strides, dilations, pads_before, pads_after, group, channels_last: false };
+        let conv =
+            Conv { strides, dilations, pads_before, pads_after, group, channels_last: false, zero: None };
         let transposed = ConvTranspose {
             strides: conv.strides.clone(),
             dilations: conv.dilations.clone(),
@@ -123,6 +124,7 @@ mod tests {
             pads_after: vec![0.into()],
             group: 1,
             channels_last,
+            zero: None,
         };
         let json = |c| Op::from(op(c)).attributes();
         assert!(json(false).get("channels_last").is_none());

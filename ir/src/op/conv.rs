@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// N-D convolution (cross-correlation), channels first or last.
 ///
 /// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]` of one dtype, or `w` of one that [weighs](DType::weighs) `x`.
-/// Integers accumulate in i32.
+/// Integers accumulate in i32. With `zero` the operands are bytes of any signedness, and the result is i32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv {
@@ -27,6 +27,9 @@ pub struct Conv {
     /// The data is `[n, spatial.., c]`, and so is the result; the weights stay as they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub channels_last: bool,
+    /// Sums of bytes: what each element of `x` is counted from, a value of its type. Padding adds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero: Option<i64>,
 }
 
 impl OpSpec for Conv {
@@ -40,8 +43,10 @@ impl OpSpec for Conv {
         let r = d.rank().saturating_sub(2);
         let fits = r >= 1
             && w.rank() == d.rank()
-            && w.dtype.weighs(d.dtype)
-            && (d.dtype.is_float() || d.dtype == DType::I32)
+            && match self.zero {
+                Some(zero) => super::matmul::bytes(d.dtype, w.dtype, zero),
+                None => w.dtype.weighs(d.dtype) && (d.dtype.is_float() || d.dtype == DType::I32),
+            }
             && [self.strides.len(), self.dilations.len(), self.pads_before.len(), self.pads_after.len()]
                 == [r; 4]
             && self.group > 0
@@ -63,7 +68,7 @@ impl OpSpec for Conv {
             let padded = d.dims[2 + i].clone() + self.pads_before[i].clone() + self.pads_after[i].clone();
             dims.push((padded - window).div(&self.strides[i].into()) + 1.into());
         }
-        Ok(vec![TensorType::new(d.dtype, dims)])
+        Ok(vec![TensorType::new(if self.zero.is_some() { DType::I32 } else { d.dtype }, dims)])
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [d, w] = args(x)?;
@@ -88,9 +93,11 @@ impl OpSpec for Conv {
         }
         let shape = [&[d.shape()[0], w.shape()[0]], out.as_slice()].concat();
         crate::tensor::storage_bytes(DType::F64, &shape)?;
-        let y = if d.dtype() == DType::I32 {
+        let y = if d.dtype() == DType::I32 || self.zero.is_some() {
+            let zero = self.zero.unwrap_or(0);
+            let centred: Vec<i64> = d.to_i64()?.into_iter().map(|v| v - zero).collect();
             let v = self.sum(
-                &d.to_i64()?,
+                &centred,
                 &w.to_i64()?,
                 d.shape(),
                 w.shape(),

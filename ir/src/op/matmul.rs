@@ -10,27 +10,31 @@ use serde::{Deserialize, Serialize};
 /// matrix product with numpy batch broadcasting (rank >= 2 both).
 ///
 /// Inputs: `[a: [.., m, k], b: [.., k, n]]` of one dtype, or `b` of one that [weighs](DType::weighs) `a`. f16/bf16 accumulate in f32;
-/// integers wrap.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// integers wrap. With `zero` the operands are bytes of any signedness, and the result is i32.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MatMul {}
+pub struct MatMul {
+    /// Products of bytes: what each element of `a` is counted from, a value of its type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero: Option<i64>,
+}
 
 impl OpSpec for MatMul {
     fn infer(&self, s: &mut Symbols, x: &[&TensorType]) -> Result<Vec<TensorType>> {
         let [a, b] = args(x)?;
         let why = format!("MatMul of {} and {}", s.show_type(a), s.show_type(b));
-        if !b.dtype.weighs(a.dtype)
-            || a.rank() < 2
-            || b.rank() < 2
-            || !(a.dtype.is_float() || a.dtype.is_int())
-        {
+        let types = match self.zero {
+            Some(zero) => bytes(a.dtype, b.dtype, zero),
+            None => b.dtype.weighs(a.dtype),
+        };
+        if !types || a.rank() < 2 || b.rank() < 2 || !(a.dtype.is_float() || a.dtype.is_int()) {
             return Err(Diag::input(why));
         }
         let (ar, br) = (a.rank(), b.rank());
         s.require_eq(&a.dims[ar - 1], &b.dims[br - 2], &why)?;
         let mut dims = s.broadcast_dims(&a.dims[..ar - 2], &b.dims[..br - 2], &why)?;
         dims.extend([a.dims[ar - 2].clone(), b.dims[br - 1].clone()]);
-        Ok(vec![TensorType::new(a.dtype, dims)])
+        Ok(vec![TensorType::new(if self.zero.is_some() { DType::I32 } else { a.dtype }, dims)])
     }
     fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [a, b] = args(x)?;
@@ -58,13 +62,20 @@ impl OpSpec for MatMul {
                 &product(&a.to_f32()?, &b.to_f32()?, size, &ao, &bo, |c, a, b| a * b + c),
             )?
         } else {
+            let zero = self.zero.unwrap_or(0);
             let v = product(&a.to_i64()?, &b.to_i64()?, size, &ao, &bo, |c: i64, a: i64, b: i64| {
-                c.wrapping_add(a.wrapping_mul(b))
+                c.wrapping_add((a - zero).wrapping_mul(b))
             });
-            Tensor::from_i64(a.dtype(), shape, &v)?
+            Tensor::from_i64(if self.zero.is_some() { DType::I32 } else { a.dtype() }, shape, &v)?
         };
         Ok(vec![y])
     }
+}
+
+/// Whether these are operands of a contraction of bytes, the first with that zero point.
+pub(super) fn bytes(data: DType, weights: DType, zero: i64) -> bool {
+    let byte = |t| matches!(t, DType::I8 | DType::U8);
+    byte(data) && byte(weights) && data.int_range().is_some_and(|(lo, hi)| (lo..=hi).contains(&zero.into()))
 }
 
 /// Row-major products of every matrix pair; `ao`, `bo` are the matrix numbers per batch.

@@ -18,7 +18,10 @@ use sinter_ir::{DType, Graph, Module, Node, Op, Result, Symbols, Tensor, ValueId
 use std::collections::BTreeMap;
 
 /// Sums of integers below this are exact in f32.
-const EXACT: f64 = 16_777_216.0;
+pub(super) const EXACT: f64 = 16_777_216.0;
+
+/// More than an i32 differs from the nearest f32.
+const ROUNDED: f64 = 256.0;
 
 /// Runs the pass. Regions keep their float form.
 pub fn run(module: &mut Module, report: &mut PassReport) -> Result<()> {
@@ -212,7 +215,7 @@ impl Integers<'_> {
     fn bias(&mut self, node: &Node, inputs: &[ValueId]) -> Result<Option<ValueId>> {
         let &[a, b] = inputs else { return Ok(None) };
         for (sum, bias) in [(a, b), (b, a)] {
-            let Some(s) = self.scaled.get(&sum).cloned() else { continue };
+            let Some(s) = self.scaled.get(&sum).filter(|s| s.bound.is_finite()).cloned() else { continue };
             let (source, shape) = match self.producer(bias).map(|n| (n.op.clone(), n.inputs.clone())) {
                 Some((Op::Reshape(_), from)) => {
                     (self.source(from[0]), Some(self.rb.graph.ty(bias).dims.clone()))
@@ -230,6 +233,9 @@ impl Integers<'_> {
             if values.dtype() != DType::I32 || !unbiased || !same_scale(&q.scale, scale)? {
                 continue;
             }
+            if s.bound + ROUNDED < EXACT && bound >= EXACT {
+                return self.large_bias(node, &s, (&values, shape)).map(Some);
+            }
             // Tools give dead channels biases near the end of i32: such sums go on as wider integers.
             let (mut sum, mut to) = (s.sum, self.rb.graph.ty(s.sum).dtype);
             if to == DType::F32 && bound >= EXACT || bound > f64::from(i32::MAX) {
@@ -245,6 +251,31 @@ impl Integers<'_> {
             return self.scale(Scaled { sum, scale: s.scale, bound }, &node.origin).map(Some);
         }
         Ok(None)
+    }
+    /// A bias beyond what f32 holds exactly, as a float and the little that it differs from that: `(sum + little)` is
+    /// exact, so the float sum is rounded once, as that of integers would be.
+    fn large_bias(
+        &mut self,
+        node: &Node,
+        s: &Scaled,
+        (bias, shape): (&Tensor, Option<Vec<sinter_ir::Expr>>),
+    ) -> Result<ValueId> {
+        let origin = &node.origin;
+        let exact = bias.to_i64()?;
+        let large: Vec<f32> = exact.iter().map(|&v| v as f32).collect();
+        let little: Vec<i64> = exact.iter().zip(&large).map(|(v, l)| v - *l as i64).collect();
+        let place = |pass: &mut Self, tensor: Tensor| {
+            let v = pass.rb.add1(Constant { tensor }, &[], origin)?;
+            shape.clone().map_or(Ok(v), |dims| pass.rb.add1(Reshape { dims }, &[v], origin))
+        };
+        let little = place(self, Tensor::from_i64(DType::I32, bias.shape().to_vec(), &little)?)?;
+        let large = place(self, Tensor::f32s(bias.shape().to_vec(), &large)?)?;
+        let sum = self.rb.add1(Cast { to: DType::I32, saturate: true }, &[s.sum], origin)?;
+        let sum = self.rb.add1(Binary { kind: BinaryKind::Add }, &[sum, little], origin)?;
+        let sum = self.rb.add1(Cast { to: DType::F32, saturate: true }, &[sum], origin)?;
+        let sum = self.rb.add1(Binary { kind: BinaryKind::Add }, &[sum, large], origin)?;
+        self.rb.report.fired("integers/large-bias");
+        self.scale(Scaled { sum, scale: s.scale, bound: f64::INFINITY }, origin)
     }
     /// `Quantize(sum * s, sy) -> Quantize(sum * (s / sy), 1)`.
     fn quantize(&mut self, node: &Node, q: &Quantize, inputs: &[ValueId]) -> Result<Option<ValueId>> {
@@ -304,7 +335,7 @@ fn first(t: &Tensor) -> Result<f64> {
 }
 
 /// Sums of magnitudes per index of `axis`.
-fn channel_sums(t: &Tensor, axis: usize) -> Result<Vec<f64>> {
+pub(super) fn channel_sums(t: &Tensor, axis: usize) -> Result<Vec<f64>> {
     let inner: usize = t.shape()[axis + 1..].iter().product();
     let n = t.shape()[axis];
     let mut sums = vec![0.0; n];

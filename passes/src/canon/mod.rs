@@ -5,6 +5,7 @@ pub mod captures;
 pub mod constraints;
 pub mod cse;
 pub mod dce;
+pub mod dots;
 pub mod fold;
 pub mod integers;
 pub mod ranges;

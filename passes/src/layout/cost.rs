@@ -83,6 +83,8 @@ pub(super) fn conv(sizes: &Sizes, op: &Conv, x: &TensorType, w: &TensorType, y: 
         let speed = UNITS * LANES;
         (work * PLANES / (speed * filled(points)) + gather, work / (speed * filled(channels / groups)))
     };
+    // Neighbouring channels are what dot products of bytes take.
+    let first = if op.zero.is_some() { first * 4.0 } else { first };
     (first - last) as i64
 }
 
@@ -114,6 +116,7 @@ mod tests {
             pads_after: none,
             group,
             channels_last: false,
+            zero: None,
         };
         conv(&Sizes::new(&Symbols::default()), &op, &ty(x), &ty(w), &ty(y))
     }

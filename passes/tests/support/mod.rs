@@ -189,7 +189,7 @@ impl Gen {
             15 => self.try_add(Softmax { axis, log: false }, &[x], &origin),
             16 => {
                 let w = self.constant(vec![known(&ty.dims[rank - 1]), 3]);
-                let y = self.try_add(MatMul {}, &[x, w], &origin)?;
+                let y = self.try_add(MatMul::default(), &[x, w], &origin)?;
                 let c = self.constant(vec![3]);
                 let kind = self.rng.pick(&[B::Add, B::Mul]);
                 self.try_add(Binary { kind }, &[y, c], &origin)
@@ -230,6 +230,7 @@ impl Gen {
             pads_after: pads,
             group: 1,
             channels_last: false,
+            zero: None,
         };
         let y = self.try_add(op, &[x, w], origin)?;
         let scale = self.constant(vec![2, 1]);

@@ -189,7 +189,7 @@ impl Net {
     }
     /// The product of matrices.
     pub fn matmul(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
-        self.add(op::MatMul {}, &[a, b])
+        self.add(op::MatMul::default(), &[a, b])
     }
     /// Other dims for the same elements.
     pub fn reshape(&mut self, x: ValueId, dims: Vec<Expr>) -> Result<ValueId> {

@@ -2,7 +2,7 @@
 //! together, so the repeated operand is never stored.
 
 use super::{Rule, Site, exact};
-use sinter_ir::op::{Broadcast, MatMul, Reshape, Transpose};
+use sinter_ir::op::{Broadcast, Reshape, Transpose};
 use sinter_ir::{Expr, Op, Result, ValueId};
 
 pub(super) const RULES: &[Rule] = &[
@@ -75,6 +75,6 @@ fn matmul(s: &mut Site) -> Result<Option<ValueId>> {
     let right = s.emit(Reshape { dims: [&to[..j], &[groups], &to[j + 2..]].concat() }, &[x])?;
     let types = [s.ty(0).clone(), s.ty(1).clone()];
     let Some(result) = s.op.infer(s.rb.symbols, &types.each_ref())?.pop() else { return Ok(None) };
-    let y = s.emit(MatMul {}, &[left, right])?;
+    let y = s.emit(s.op.clone(), &[left, right])?;
     s.emit(Reshape { dims: result.dims }, &[y]).map(Some)
 }

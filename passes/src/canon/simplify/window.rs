@@ -34,7 +34,7 @@ fn sum(a: &[Expr], b: &[Expr]) -> Vec<Expr> {
 
 fn into_conv(s: &mut Site) -> Result<Option<ValueId>> {
     let (Op::Conv(c), Some((x, value, before, after))) = (s.op, spatial_pad(s)) else { return Ok(None) };
-    if value != 0.0 || c.channels_last {
+    if value != c.zero.unwrap_or(0) as f64 || c.channels_last {
         return Ok(None);
     }
     let mut c = c.clone();

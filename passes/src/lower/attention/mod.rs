@@ -12,7 +12,7 @@ mod scores;
 use super::body::Body;
 use super::contract::choose;
 use super::contract::gemm::{add_const, scaled};
-use super::contract::micro::{Depth, Operand, Step, Tile, contract, zeros};
+use super::contract::micro::{Depth, Operand, Step, Tile, contract, sums};
 use super::contract::num::Num;
 use super::contract::slots;
 use super::elementwise::name;
@@ -255,7 +255,7 @@ impl<'a> Attention<'a> {
             let panel = b.add(m.k, panel);
             let step = Step::Const(tile.nr() as i64);
             let y = Operand { buf: m.buf, num, starts: vec![panel], parts: vec![(0, 0)], step };
-            let acc = zeros(b, tile, num);
+            let acc = sums(b, tile, num, None);
             contract(b, tile, &depth, &x, &y, &acc);
             for (i, &line) in lines.iter().enumerate() {
                 for v in 0..tile.nv {
@@ -286,7 +286,7 @@ impl<'a> Attention<'a> {
             let start = b.mul(panel, size);
             let start = b.add(m.v, start);
             let y = Operand { buf: m.buf, num, starts: vec![start], parts: vec![(0, 0)], step };
-            let acc = zeros(b, tile, num);
+            let acc = sums(b, tile, num, None);
             contract(b, tile, &depth, &x, &y, &acc);
             let column = scaled(b, panel, tile.nr() as i64);
             for i in 0..tile.mr {

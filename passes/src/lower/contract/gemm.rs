@@ -57,6 +57,8 @@ pub struct Gemm {
     pub a: (Rows, Num, Buf),
     /// B in memory.
     pub b: (Cols, Num, Buf),
+    /// What every sum starts with, per column of all panels; else 0.
+    pub start: Option<Buf>,
     /// Register tile.
     pub tile: Tile,
     /// Bytes of A per work item, see [`block_bytes`].

@@ -121,19 +121,21 @@ pub fn build<'a>(
     })
 }
 
-/// Lowers a plain nest; `from` are its A and B.
+/// Lowers a plain nest; `from` are its A and B, `start` what sums start with.
 pub fn lower(
     cx: &LowerCx,
     body: &Body,
     name: &str,
     gemm: &Gemm,
     from: &[Source; 2],
+    start: Option<Bytes>,
     shape: &Shape,
 ) -> Result<Lowered> {
     build(cx, body, name, |k| {
         let mut gemm = gemm.clone();
         let [a, b] = from.clone();
         (gemm.a.2, gemm.b.2) = (k.source(a)?, k.source(b)?);
+        gemm.start = start.clone().map(|s| k.source(Source::Packed(s, DType::I32))).transpose()?;
         gemm.finish = k.out.finish();
         let slots = slots::for_work(cx.target, &gemm.trips(), gemm.vector_ops().as_ref());
         let spill = k.spill(&gemm, slots, false);

@@ -6,23 +6,28 @@ use super::micro::Tile;
 use super::num::Num;
 use super::pack::panels;
 use super::pairs;
+use super::words::Words;
 use crate::lower::body::Body;
 use crate::lower::{LowerCx, Lowered};
 use bytes::Bytes;
 use sinter_ir::expr::product;
-use sinter_ir::tile::Buf;
-use sinter_ir::{DType, Expr, Result, Tensor};
+use sinter_ir::tile::{Buf, Elem};
+use sinter_ir::{DType, Expr, Op, Result, Tensor};
 
 /// Lowers a matrix product with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, y) = (root.inputs[0], root.inputs[1]);
     let (a, b) = (body.ty(x), body.ty(y));
+    let zero = match &root.op {
+        Op::MatMul(op) => op.zero,
+        _ => None,
+    };
     let (ar, br) = (a.rank(), b.rank());
     let (m, mut k, n) = (a.dims[ar - 2].clone(), a.dims[ar - 1].clone(), b.dims[br - 1].clone());
     let paired = body.const_of(y).filter(|w| pairs::wanted(cx, body, x, w, &k));
     let paired = paired.map(|w| pairs::words(w, br - 2)).transpose()?;
-    let mut num = Num::of(a.dtype)?;
+    let mut num = Num::of(a.dtype)?.counted_from(zero);
     let mut weights = Num::of_weights(b.dtype, num)?;
     if paired.is_some() {
         (num, weights, k) = (pairs::num(), pairs::num(), k.div(&2.into()));
@@ -41,6 +46,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
         n,
         k,
         block: block_bytes(cx.target),
+        start: None,
         finish: Finish::Registers,
     };
     let mut rows = 1;
@@ -54,18 +60,35 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let shared = gemm.batch.is_empty();
     let ranks = if shared { 0 } else { rank };
     gemm.b_batch = strides(bb, &(gemm.k.clone() * gemm.n.clone()), ranks);
+    let (mut start, mut family) = (None, "matmul");
     let second = match paired.as_ref().or(body.const_of(y)) {
-        Some(t) => Source::Packed(pack(&mut gemm, bb, t, ranks)?, t.dtype()),
+        Some(t) => {
+            let columns = (t.rank() - 2, t.rank() - 1);
+            let words = if shared { Words::of(cx, (a.dtype, zero), t, columns.0, columns.1)? } else { None };
+            match words {
+                Some(w) => {
+                    gemm.k = gemm.k.div(&4.into());
+                    gemm.a.0 = Rows::Strided { row: gemm.k.clone(), step: 1.into() };
+                    gemm.a.1 = w.data;
+                    gemm.b.1 = Num::plain(DType::I32, Elem::I32);
+                    start = w.start(1, gemm.tile.nr());
+                    family = "matmul_dot";
+                    Source::Packed(pack(&mut gemm, bb, &w.weights, ranks)?, DType::I32)
+                }
+                None => Source::Packed(pack(&mut gemm, bb, t, ranks)?, t.dtype()),
+            }
+        }
         None => Source::Value(y),
     };
     let shape = Shape { grouped: None, rows, cols: 1 };
     let dims = [gemm.batch.as_slice(), &[gemm.m.clone(), a.dims[ar - 1].clone(), gemm.n.clone()]].concat();
     if paired.is_some() {
         let from = [pairs::source(body, x), second];
-        let product = kernel::lower(cx, body, &name("matmul", DType::BF16, &dims), &gemm, &from, &shape)?;
+        let name = name("matmul", DType::BF16, &dims);
+        let product = kernel::lower(cx, body, &name, &gemm, &from, None, &shape)?;
         return pairs::round_first(cx, body, x, product);
     }
-    kernel::lower(cx, body, &name("matmul", a.dtype, &dims), &gemm, &[Source::Value(x), second], &shape)
+    kernel::lower(cx, body, &name(family, a.dtype, &dims), &gemm, &[Source::Value(x), second], start, &shape)
 }
 
 /// Packs a constant B.

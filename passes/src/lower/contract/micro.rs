@@ -182,6 +182,7 @@ impl Body<'_> {
                 let at = self.at(self.x, self.xs[s], o, u);
                 let x = self.x.num.load(b, 1, self.x.buf, at, None);
                 let x = b.splat(x, self.tile.lanes);
+                let x = self.x.num.unsigned(b, x);
                 for (v, &y) in ys.iter().enumerate() {
                     let acc = self.acc[i * self.tile.nv + v];
                     self.x.num.mul_add(b, x, y, acc);
@@ -206,7 +207,12 @@ impl Body<'_> {
     }
 }
 
-/// Zeroed accumulators of a tile.
-pub fn zeros(b: &mut KernelBuilder, tile: Tile, num: Num) -> Vec<Reg> {
-    (0..tile.mr * tile.nv).map(|_| b.zero(Ty { elem: num.acc, lanes: tile.lanes })).collect()
+/// Accumulators of a tile: zeros, or where `from` names a place what lies there for all columns.
+pub fn sums(b: &mut KernelBuilder, tile: Tile, num: Num, from: Option<(Buf, Reg)>) -> Vec<Reg> {
+    let ty = Ty { elem: num.acc, lanes: tile.lanes };
+    let Some((buf, at)) = from else { return (0..tile.mr * tile.nv).map(|_| b.zero(ty)).collect() };
+    let load = |b: &mut KernelBuilder, v| {
+        b.load(num.acc, tile.lanes, buf, Addr::reg(at).offset(tile.column(v)), None)
+    };
+    (0..tile.mr).flat_map(|_| 0..tile.nv).map(|v| load(b, v)).collect()
 }

@@ -12,5 +12,6 @@ pub mod num;
 pub mod pack;
 pub mod pairs;
 pub mod slots;
+pub mod words;
 
 pub use matmul::lower;

@@ -3,7 +3,7 @@
 use super::choose;
 use super::finish::{Strip, Tiles};
 use super::gemm::{Gemm, Sink, add_const, scaled, unravel};
-use super::micro::{Depth, Operand, Tile, contract, zeros};
+use super::micro::{Depth, Operand, Tile, contract, sums};
 
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, Buf, CmpOp, LoopKind, Reg};
@@ -90,7 +90,7 @@ impl Gemm {
         let mut rows = |b: &mut KernelBuilder, row: Reg, mr: usize| {
             let tile = Tile { mr, ..tile };
             let x = self.rows(b, at.batch, row, mr);
-            let acc = zeros(b, tile, self.a.1);
+            let acc = sums(b, tile, self.a.1, self.start.map(|buf| (buf, at.col)));
             contract(b, tile, depth, &x, y, &acc);
             let tiles = Tiles { tile, num: self.a.1, finish: self.finish, batch: at.batch, col: at.col };
             done = done.clone().and_then(|()| tiles.put(b, row, &at.strip, &acc, spill, sink));

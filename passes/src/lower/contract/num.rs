@@ -2,7 +2,7 @@
 
 use crate::lower::access;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, Buf, CvtOp, Elem, Inst, Reg};
+use sinter_ir::tile::{Addr, BinOp, Buf, CvtOp, Elem, Inst, Reg};
 use sinter_ir::{DType, Diag, Result};
 
 /// How elements of a dtype are held in memory and in arithmetic.
@@ -14,7 +14,23 @@ pub struct Num {
     pub acc: Elem,
     /// An element is a word of two bf16, neighbours along the terms of the sums.
     pub pairs: bool,
+    /// What integers are counted from.
+    pub zero: i32,
+    /// Words of four bytes, whose products go to one sum.
+    pub words: Option<Words>,
 }
+
+/// Bytes of words of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// Unsigned.
+    Ready,
+    /// Signed; to become unsigned, counted from 128 below.
+    Signed,
+}
+
+/// Turns four signed bytes into unsigned ones that are 128 larger, and back.
+pub const FLIP: i64 = 0x8080_8080;
 
 impl Num {
     /// The arithmetic of a dtype that contractions take.
@@ -23,19 +39,32 @@ impl Num {
             return Err(Diag::unsupported(format!("contractions of {dtype}"))
                 .help("cast the operands to f32 or i32 in the model"));
         }
-        Ok(Self { dtype, acc: access::compute(dtype)?, pairs: false })
+        Ok(Self::plain(dtype, access::compute(dtype)?))
+    }
+    /// A type in memory and in arithmetic.
+    pub fn plain(dtype: DType, acc: Elem) -> Self {
+        Self { dtype, acc, pairs: false, zero: 0, words: None }
     }
     /// f32.
     pub fn f32() -> Self {
-        Self { dtype: DType::F32, acc: Elem::F32, pairs: false }
+        Self::plain(DType::F32, Elem::F32)
     }
     /// Words of two bf16 whose products are summed in f32.
     pub fn bf16_pairs() -> Self {
-        Self { dtype: DType::U32, acc: Elem::F32, pairs: true }
+        Self { pairs: true, ..Self::plain(DType::U32, Elem::F32) }
+    }
+    /// Words of four bytes of data.
+    pub fn words(signed: bool) -> Self {
+        let words = Some(if signed { Words::Signed } else { Words::Ready });
+        Self { words, ..Self::plain(DType::I32, Elem::I32) }
     }
     /// The arithmetic of weights in a contraction of `data`.
     pub fn of_weights(dtype: DType, data: Num) -> Result<Self> {
         Ok(Self { acc: data.acc, ..Self::of(dtype)? })
+    }
+    /// Counted from a zero point.
+    pub fn counted_from(self, zero: Option<i64>) -> Self {
+        Self { zero: zero.unwrap_or(0) as i32, ..self }
     }
     /// Elements already in the form of the arithmetic.
     pub fn ready(self) -> Self {
@@ -48,20 +77,39 @@ impl Num {
             Elem::F32 => DType::F32,
             _ => DType::I32,
         };
-        Self { dtype, ..self }
+        Self { dtype, zero: 0, words: self.words.map(|_| Words::Ready), ..self }
     }
-    /// Loads elements ready for arithmetic.
+    /// Loads elements ready for arithmetic, but for [`Num::unsigned`].
     pub fn load(self, b: &mut KernelBuilder, lanes: u16, buf: Buf, at: Addr, tail: Option<Reg>) -> Reg {
         let raw = b.load(access::memory(self.dtype), lanes, buf, at, tail);
         if self.pairs {
             return raw;
         }
         let x = access::widen(b, self.dtype, raw);
-        if self.acc == Elem::F32 && b.ty(x).elem == Elem::I32 { b.cvt(CvtOp::SToF, Elem::F32, x) } else { x }
+        if self.acc == Elem::F32 && b.ty(x).elem == Elem::I32 {
+            return b.cvt(CvtOp::SToF, Elem::F32, x);
+        }
+        if self.zero == 0 {
+            return x;
+        }
+        let zero = access::whole(b, self.acc, lanes, self.zero.into());
+        b.sub(x, zero)
     }
-    /// `acc += x * y` on loaded elements.
+    /// The last step of a load: bytes of words are unsigned.
+    pub fn unsigned(self, b: &mut KernelBuilder, x: Reg) -> Reg {
+        if self.words != Some(Words::Signed) {
+            return x;
+        }
+        let flip = access::whole(b, Elem::I32, b.ty(x).lanes, FLIP);
+        b.bin(BinOp::Xor, x, flip)
+    }
+    /// `acc += x * y` on loaded elements, `x` data of this type and `y` weights.
     pub fn mul_add(self, b: &mut KernelBuilder, x: Reg, y: Reg, acc: Reg) {
-        let inst = if self.pairs { Inst::Dot2 { acc, a: x, b: y } } else { Inst::MulAdd(x, y, acc) };
+        let inst = match self.words {
+            _ if self.pairs => Inst::Dot2 { acc, a: x, b: y },
+            Some(_) => Inst::Dot4 { acc, a: x, b: y, a_signed: false, b_signed: true },
+            None => Inst::MulAdd(x, y, acc),
+        };
         b.set(acc, inst);
     }
     /// Bytes per element in memory.

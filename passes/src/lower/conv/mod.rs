@@ -28,6 +28,7 @@ use sinter_ir::tile::Buf;
 use sinter_ir::{Expr, Result, Tensor, TensorType, ValueId};
 
 /// A convolution to lower.
+#[derive(Clone, Copy)]
 pub(crate) struct Layer<'a> {
     pub cx: &'a LowerCx<'a>,
     pub body: &'a Body,
@@ -48,7 +49,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Conv) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, w, y) = (root.inputs[0], root.inputs[1], root.outputs[0]);
     let (xt, wt, yt) = (body.ty(x), body.ty(w), body.ty(y));
-    let num = Num::of(xt.dtype)?;
+    let num = Num::of(xt.dtype)?.counted_from(op.zero);
     let weights = Num::of_weights(wt.dtype, num)?;
     let layer = Layer { cx, body, op, x, w, xt, wt, yt, num, weights };
     if op.channels_last {
@@ -101,6 +102,7 @@ impl Layer<'_> {
             k,
             tile,
             block: block_bytes(self.cx.target),
+            start: None,
             finish: Finish::Registers,
         };
         let packed = self.body.const_of(self.w).map(|t| self.pack(&mut gemm, t)).transpose()?;
@@ -144,6 +146,7 @@ impl Layer<'_> {
             &self.name("conv1"),
             &gemm,
             &[w, kernel::Source::Value(self.x)],
+            None,
             &shape,
         )
     }
@@ -165,10 +168,11 @@ impl Layer<'_> {
             k,
             tile,
             block: block_bytes(self.cx.target),
+            start: None,
             finish: Finish::Registers,
         };
         let shape = kernel::Shape { grouped: None, rows: 1, cols: self.xt.rank() - 1 };
         let sources = [kernel::Source::Value(self.x), kernel::Source::Packed(packed, self.wt.dtype)];
-        kernel::lower(self.cx, self.body, &self.name("conv0"), &gemm, &sources, &shape)
+        kernel::lower(self.cx, self.body, &self.name("conv0"), &gemm, &sources, None, &shape)
     }
 }

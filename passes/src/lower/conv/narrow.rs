@@ -181,11 +181,11 @@ impl Item<'_> {
                         let from = b.add(from, row);
                         let from = b.mul(from, size);
                         let from = b.sub(from, before);
-                        run::fill(b, kind, None, to, (zero, lo));
-                        run::fill(b, kind, Some((self.x, from)), to, (lo, hi));
-                        run::fill(b, kind, None, to, (hi, pitch));
+                        run::fill(b, kind, None, to, (zero, lo), 0);
+                        run::fill(b, kind, Some((self.x, from)), to, (lo, hi), 0);
+                        run::fill(b, kind, None, to, (hi, pitch), 0);
                     },
-                    |b| run::fill(b, kind, None, to, (zero, pitch)),
+                    |b| run::fill(b, kind, None, to, (zero, pitch), 0),
                 );
             });
         });

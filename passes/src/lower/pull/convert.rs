@@ -145,6 +145,11 @@ impl Puller<'_> {
         };
         Ok(own)
     }
+    /// Whether a value is a constant with this number everywhere.
+    fn holds(&self, v: ValueId, number: f64) -> bool {
+        let constant = self.body.const_of(v).filter(|t| t.len() <= 1);
+        constant.and_then(|t| t.to_f64().ok()).is_some_and(|t| t.iter().all(|v| *v == number))
+    }
     pub(super) fn quantize(
         &mut self,
         b: &mut KernelBuilder,
@@ -158,18 +163,26 @@ impl Puller<'_> {
         let at = self.scale_index(b, x[1], op.axis, op.block, idx)?;
         let value = self.at(b, x[0], idx, lanes)?;
         let value = self.convert(b, self.ty(x[0]).dtype, DType::F32, value, false)?;
-        let scale = self.at(b, x[1], &at, lanes)?;
-        let scale = self.convert(b, self.ty(x[1]).dtype, DType::F32, scale, false)?;
-        let zero = self.at(b, x[2], &at, lanes)?;
-        let q = b.bin(BinOp::Div, value, scale);
+        let q = if self.holds(x[1], 1.0) {
+            value
+        } else {
+            let scale = self.at(b, x[1], &at, lanes)?;
+            let scale = self.convert(b, self.ty(x[1]).dtype, DType::F32, scale, false)?;
+            b.bin(BinOp::Div, value, scale)
+        };
         let Some((lo, hi)) = to.int_range() else {
             let code = mini::encode(b, to, q, true);
             return Ok(mini::decode(b, to, code));
         };
         let q = b.un(UnOp::Nearest, q);
         // Zero points are small: the sum is exact in f32 wherever it is not clamped.
-        let zero = self.convert(b, to, DType::F32, zero, false)?;
-        let q = b.add(q, zero);
+        let q = if self.holds(x[2], 0.0) {
+            q
+        } else {
+            let zero = self.at(b, x[2], &at, lanes)?;
+            let zero = self.convert(b, to, DType::F32, zero, false)?;
+            b.add(q, zero)
+        };
         let (lo, hi) = (
             access::constant(b, Elem::F32, lanes, lo as f64),
             access::constant(b, Elem::F32, lanes, hi as f64),

@@ -41,6 +41,7 @@ pub fn emit(p: &Plan, data: &mut Data) -> Result<Arg> {
         b: (Cols::Panels, p.num, w),
         tile: p.wide,
         block: block_bytes(p.cx.target),
+        start: None,
         finish: Finish::Registers,
     };
     let slots = slots::for_work(p.cx.target, &gemm.trips(), gemm.vector_ops().as_ref());

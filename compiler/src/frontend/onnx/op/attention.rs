@@ -92,7 +92,7 @@ pub fn core(cx: &mut NodeCx, a: Core) -> Result<(ValueId, ValueId)> {
     // Half of the scale on either side keeps narrow floats in range.
     let (q, k) = (cx.mul_num(q, scale.sqrt())?, cx.mul_num(k, scale.sqrt())?);
     let kt = swapped(cx, k)?;
-    let scores = cx.emit(op::MatMul {}, &[q, kt])?;
+    let scores = cx.emit(op::MatMul::default(), &[q, kt])?;
     let mut scores = cx.reshape(scores, vec![b.clone(), hq.clone(), s.clone(), t.clone()])?;
     let raw = scores;
     if a.softcap > 0.0 {
@@ -120,7 +120,7 @@ pub fn core(cx: &mut NodeCx, a: Core) -> Result<(ValueId, ValueId)> {
     };
     let g = hq.div(&hkv);
     let p = cx.reshape(p, vec![b.clone(), hkv, g, s.clone(), t])?;
-    let y = cx.emit(op::MatMul {}, &[p, v])?;
+    let y = cx.emit(op::MatMul::default(), &[p, v])?;
     let y = cx.reshape(y, vec![b, hq, s, vd[3].clone()])?;
     Ok((y, shown))
 }

@@ -119,6 +119,7 @@ pub fn conv(cx: &mut NodeCx, x: ValueId, w: ValueId) -> Result<ValueId> {
             pads_after: p.after,
             group,
             channels_last: false,
+            zero: None,
         },
         &[x, w],
     )

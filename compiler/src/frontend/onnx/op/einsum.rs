@@ -142,7 +142,7 @@ fn pair(cx: &mut NodeCx, a: Term, b: &Term, needed: &[&String]) -> Result<Term> 
     let shape = |own: &[Expr], m: Expr, n: Expr| [own, &[m, n]].concat();
     let l = cx.reshape(left, shape(&ld[..nb], product(&ld[nb..nb + nr]), product(&ld[nb + nr..])))?;
     let r = cx.reshape(right, shape(&rd[..nb], product(&rd[nb..nb + ns]), product(&rd[nb + ns..])))?;
-    let y = cx.emit(op::MatMul {}, &[l, r])?;
+    let y = cx.emit(op::MatMul::default(), &[l, r])?;
     let dims = [bd.as_slice(), &ld[nb..nb + nr], &rd[nb + ns..]].concat();
     let value = cx.reshape(y, dims)?;
     Ok(Term { value, labels: [batch, rows, cols].concat() })

@@ -49,7 +49,7 @@ fn mixture(cx: &mut NodeCx) -> Out {
 fn dense(cx: &mut NodeCx, x: ValueId, w: usize, b: usize) -> Result<ValueId> {
     let w = cx.input(w)?;
     let w = swapped(cx, w)?;
-    let y = cx.emit(op::MatMul {}, &[x, w])?;
+    let y = cx.emit(op::MatMul::default(), &[x, w])?;
     match cx.opt(b)? {
         Some(b) => {
             let b = cx.unsqueeze(b, &[1])?;

@@ -114,7 +114,7 @@ pub fn transform(cx: &mut NodeCx, x: Complex, sign: f64, bins: &Expr) -> Result<
 
 /// Vectors of any batch by one matrix.
 fn product(cx: &mut NodeCx, a: ValueId, w: ValueId) -> Result<ValueId> {
-    if cx.rank(a) == 1 { super::matmul::product(cx, a, w) } else { cx.emit(op::MatMul {}, &[a, w]) }
+    if cx.rank(a) == 1 { super::matmul::product(cx, a, w) } else { cx.emit(op::MatMul::default(), &[a, w]) }
 }
 
 /// The factor nearest to the root of a length that is worth splitting.

@@ -93,7 +93,7 @@ fn deform_conv(cx: &mut NodeCx) -> Out {
     let column = wd[1].clone() * taps;
     let y = cx.reshape(y, vec![xd[0].clone(), groups.into(), column.clone(), places])?;
     let w = cx.reshape(w, vec![groups.into(), wd[0].div(&groups.into()), column])?;
-    let y = cx.emit(op::MatMul {}, &[w, y])?;
+    let y = cx.emit(op::MatMul::default(), &[w, y])?;
     let mut y = cx.reshape(y, [vec![xd[0].clone(), wd[0].clone()], out].concat())?;
     if let Some(b) = cx.opt(3)? {
         y = channel_bias(cx, y, b)?;
@@ -189,7 +189,7 @@ fn affine_grid(cx: &mut NodeCx) -> Out {
     let points = cx.concat(&parts, r)?;
     let points = cx.reshape(points, vec![product(&space), (r + 1).into()])?;
     let theta = cx.transpose(theta, vec![0, 2, 1])?;
-    let y = cx.emit(op::MatMul {}, &[points, theta])?;
+    let y = cx.emit(op::MatMul::default(), &[points, theta])?;
     let y = cx.reshape(y, [vec![n], space, vec![r.into()]].concat())?;
     cx.one(y)
 }

@@ -38,7 +38,7 @@ pub fn product(cx: &mut NodeCx, a: ValueId, b: ValueId) -> Result<ValueId> {
     }
     let a = if ra == 1 { cx.unsqueeze(a, &[0])? } else { a };
     let b = if rb == 1 { cx.unsqueeze(b, &[1])? } else { b };
-    let y = cx.emit(op::MatMul {}, &[a, b])?;
+    let y = cx.emit(op::MatMul::default(), &[a, b])?;
     let rank = cx.rank(y);
     let mut drop = vec![];
     if ra == 1 {
@@ -70,7 +70,7 @@ pub fn gemm(cx: &mut NodeCx) -> Result<ValueId> {
         b = swapped(cx, b)?;
     }
     let (alpha, beta) = (cx.float("alpha", 1.0), cx.float("beta", 1.0));
-    let mut y = cx.emit(op::MatMul {}, &[a, b])?;
+    let mut y = cx.emit(op::MatMul::default(), &[a, b])?;
     if alpha != 1.0 {
         y = cx.mul_num(y, f64::from(alpha))?;
     }

@@ -89,6 +89,7 @@ fn lp_pool(cx: &mut NodeCx) -> Out {
         pads_after: pads.after,
         group: channels,
         channels_last: false,
+        zero: None,
     };
     let s = cx.emit(op, &[powered, ones])?;
     let y = root(cx, s, p)?;

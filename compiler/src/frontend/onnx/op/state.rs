@@ -191,6 +191,7 @@ fn causal_conv(cx: &mut NodeCx) -> Out {
         pads_after: none,
         group,
         channels_last: false,
+        zero: None,
     };
     let mut y = cx.emit(conv, &[all, w])?;
     if let Some(b) = cx.opt(2)? {

@@ -12,32 +12,44 @@ use crate::lower::Lowered;
 use crate::lower::contract::finish::{Strip, Tiles};
 use crate::lower::contract::gemm::{Finish, add_const, scaled, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build};
-use crate::lower::contract::micro::{Depth, Operand, Step, Tile, contract, zeros};
+use crate::lower::contract::micro::{Depth, Operand, Step, Tile, contract, sums};
 use crate::lower::contract::nest::{for_tiles, reg};
 use crate::lower::contract::num::Num;
 use crate::lower::contract::slots;
+use crate::lower::contract::words::Words;
 use crate::lower::out::Index;
 use crate::lower::window::{Axis, Span};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, Buf, CmpOp, LoopKind, Reg};
-use sinter_ir::{Result, Tensor};
+use sinter_ir::{DType, Result, Tensor};
 
 /// Lowers a convolution.
-pub fn lower(layer: &Layer, w: &Tensor, axes: Vec<Axis>) -> Result<Lowered> {
-    let Some(folded) = Folded::new(layer, w, &axes)? else { return emit(layer, w, axes, 1, "conv_last") };
+pub fn lower(layer: &Layer, w: &Tensor, axes: Vec<Axis>, words: Option<&Words>) -> Result<Lowered> {
+    let name = if words.is_some() { "conv_dot" } else { "conv_last" };
+    let folded = if words.is_some() { None } else { Folded::new(layer, w, &axes)? };
+    let Some(folded) = folded else { return emit(layer, w, axes, words, 1, name) };
     let wide = Layer { wt: &folded.ty, ..*layer };
-    emit(&wide, &folded.weights, folded.axes, folded.points, "conv_folded")
+    emit(&wide, &folded.weights, folded.axes, None, folded.points, "conv_folded")
 }
 
 /// A convolution whose points stand for `fold` neighbours each.
-fn emit(layer: &Layer, w: &Tensor, axes: Vec<Axis>, fold: i64, name: &str) -> Result<Lowered> {
-    let mut plan = Plan::new(layer, w, axes);
+fn emit(
+    layer: &Layer,
+    w: &Tensor,
+    axes: Vec<Axis>,
+    words: Option<&Words>,
+    fold: i64,
+    name: &str,
+) -> Result<Lowered> {
+    let mut plan = Plan::new(layer, w, axes, words.map_or(0, |w| w.zero));
     let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
     plan.split(slots);
     let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
     let packed = plan.pack(w)?;
+    let first = words.and_then(|w| w.start(layer.op.group, plan.tile.nr()));
     build(layer.cx, layer.body, &layer.name(name), |k| {
         let weights = k.source(Source::Packed(packed.clone(), layer.wt.dtype))?;
+        let first = first.clone().map(|s| k.source(Source::Packed(s, DType::I32))).transpose()?;
         let x = k.source(layer.data())?;
         let finish = k.out.finish();
         let spill_elems = (plan.tile.mr * plan.tile.nr()) as i64;
@@ -68,7 +80,7 @@ fn emit(layer: &Layer, w: &Tensor, axes: Vec<Axis>, fold: i64, name: &str) -> Re
                 let index: Vec<Index> = index.iter().map(|&at| Index { at, axes: 1 }).collect();
                 out.put(b, &index, value, tail)
             };
-            let item = Item { plan: &plan, x, weights, home, spill, finish, at };
+            let item = Item { plan: &plan, x, weights, first, home, spill, finish, at };
             done = item.emit(b, lo, hi, &mut put);
         });
         done
@@ -80,6 +92,8 @@ pub struct Item<'a> {
     pub plan: &'a Plan<'a>,
     pub x: Buf,
     weights: Buf,
+    /// What the sums of all panels start with.
+    first: Option<Buf>,
     /// Offset and memory of the slab.
     pub home: Option<(Reg, Buf)>,
     spill: Option<(Buf, Reg)>,
@@ -98,6 +112,8 @@ struct Panel {
     col: Reg,
     /// First weight.
     weights: Reg,
+    /// Where its sums start, in columns of all panels.
+    first: Reg,
     strip: Strip,
 }
 
@@ -138,8 +154,9 @@ impl Item<'_> {
             let at = unravel(b, q, &[plan.layer.op.group.into(), panels.into()]);
             let weights = scaled(b, q, size);
             let col = scaled(b, at[1], nr);
+            let first = scaled(b, q, nr);
             let mut panel = |b: &mut KernelBuilder, strip: Strip| {
-                let p = Panel { group: at[0], col, weights, strip };
+                let p = Panel { group: at[0], col, weights, first, strip };
                 done = done.clone().and_then(|()| self.panel(b, &p, &spans, put));
             };
             if whole == panels {
@@ -238,7 +255,7 @@ impl Item<'_> {
         for_tiles(b, &plan.inner.points, plan.tile.mr, (lo, hi), &mut |b, x, mr| {
             let tile = Tile { mr, nv: p.strip.vectors(plan.tile), ..plan.tile };
             let num = plan.layer.num;
-            let acc = zeros(b, tile, num);
+            let acc = sums(b, tile, num, self.first.map(|buf| (buf, p.first)));
             let ahead = b.sub(x, lo);
             let pitch = plan.slab.unwrap_or(plan.channels);
             let ahead = scaled(b, ahead, plan.inner.stride * pitch);
@@ -282,7 +299,11 @@ impl Sums<'_> {
         let Some((axis, span)) = self.item.plan.outer.get(level).zip(self.spans.get(level)) else {
             return self.runs(b, from, tap);
         };
-        b.for_(span.lo.clone(), span.hi.clone(), 1, LoopKind::Serial, |b, t| {
+        let (lo, hi) = match self.item.plan.fills_rows() {
+            true => (Bound::Const(0), b.bound(&axis.taps)),
+            false => (span.lo.clone(), span.hi.clone()),
+        };
+        b.for_(lo, hi, 1, LoopKind::Serial, |b, t| {
             let ahead = b.mul(t, self.steps[level]);
             let from = b.add(from, ahead);
             let taps = b.dim(&axis.taps);

@@ -18,10 +18,12 @@ use crate::lower::Lowered;
 use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use crate::lower::contract::kernel::{self, Shape, Source};
 use crate::lower::contract::micro::Tile;
+use crate::lower::contract::num::Num;
+use crate::lower::contract::words::Words;
 use crate::lower::contract::{pack, pairs};
 use crate::lower::window::Axis;
 use sinter_ir::expr::product;
-use sinter_ir::tile::Buf;
+use sinter_ir::tile::{Buf, Elem};
 use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// Lowers a convolution of channels-last data with constant weights.
@@ -52,17 +54,32 @@ fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     if group > 1 && w.shape()[1] == 1 && w.shape()[0] == group {
         return depthwise::lower(layer, w, &axes);
     }
+    // Rows of the zero point stand for the padding of one outer axis.
+    let clipped = axes.iter().rev().skip(2).any(|a| !a.unpadded());
+    let words = if clipped { None } else { Words::of(layer.cx, (layer.xt.dtype, layer.op.zero), w, 1, 0)? };
+    let Some(words) = words else { return dense(layer, w, axes, None) };
+    let (mut xt, mut wt) = (layer.xt.clone(), layer.wt.clone());
+    (xt.dtype, wt.dtype) = (DType::I32, DType::I32);
+    let channels = [xt.dims.last_mut(), wt.dims.get_mut(1)];
+    channels.into_iter().flatten().for_each(|d| *d = d.div(&4.into()));
+    let weights = Num::plain(DType::I32, Elem::I32);
+    let layer = Layer { xt: &xt, wt: &wt, num: words.data, weights, ..*layer };
+    dense(&layer, &words.weights, axes, Some(&words))
+}
+
+/// One that is not depthwise; `w` are the weights, those of `words` where there are any.
+fn dense(layer: &Layer, w: &Tensor, axes: Vec<Axis>, words: Option<&Words>) -> Result<Lowered> {
     let plain = |a: &Axis| a.stride == 1 && a.taps.is(1) && a.unpadded();
-    if group == 1 && axes.iter().all(plain) {
-        return pointwise(layer, w);
+    if layer.op.group == 1 && axes.iter().all(plain) {
+        return pointwise(layer, w, words);
     }
     match winograd::lower(layer, w, &axes)? {
         Some(lowered) => Ok(lowered),
-        None => direct::lower(layer, w, axes),
+        None => direct::lower(layer, w, axes, words),
     }
 }
 
-fn pointwise(layer: &Layer, w: &Tensor) -> Result<Lowered> {
+fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered> {
     let rank = layer.xt.rank();
     let (m, n) = (product(&layer.yt.dims[..rank - 1]), layer.wt.dims[0].clone());
     let (o, c) = (w.shape()[0], w.shape()[1]);
@@ -79,9 +96,14 @@ fn pointwise(layer: &Layer, w: &Tensor) -> Result<Lowered> {
         k: c.into(),
         tile,
         block: block_bytes(layer.cx.target),
+        start: None,
         finish: Finish::Registers,
     };
     let from = [layer.data(), Source::Packed(packed, layer.wt.dtype)];
     let shape = Shape { grouped: None, rows: rank - 1, cols: 1 };
-    kernel::lower(layer.cx, layer.body, &layer.name("conv1_last"), &gemm, &from, &shape)
+    let (family, start) = match words {
+        Some(words) => ("conv1_dot", words.start(1, gemm.tile.nr())),
+        None => ("conv1_last", None),
+    };
+    kernel::lower(layer.cx, layer.body, &layer.name(family), &gemm, &from, start, &shape)
 }

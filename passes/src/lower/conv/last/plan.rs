@@ -31,10 +31,12 @@ pub struct Plan<'a> {
     pub points: Option<i64>,
     /// Elements between points, in a padded copy; none: the image is read in place.
     pub slab: Option<i64>,
+    /// Unsigned bytes of words that padding stands for: then it takes part in the sums.
+    pub zero: u8,
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: Vec<Axis>) -> Self {
+    pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: Vec<Axis>, zero: u8) -> Self {
         // Axes of one position do nothing.
         let trivial = |a: &Axis| a.size.is(1) && a.points.is(1) && a.taps.is(1) && a.unpadded();
         let mut kept: Vec<(usize, Axis)> =
@@ -65,9 +67,20 @@ impl<'a> Plan<'a> {
             rows: 1,
             points: None,
             slab,
+            zero,
         };
+        // Rows of zero points are rows of a slab, and bytes are brought into the form of the arithmetic once.
+        let converts = layer.xt.dtype.is_int() && layer.num != layer.num.ready();
+        if plan.slab.is_none() && (plan.fills_rows() || converts) {
+            plan.slab = Some(channels);
+        }
         plan.block();
         plan
+    }
+
+    /// Whether rows beyond the image are read, instead of clipping the taps of the outer axes.
+    pub fn fills_rows(&self) -> bool {
+        self.zero != 0 && self.outer.last().is_some_and(|a| !a.unpadded())
     }
 
     /// Chooses the work items by the size of what they read.

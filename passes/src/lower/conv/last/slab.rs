@@ -49,7 +49,7 @@ impl Slab<'_> {
         let plan = self.item.plan;
         let width = b.dim(&plan.width());
         let line = scaled(b, width, self.pitch);
-        let Some(axis) = plan.outer.last() else { return self.line(b, from, self.home) };
+        let Some(axis) = plan.outer.last() else { return self.line(b, Some(from), self.home) };
         let rows = b.dim(&plan.slab_rows());
         let first = b.mul(plane, rows);
         let (lo, hi) = self.item.row_span(b, axis);
@@ -63,18 +63,27 @@ impl Slab<'_> {
         let room = b.sub(size, start);
         let hi = b.bin(BinOp::MinS, room, reach);
         let pitch = b.dim(&plan.pitch(plan.outer.len() - 1));
-        b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, r| {
-            let position = b.add(start, r);
-            let ahead = b.mul(position, pitch);
-            let from = b.add(from, ahead);
-            let to = b.add(first, r);
-            let to = b.mul(to, line);
-            let to = b.add(self.home, to);
-            self.line(b, from, to);
-        });
+        let lines = |b: &mut KernelBuilder, (lo, hi): (Reg, Reg), inside: bool| {
+            b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, r| {
+                let position = b.add(start, r);
+                let ahead = b.mul(position, pitch);
+                let from = inside.then(|| b.add(from, ahead));
+                let to = b.add(first, r);
+                let to = b.mul(to, line);
+                let to = b.add(self.home, to);
+                self.line(b, from, to);
+            });
+        };
+        lines(b, (lo, hi), true);
+        if plan.fills_rows() {
+            let above = b.bin(BinOp::MinS, lo, reach);
+            let below = b.bin(BinOp::MaxS, hi, above);
+            lines(b, (zero, above), false);
+            lines(b, (below, reach), false);
+        }
     }
-    /// One row: zeros, points inside, zeros.
-    fn line(&self, b: &mut KernelBuilder, from: Reg, to: Reg) {
+    /// One row: zeros, points inside, zeros; all zeros without a source.
+    fn line(&self, b: &mut KernelBuilder, from: Option<Reg>, to: Reg) {
         let plan = self.item.plan;
         let (lo, hi) = self.item.span(b);
         let before = b.dim(&plan.inner.before);
@@ -85,6 +94,7 @@ impl Slab<'_> {
         let reach = reach(b, &plan.inner, (lo, hi));
         let reach = b.bin(BinOp::MaxS, reach, zero);
         let width = b.bin(BinOp::MinS, width, reach);
+        let Some(from) = from else { return self.points(b, None, to, (zero, width)) };
         let under = b.sub(zero, start);
         let first = b.bin(BinOp::MaxS, under, zero);
         let first = b.bin(BinOp::MinS, first, width);
@@ -118,7 +128,8 @@ impl Slab<'_> {
     fn elements(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), (lo, hi): (Reg, Reg)) {
         let num = self.item.plan.layer.num;
         let lanes = self.item.plan.layer.cx.target.lanes(num.acc.bits());
-        run::fill(b, (num, lanes), from.map(|f| (self.item.x, f)), (self.buf, to), (lo, hi));
+        let fill = i64::from(self.item.plan.zero) * 0x0101_0101;
+        run::fill(b, (num, lanes), from.map(|f| (self.item.x, f)), (self.buf, to), (lo, hi), fill);
     }
 }
 

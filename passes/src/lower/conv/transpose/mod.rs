@@ -73,6 +73,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
         b: (Cols::Panels, num.ready(), Buf(0)),
         tile,
         block: block_bytes(cx.target),
+        start: None,
         finish: Finish::Scalars,
     };
     let dims = [xt.dims.as_slice(), &wt.dims].concat();

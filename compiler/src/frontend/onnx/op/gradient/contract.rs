@@ -12,7 +12,7 @@ pub fn matmul(cx: &mut NodeCx, s: &Step, dy: ValueId) -> Adjoints {
     for (i, part) in out.iter_mut().enumerate().filter(|(i, _)| s.wants(*i)) {
         let other = swap_last(cx, if i == 0 { b } else { a })?;
         let operands = if i == 0 { [dy, other] } else { [other, dy] };
-        let g = cx.emit(op::MatMul {}, &operands)?;
+        let g = cx.emit(op::MatMul::default(), &operands)?;
         let dims = cx.dims(s.x(i)?);
         *part = Some(collect(cx, g, &dims)?);
     }
@@ -78,6 +78,7 @@ pub fn conv_transpose(cx: &mut NodeCx, s: &Step, op: &ConvTranspose, dy: ValueId
         pads_after: none,
         group: op.group,
         channels_last: false,
+        zero: None,
     };
     let mut out = vec![None, None];
     if s.wants(0) {
@@ -123,6 +124,7 @@ fn weights(cx: &mut NodeCx, x: ValueId, dy: ValueId, wd: &[Expr], op: &Conv) -> 
         pads_after: none,
         group: op.group,
         channels_last: false,
+        zero: None,
     };
     let g = cx.emit(exchanged, &[x, dy])?;
     let mut g = cx.transpose(g, swap)?;

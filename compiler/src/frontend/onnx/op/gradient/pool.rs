@@ -70,6 +70,7 @@ fn counts(cx: &mut NodeCx, op: &Pool, xd: &[Expr], cut: &[Expr], x: ValueId) -> 
         pads_after: none,
         group: 1,
         channels_last: false,
+        zero: None,
     };
     cx.emit(sum, &[ones, kernel])
 }

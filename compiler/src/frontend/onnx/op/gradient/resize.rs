@@ -30,7 +30,7 @@ pub fn resize(cx: &mut NodeCx, s: &Step, op: &Resize, dy: ValueId) -> Adjoints {
         let last: Vec<usize> = (0..rank).filter(|&i| i != axis).chain([axis]).collect();
         let moved = cx.transpose(g, last.clone())?;
         let row = cx.unsqueeze(moved, &[rank - 1])?;
-        let product = cx.emit(MatMul {}, &[row, matrix])?;
+        let product = cx.emit(MatMul::default(), &[row, matrix])?;
         let back = cx.squeeze(product, &[rank - 1])?;
         g = cx.transpose(back, super::movement::inverse(&last))?;
     }

@@ -14,7 +14,7 @@ use crate::lower::Lowered;
 use crate::lower::contract::finish::Strip;
 use crate::lower::contract::gemm::{add_const, scaled};
 use crate::lower::contract::kernel::{Kernel, Source, build};
-use crate::lower::contract::micro::{Depth, Operand, Step, Tile, contract, zeros};
+use crate::lower::contract::micro::{self, Depth, Operand, Step, Tile, contract};
 use crate::lower::contract::nest::{for_tiles, reg};
 use crate::lower::contract::slots;
 use crate::lower::window::Axis;
@@ -135,7 +135,7 @@ impl Block<'_> {
         for_tiles(b, &rows, plan.tile.mr, (zero, count), &mut |b, row, mr| {
             let tile = Tile { mr, nv, ..plan.tile };
             let num = plan.layer.num;
-            let acc = zeros(b, tile, num);
+            let acc = micro::sums(b, tile, num, None);
             let ahead = scaled(b, row, plan.pitch);
             let x = Operand {
                 buf: self.data.buf,

@@ -1,0 +1,85 @@
+//! Bytes in words of four: contractions by dot products.
+//!
+//! A word of data holds four neighbours along k; the word of weights beside it the same four of one column. Dot
+//! products want unsigned data, and data counted from a zero point z: instead of `Σ (x - z) w`, sums start with
+//! `-z Σ w`, which is known beforehand. Signed data becomes unsigned by counting from 128 below.
+
+use super::num::Num;
+use crate::lower::LowerCx;
+use bytes::Bytes;
+use sinter_ir::{DType, Diag, Result, Tensor};
+
+/// A contraction of bytes by words.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// Weights: i32, with a quarter of the rows along k.
+    pub weights: Tensor,
+    /// Words of data.
+    pub data: Num,
+    /// What unsigned data is counted from.
+    pub zero: u8,
+    /// Sum of the weights of every column.
+    columns: Vec<i64>,
+}
+
+impl Words {
+    /// Of signed weights with k along `axis` and columns along `column`; none where dot products do not pay or k is
+    /// no whole number of words. `data` is the type of the data, counted from `zero` where that is a contraction of
+    /// bytes.
+    pub fn of(
+        cx: &LowerCx,
+        (data, zero): (DType, Option<i64>),
+        w: &Tensor,
+        axis: usize,
+        column: usize,
+    ) -> Result<Option<Self>> {
+        let (Some(zero), true) = (zero, cx.target.dots() && w.dtype() == DType::I8) else { return Ok(None) };
+        let k = w.shape()[axis];
+        if !k.is_multiple_of(4) || k == 0 {
+            return Ok(None);
+        }
+        let inner: usize = w.shape()[axis + 1..].iter().product();
+        let outer: usize = w.shape()[..axis].iter().product();
+        let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
+        let mut words = Vec::with_capacity(w.bytes().len());
+        for (o, i) in (0..outer).flat_map(|o| (0..k / 4).map(move |i| (o, i))) {
+            for j in 0..inner {
+                words.extend((0..4).filter_map(|b| at(o, 4 * i + b, j)));
+            }
+        }
+        let mut shape = w.shape().to_vec();
+        shape[axis] = k / 4;
+        let signed = data == DType::I8;
+        let zero = u8::try_from(zero + if signed { 128 } else { 0 });
+        Ok(Some(Self {
+            weights: Tensor::from_bytes(DType::I32, shape, words)?,
+            data: Num::words(signed),
+            zero: zero.map_err(|_| Diag::bug("a zero point is no byte"))?,
+            columns: column_sums(w, column),
+        }))
+    }
+    /// What sums start with, where that is not 0: for every group of columns all those of its panels.
+    pub fn start(&self, groups: usize, nr: usize) -> Option<Bytes> {
+        let per = (self.columns.len() / groups.max(1)).max(1);
+        let mut out = vec![];
+        for group in self.columns.chunks(per) {
+            let padding = std::iter::repeat_n(&0, group.len().next_multiple_of(nr) - group.len());
+            let start = group.iter().chain(padding).map(|sum| (-i64::from(self.zero) * sum) as i32);
+            out.extend(start.flat_map(i32::to_le_bytes));
+        }
+        (self.zero != 0).then(|| out.into())
+    }
+}
+
+/// Sums per index of an axis.
+fn column_sums(w: &Tensor, axis: usize) -> Vec<i64> {
+    let inner: usize = w.shape()[axis + 1..].iter().product();
+    let n = w.shape()[axis].max(1);
+    let mut sums = vec![0; w.shape()[axis]];
+    for (i, &v) in w.bytes().iter().enumerate() {
+        if let Some(s) = sums.get_mut(i / inner.max(1) % n) {
+            *s += i64::from(v as i8);
+        }
+    }
+    sums
+}

@@ -1,0 +1,140 @@
+//! Contractions of bytes against the evaluator: by dot products of words and one by one.
+#![allow(clippy::unwrap_used)]
+
+mod kernels;
+
+use kernels::{Case, Rng};
+use sinter_ir::op::{Conv, MatMul};
+use sinter_ir::tile::{Inst, Stmt};
+use sinter_ir::{DType, Tensor};
+
+/// Any bytes.
+fn bytes(rng: &mut Rng, dtype: DType, shape: Vec<usize>) -> Tensor {
+    let n = shape.iter().product();
+    Tensor::from_bytes(dtype, shape, (0..n).map(|_| rng.below(256) as u8).collect::<Vec<u8>>()).unwrap()
+}
+
+/// The type of the data and a zero point of it.
+fn data(rng: &mut Rng) -> (DType, i64) {
+    match rng.below(4) {
+        0 => (DType::U8, 0),
+        1 => (DType::U8, rng.dim(1, 255) as i64),
+        2 => (DType::I8, rng.dim(0, 255) as i64 - 128),
+        _ => (DType::I8, -128),
+    }
+}
+
+fn on_any_target(c: &mut Case, rng: &mut Rng) {
+    c.on_any_target(rng);
+    if rng.below(4) > 0 {
+        c.target.features = vec!["avx512vnni".into()];
+    }
+}
+
+fn has_dots(body: &[Stmt]) -> bool {
+    body.iter().any(|s| {
+        matches!(s, Stmt::Let { inst: Inst::Dot4 { .. }, .. }) || s.blocks().into_iter().any(|b| has_dots(b))
+    })
+}
+
+#[test]
+fn products() {
+    let mut rng = Rng::new(1);
+    let mut dots = 0;
+    for _ in 0..120 {
+        let (dtype, zero) = data(&mut rng);
+        let k = if rng.flip() { 4 * rng.dim(1, 20) } else { rng.dim(1, 30) };
+        let (m, n) = (rng.dim(1, 40), rng.dim(1, 70));
+        let a = if rng.flip() { vec![2, m, k] } else { vec![m, k] };
+        let (a, b) = (bytes(&mut rng, dtype, a), bytes(&mut rng, DType::I8, vec![k, n]));
+        let mut c = Case::new(MatMul { zero: Some(zero) }, vec![a, b]);
+        on_any_target(&mut c, &mut rng);
+        c.fixed[1] = rng.below(5) > 0;
+        if rng.below(3) == 0 {
+            let axis = c.inputs[0].rank() - 2;
+            c.free(&[(0, axis)]);
+        }
+        let wanted = c.target.dots() && c.fixed[1] && k % 4 == 0;
+        let found = has_dots(&c.check().calls[0].kernel.body);
+        assert_eq!(found, wanted);
+        dots += usize::from(found);
+    }
+    assert!(dots > 20, "{dots} products by words");
+}
+
+#[test]
+fn weights_without_a_sign() {
+    let mut rng = Rng::new(2);
+    let (a, b) = (bytes(&mut rng, DType::U8, vec![3, 8]), bytes(&mut rng, DType::U8, vec![8, 5]));
+    let mut c = Case::new(MatMul { zero: Some(7) }, vec![a, b]).fix(1);
+    c.target.features = vec!["avx512vnni".into()];
+    c.check();
+}
+
+#[test]
+fn convolutions() {
+    let mut rng = Rng::new(3);
+    let mut dots = 0;
+    for round in 0..240 {
+        let rank = [2, 2, 1, 3][round % 4];
+        let (dtype, zero) = data(&mut rng);
+        let channels_last = rng.below(4) > 0;
+        let group = rng.pick(&[1, 1, 1, 2, 3]);
+        let per = rng.pick(&[1, 3, 4, 4, 8, 12, 16]);
+        let o = group * rng.dim(1, 40);
+        let most = if rank == 3 { 5 } else { 12 };
+        let padded = rng.flip();
+        let pads =
+            |rng: &mut Rng| (0..rank).map(|_| if padded { rng.dim(0, 2) } else { 0 }).collect::<Vec<_>>();
+        let (before, after) = (pads(&mut rng), pads(&mut rng));
+        let kernel: Vec<usize> = (0..rank).map(|_| rng.pick(&[1, 2, 3])).collect();
+        let dilations: Vec<usize> = (0..rank).map(|_| rng.pick(&[1, 1, 2])).collect();
+        let size: Vec<usize> = (0..rank).map(|i| rng.dim((kernel[i] - 1) * dilations[i] + 1, most)).collect();
+        let n = rng.dim(1, 2);
+        let mut x = [vec![n, group * per], size].concat();
+        if channels_last {
+            let c = x.remove(1);
+            x.push(c);
+        }
+        let w = [vec![o, per], kernel].concat();
+        let op = Conv {
+            strides: (0..rank).map(|_| rng.pick(&[1, 1, 2])).collect(),
+            dilations,
+            pads_before: before.into_iter().map(|p| p.into()).collect(),
+            pads_after: after.into_iter().map(|p| p.into()).collect(),
+            group,
+            channels_last,
+            zero: Some(zero),
+        };
+        let (x, w) = (bytes(&mut rng, dtype, x), bytes(&mut rng, DType::I8, w));
+        let mut c = Case::new(op, vec![x, w]).fix(1);
+        on_any_target(&mut c, &mut rng);
+        dots += usize::from(has_dots(&c.check().calls[0].kernel.body));
+    }
+    assert!(dots > 40, "{dots} convolutions by words");
+}
+
+#[test]
+fn depthwise() {
+    let mut rng = Rng::new(4);
+    for _ in 0..40 {
+        let (dtype, zero) = data(&mut rng);
+        let c = rng.dim(2, 40);
+        let channels_last = rng.flip();
+        let x = if channels_last { vec![1, 7, 9, c] } else { vec![1, c, 7, 9] };
+        let pad = rng.dim(0, 1);
+        let op = Conv {
+            strides: vec![rng.dim(1, 2); 2],
+            dilations: vec![1; 2],
+            pads_before: vec![pad.into(); 2],
+            pads_after: vec![pad.into(); 2],
+            group: c,
+            channels_last,
+            zero: Some(zero),
+        };
+        let (x, w) = (bytes(&mut rng, dtype, x), bytes(&mut rng, DType::I8, vec![c, 1, 3, 3]));
+        let mut case = Case::new(op, vec![x, w]).fix(1);
+        on_any_target(&mut case, &mut rng);
+        case.check();
+    }
+}
