@@ -21,8 +21,8 @@ const TRANSFORM: f64 = 4.0;
 const STREAM: f64 = 24.0;
 /// Part of the plain convolution's time that must go for the larger weights to be worth it.
 const GAIN: f64 = 0.1;
-/// Output channels for which the data of a block may be transformed once more, so that threads can share it.
-const SHARED: i64 = 128;
+/// Tiles that a block should have at least for the weights to be worth another pass.
+const ROWS: i64 = 16;
 
 /// How a convolution is cut up: items are blocks of tiles of all images by panels of output channels.
 pub struct Plan<'a> {
@@ -71,9 +71,8 @@ impl<'a> Plan<'a> {
         let per_tile = area * (pitch + round_up(columns, lanes)) * bytes;
         let fit = (block_bytes(layer.cx.target) / per_tile.max(1)).max(1);
         plan.block = match plan.tiles().as_const() {
-            // Equal blocks; somewhat larger ones if that makes fewer.
             Some(tiles) => {
-                let blocks = ((tiles + fit / 2) / fit).max(1);
+                let blocks = blocks(tiles, fit, layer.cx.target.cores > 1);
                 ((tiles + blocks - 1) / blocks).max(1)
             }
             None => fit,
@@ -125,8 +124,7 @@ impl<'a> Plan<'a> {
         let vectors = round_up(self.columns, self.tile.lanes.into()) / i64::from(self.tile.lanes);
         let ops = self.tiles().as_const().map(|t| t * self.area() * self.channels * vectors);
         let slots = slots::for_work(self.layer.cx.target, &trips, ops.as_ref());
-        let shares = (self.columns / SHARED).max(1);
-        blocks.as_const().map_or(slots, |b| slots.min(b * shares))
+        blocks.as_const().map_or(slots, |b| slots.min(b * shares(self.columns)))
     }
     /// `[product][panel][channel][nr]`, transformed in f64.
     pub fn pack(&self, w: &Tensor) -> Result<Bytes> {
@@ -176,6 +174,35 @@ fn direct(plan: &Plan) -> f64 {
     products + weights / STREAM
 }
 
+/// Blocks of equal size for a number of tiles of which `fit` stay in the cache, or somewhat more if that makes fewer;
+/// an even number where two threads could take them.
+fn blocks(tiles: i64, fit: i64, threads: bool) -> i64 {
+    let blocks = ((tiles + fit / 2) / fit).max(1);
+    let odd = threads && blocks % 2 == 1 && tiles >= (blocks + 1) * ROWS;
+    if odd { blocks + 1 } else { blocks }
+}
+
+/// How many threads may share a block: each transforms all of its data, which is little next to the products of 64
+/// output channels, but not nothing.
+fn shares(columns: i64) -> i64 {
+    (columns / 64).min(2).max(columns / 128).max(1)
+}
+
 fn round_up(n: i64, to: i64) -> i64 {
     (n + to - 1) / to * to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_threads_find_work_and_blocks_stay_high() {
+        assert_eq!(blocks(260, 75, true), 4);
+        assert_eq!(blocks(260, 75, false), 3);
+        assert_eq!(blocks(70, 56, true), 2);
+        // Half of it would be too few rows: panels are shared instead.
+        assert_eq!(blocks(16, 14, true), 1);
+        assert_eq!([32, 64, 128, 256, 512].map(shares), [1, 1, 2, 2, 4]);
+    }
 }
