@@ -186,7 +186,7 @@ fn inspect_prints_programs_and_kernels() {
     let kernel = &p.kernels[1];
     let (code, text, _) = sinter(&["inspect", model, "--kernel", &kernel.name, "--target", "x86-64-v3"]);
     assert_eq!((code, text.parse().as_ref()), (Some(0), Ok(kernel)));
-    let (code, _, error) = sinter(&["inspect", model, "--kernel", "nonsense"]);
+    let (code, _, error) = sinter(&["inspect", model, "--kernel", "nonsense", "--target", "x86-64-v3"]);
     assert!(code == Some(1) && error.contains(&kernel.name), "{error}");
     let (code, _, error) = sinter(&["inspect", model, "--program", "--target", "nonsense"]);
     assert!(code == Some(1) && error.contains("unknown target"), "{error}");

@@ -11,6 +11,7 @@ mod common;
 
 use sinter_ir::graph::{SymKind, Symbols};
 use sinter_ir::program::{BufferLife, Loc, Port, Program, Step, interp, verify};
+use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::{Access, Kernel};
 use sinter_ir::{DType, Tensor};
 use sinter_passes::math;
@@ -147,7 +148,9 @@ fn check(path: &Path) {
         let outcome = outcome.unwrap_or_else(|d| panic!("{what}: {}: {d}", run.head));
         let want = golden(&p, outcome.code, &outcome.outputs);
         new += &format!("{}\n{}{want}", run.head, run.given);
-        for target in sinter_backends::targets().iter().filter(|t| t.features.iter().all(|f| native.has(f))) {
+        let runs_here =
+            |t: &&TargetDesc| t.triple == native.triple && t.features.iter().all(|f| native.has(f));
+        for target in sinter_backends::targets().iter().chain([native]).filter(runs_here) {
             let here = format!("{what}: {} on {}", run.head, target.name);
             let kernel = math::expand(kernel.clone(), math::Primitives::of(target));
             let expanded = Program { kernels: vec![kernel], ..p.clone() };

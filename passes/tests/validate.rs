@@ -21,7 +21,8 @@ fn every_pass_keeps_the_meaning_of_random_modules() {
         let Ok(want) = eval::module(&module, &inputs) else { continue };
         checked += 1;
         let output_names = names(&module);
-        for pass in PASSES {
+        // Rounding to bf16 is meant to change values; `lower_bf16` says by how much.
+        for pass in PASSES.iter().filter(|p| p.name != "bf16") {
             let what = format!("seed {seed}, pass {}", pass.name);
             (pass.run)(&mut module, &mut fired).unwrap_or_else(|d| panic!("{what}: {d}"));
             assert_eq!(module.verify(), [], "{what}");

@@ -93,7 +93,7 @@ impl Emit<'_> {
         // The counter is signed and never changed by the body, which helps compilers.
         let head = format!("for (int64_t {i} = {lo}, {n} = {hi}; {i} < {n}; {i} += {step})");
         self.inside(&head, |e| {
-            e.line(&format!("r{} = (uint64_t){i};", var.0));
+            e.line(&format!("r{0} = (uint64_t){i}; (void)r{0};", var.0));
             e.block(body);
         });
     }

@@ -117,7 +117,10 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
 fn is_vector(k: &Kernel, dst: Reg, inst: &Inst) -> bool {
     let only = matches!(
         inst,
-        Inst::Bin(BinOp::Scale, ..) | Inst::Un(UnOp::F16ToF32 | UnOp::F32ToF16, _) | Inst::Dot2 { .. }
+        Inst::Bin(BinOp::Scale, ..)
+            | Inst::Un(UnOp::F16ToF32 | UnOp::F32ToF16, _)
+            | Inst::Dot4 { .. }
+            | Inst::Dot2 { .. }
     );
     let mut wide = only || k.ty(dst).lanes > 1;
     inst.reads(&mut |r| wide |= k.ty(r).lanes > 1);
