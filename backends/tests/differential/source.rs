@@ -14,6 +14,9 @@ unsafe extern "C" {
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
+type Init = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> i32;
+type Run = unsafe extern "C" fn(*mut c_void, *const *const c_void, *const *mut c_void, *mut i64) -> i32;
+
 const RTLD_NOW: c_int = 2;
 
 /// Whether there is a C compiler.
@@ -79,10 +82,12 @@ pub fn load(program: &Program, target: &TargetDesc, threads: usize) -> Bundle {
     // SAFETY: the generated header declares these functions with these types.
     let functions = unsafe {
         Functions {
-            abi_version: std::mem::transmute(symbol("abi_version")),
-            sizes: std::mem::transmute(symbol("sizes")),
-            init: std::mem::transmute(symbol("init")),
-            run: std::mem::transmute(symbol("run")),
+            abi_version: std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> u32>(symbol(
+                "abi_version",
+            )),
+            sizes: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut u64)>(symbol("sizes")),
+            init: std::mem::transmute::<*mut c_void, Init>(symbol("init")),
+            run: std::mem::transmute::<*mut c_void, Run>(symbol("run")),
             state_bytes: None,
         }
     };
