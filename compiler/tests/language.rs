@@ -92,7 +92,8 @@ impl Runner for Native {
 }
 
 fn import(dir: &Path, all_logits: bool) -> Module {
-    let options = ImportOptions { all_logits, ..ImportOptions::default() };
+    // What is stored was computed with caches in f32.
+    let options = ImportOptions { all_logits, kv_cache: Some(DType::F32), ..ImportOptions::default() };
     let m = llm::import(dir, &options).unwrap_or_else(|d| panic!("{}: {d:?}", dir.display())).module;
     assert_eq!(m.verify(), [], "{}", dir.display());
     m

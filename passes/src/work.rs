@@ -3,7 +3,7 @@
 use crate::lower::KernelCall;
 use serde::{Deserialize, Serialize};
 use sinter_ir::graph::Symbols;
-use sinter_ir::op::Op;
+use sinter_ir::op::{CachedAttention, Op};
 use sinter_ir::tile::{Bound, Inst, Kernel, Reg, Stmt};
 use sinter_ir::{Expr, Graph, TensorType};
 use std::collections::BTreeMap;
@@ -17,6 +17,9 @@ pub struct Work {
     pub part: u64,
     /// See `part`.
     pub parts: u64,
+    /// Bytes that the node must touch, where that is less than all of its operands and results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Expr>,
 }
 
 /// Operations of a node.
@@ -50,7 +53,41 @@ pub fn of(
     let operations = if contracts { count.products * 2.into() } else { count.others };
     let weights: Vec<u64> = calls.iter().map(|c| weigh(&c.kernel, contracts, s)).collect();
     let parts = weights.iter().fold(0_u64, |a, w| a.saturating_add(*w)).max(1);
-    weights.into_iter().map(|part| Work { operations: operations.clone(), part, parts }).collect()
+    let bytes = touched(op, inputs, outputs);
+    let work = |part| Work { operations: operations.clone(), part, parts, bytes: bytes.clone() };
+    weights.into_iter().map(work).collect()
+}
+
+fn bytes(t: &TensorType) -> Expr {
+    (t.numel() * Expr::from(t.dtype.bits())).ceil_div(&8.into())
+}
+
+/// Positions that queries of an attention see, on average.
+fn seen(op: &CachedAttention, q: &TensorType) -> Expr {
+    let n = q.dims.first().cloned().unwrap_or_default();
+    let all = op.past.clone() + (n + 1.into()).div(&2.into());
+    op.window.map_or(all.clone(), |w| all.min_of(&w.into()))
+}
+
+/// What of caches is touched.
+fn touched(op: &Op, x: &[&TensorType], y: &[&TensorType]) -> Option<Expr> {
+    match (op, x, y) {
+        (Op::Append(_), [_, rows], _) => Some(bytes(rows) * 2.into()),
+        (Op::CachedAttention(a), [q, k, v], [y]) => {
+            let n = q.dims.first()?.clone();
+            let seen = a.past.clone() + n.clone();
+            let seen = a.window.map_or(seen.clone(), |w| seen.min_of(&(n + w.into())));
+            let row = |t: &TensorType, axis: usize| {
+                t.dims
+                    .first()
+                    .zip(t.dims.get(axis))
+                    .map(|(h, n)| h.clone() * n.clone() * t.dtype.bits().into())
+            };
+            let rows = (row(k, 2)? + row(v, 2)?).ceil_div(&8.into());
+            Some(bytes(q) + bytes(y) + seen * rows)
+        }
+        _ => None,
+    }
 }
 
 fn node(op: &Op, x: &[&TensorType], y: &[&TensorType]) -> Count {
@@ -70,6 +107,10 @@ fn node(op: &Op, x: &[&TensorType], y: &[&TensorType]) -> Count {
             let gates = |t: usize| x.get(t).map_or_else(|| 0.into(), |t| t.numel());
             products((gates(1) + gates(2)) * dim(0, 0) * dim(0, 1))
         }
+        Op::CachedAttention(a) => match x.first() {
+            Some(q) => products((q.numel() + out()) * seen(a, q)),
+            None => Count::none(),
+        },
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulate(_) => others(all_in()),
         Op::Pool(p) => others(p.kernel.iter().fold(out(), |n, k| n * k.clone())),
         // Maximum, difference, function, sum, quotient.

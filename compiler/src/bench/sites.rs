@@ -128,10 +128,11 @@ impl SiteInfo {
     pub fn needs(&self, value: &dyn Fn(Sym) -> Option<i64>) -> Needs {
         let number = |e: &Expr| e.eval(value).unwrap_or(0).max(0) as f64;
         let weights = self.reads.iter().zip(&self.weights).filter(|(_, w)| **w);
+        let all = self.reads.iter().chain(&self.writes).map(number).sum();
         let share = self.work.part as f64 / self.work.parts.max(1) as f64;
         Needs {
             operations: number(&self.work.operations) * share,
-            bytes: self.reads.iter().chain(&self.writes).map(number).sum(),
+            bytes: self.work.bytes.as_ref().map_or(all, number),
             weights: weights.map(|(e, _)| number(e)).sum(),
         }
     }

@@ -43,6 +43,9 @@ pub struct CompileArgs {
     /// product that gives logits take 8 bits. none: as stored.
     #[arg(long, value_name = "RECIPE")]
     pub quantize: Option<String>,
+    /// Of a language model: how caches hold keys and values.
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f32", "f16", "bf16"])]
+    pub kv_cache: String,
     /// Space in the arena for strings that the model makes while running (case changes, concatenations), for a whole
     /// run; default: 64 bytes for each, at least 4096. A run that needs more fails with code 10.
     #[arg(long, value_name = "BYTES")]
@@ -179,10 +182,13 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if a.precision != "f32" {
         flags.insert("precision".to_owned(), a.precision.clone());
     }
+    if a.kv_cache != "f16" {
+        flags.insert("kv-cache".to_owned(), a.kv_cache.clone());
+    }
     let import = import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?;
     let request = Request {
         model: PathBuf::from(&a.model.model),
-        import: ImportOptions { all_logits: a.all_logits, ..import },
+        import: ImportOptions { all_logits: a.all_logits, kv_cache: a.kv_cache.parse().ok(), ..import },
         targets: vec![a.targets.join(",")],
         start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),

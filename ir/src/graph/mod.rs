@@ -120,7 +120,7 @@ pub struct Module {
 }
 
 /// An input that the caller keeps between runs and that the graph changes in place: `output` is what it holds after a
-/// run, made from it by [`crate::op::WriteSlice`] (through any number of them, each the only one that writes what it
+/// run, made from it by ops that [overwrite](crate::Op::overwrites) it (through any number of them, each the only one that writes what it
 /// reads) or the input itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {

@@ -101,10 +101,12 @@ macro_rules! ops {
 }
 
 ops! {
+    append::Append,
     arg_reduce::ArgReduce,
     binary::Binary,
     bitcast::Bitcast,
     broadcast::Broadcast,
+    cached_attention::CachedAttention,
     cast::Cast,
     compare::Compare,
     concat::Concat,
@@ -164,6 +166,10 @@ impl Op {
             self,
             Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) | Op::Cast(_)
         )
+    }
+    /// Gives its first operand with a part replaced: the only ops that may change a state.
+    pub fn overwrites(&self) -> bool {
+        matches!(self, Op::WriteSlice(_) | Op::Append(_))
     }
     /// Nested graphs with their names.
     pub fn regions(&self) -> Vec<(&'static str, &crate::Graph)> {

@@ -101,7 +101,7 @@ impl Assembler<'_> {
 
     /// What a slice is written into lies where the result will be.
     fn prepare(&mut self, g: &Graph, node: &Node, storage: &Storage, steps: &mut Vec<VStep>) -> Result<()> {
-        if let (Op::WriteSlice(_), [x, ..], [y]) = (&node.op, node.inputs.as_slice(), node.outputs.as_slice())
+        if let (true, [x, ..], [y]) = (node.op.overwrites(), node.inputs.as_slice(), node.outputs.as_slice())
         {
             let (src, dst) = (storage.place(self, g, *x)?, storage.place(self, g, *y)?);
             if src != dst {

@@ -125,7 +125,7 @@ impl Storage {
 
     /// The state that a node writes into.
     fn keeps(&self, asm: &Assembler, g: &Graph, node: &Node) -> Option<Place> {
-        let x = node.inputs.first().filter(|_| matches!(node.op, Op::WriteSlice(_)))?;
+        let x = node.inputs.first().filter(|_| node.op.overwrites())?;
         let place = self.places[alias_root(g, *x).0 as usize]?;
         matches!(asm.buffers.get(place.buf).home, Home::State(_)).then_some(place)
     }
@@ -156,7 +156,7 @@ impl Storage {
                 if same == 1 { vec![2 + j] } else { vec![] }
             }
             Op::Loop(_) | Op::If(_) => vec![],
-            Op::WriteSlice(_) => vec![0],
+            op if op.overwrites() => vec![0],
             _ => (0..node.inputs.len()).filter(|&k| inplace::same_index(&asm.symbols, g, node, k)).collect(),
         };
         for k in operands {
@@ -217,7 +217,7 @@ fn overwriting(asm: &Assembler, g: &Graph, inputs: &[Place]) -> BTreeSet<NodeId>
     }
     let mut writers = BTreeSet::new();
     for (id, node) in g.iter() {
-        let writes = matches!(node.op, Op::WriteSlice(_));
+        let writes = node.op.overwrites();
         if (writes || is_alias(node)) && node.inputs.first().is_some_and(|x| held[x.0 as usize]) {
             node.outputs.iter().for_each(|y| held[y.0 as usize] = true);
             writers.extend(writes.then_some(id));

@@ -9,6 +9,7 @@
 pub mod access;
 pub(crate) mod attention;
 pub mod body;
+pub(crate) mod cached;
 pub mod choices;
 mod contract;
 mod conv;
@@ -258,6 +259,8 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::RoiAlign(op) => sample::roi_align(cx, body, op),
         Op::Resize(op) => resize::lower(cx, body, op),
         Op::WriteSlice(op) => write_slice::lower(cx, body, op),
+        Op::Append(op) => cached::append(cx, body, op),
+        Op::CachedAttention(op) => cached::lower(cx, body, op),
         // Costly per element: computed once, though it could be pulled.
         Op::Random(_) => elementwise::lower(cx, body),
         other => Err(Diag::unsupported(format!("machine code for {}", other.name()))),

@@ -40,7 +40,7 @@ fn moved(op: &Op, inputs: usize) -> Option<std::ops::Range<usize>> {
         | Op::Gather(_)
         | Op::GatherElements(_)
         | Op::GatherNd(_) => 0..1,
-        Op::Pad(_) | Op::WriteSlice(_) => 0..2,
+        Op::Pad(_) | Op::WriteSlice(_) | Op::Append(_) => 0..2,
         Op::Select(_) => 1..3,
         Op::Concat(_) => 0..inputs,
         // Both sides are free to be bits on their own.

@@ -1,7 +1,9 @@
 //! What the runtime has to know of a model besides its code: the manifest's section, the tokenizer, the chat template.
 
 use super::Assets;
+use super::blocks::cache;
 use super::decoder::{Decoder, Mixer};
+use super::net::Sizes;
 use crate::system;
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -66,12 +68,16 @@ impl Language {
         Ok(l)
     }
     /// Adds what follows from the model itself.
-    pub fn complete(&mut self, architecture: &str, d: &Decoder) {
+    pub fn complete(&mut self, architecture: &str, d: &Decoder, sizes: &Sizes) {
         self.info.architecture = architecture.to_owned();
         self.info.vocab = usize::try_from(d.vocabulary).unwrap_or(0);
         self.info.context = usize::try_from(d.context).unwrap_or(0);
-        self.info.rewinds =
-            d.layers.iter().all(|l| matches!(l.mixer, Mixer::Attention(_) | Mixer::Latent(_)));
+        // Whatever forgets cannot go back.
+        self.info.rewinds = d.layers.iter().all(|l| match &l.mixer {
+            Mixer::Attention(a) => !cache::is_ring(a.window, sizes),
+            Mixer::Latent(_) => true,
+            Mixer::Mamba(_) | Mixer::Mamba2(_) => false,
+        });
         // Ids that no logit stands for would only be waited for in vain.
         let vocab = self.info.vocab;
         self.info.eos.retain(|id| (*id as usize) < vocab);

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use config::Config;
 use language::Language;
 use net::Sizes;
-use sinter_ir::{Diag, Module, Result};
+use sinter_ir::{DType, Diag, Module, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ pub fn build(c: &Checkpoint, options: &ImportOptions) -> Result<(Module, Languag
     let decoder = (arch.describe)(&c.config, &sizes).map_err(one)?;
     let name = identifier(options.name.as_deref().unwrap_or(&c.name));
     let mut language = c.language.clone();
-    language.complete(arch.model_type, &decoder);
+    language.complete(arch.model_type, &decoder, &sizes);
     Ok((decoder.build(&c.weights, sizes, name)?, language))
 }
 
@@ -132,5 +132,10 @@ fn sizes(c: &Config, options: &ImportOptions) -> Result<Sizes> {
     if chunk > context {
         return Err(Diag::input(format!("--dim tokens: {chunk} tokens are more than {context} positions")));
     }
-    Ok(Sizes { chunk, context, all_logits: options.all_logits, skip_weights: options.skip_weights })
+    let cache = options.kv_cache.unwrap_or(DType::F16);
+    if !matches!(cache, DType::F32 | DType::F16 | DType::BF16) {
+        return Err(Diag::unsupported(format!("keys and values in {cache}")));
+    }
+    let (all_logits, skip_weights) = (options.all_logits, options.skip_weights);
+    Ok(Sizes { chunk, context, cache, all_logits, skip_weights })
 }

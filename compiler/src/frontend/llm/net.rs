@@ -20,6 +20,8 @@ pub struct Sizes {
     pub chunk: i64,
     /// Most positions that a sequence can have.
     pub context: i64,
+    /// Type of keys and values in caches.
+    pub cache: DType,
     /// Logits of every token instead of those of the last.
     pub all_logits: bool,
     /// Look at no weights, only at their dims.
@@ -242,8 +244,8 @@ impl Net {
     // States.
 
     /// A state, all zero before the first token.
-    pub fn state(&mut self, name: &str, dims: Vec<Expr>) -> StateId {
-        let input = self.graph.add_input(TensorType::new(DType::F32, dims), Some(name.into()));
+    pub fn state(&mut self, name: &str, dtype: DType, dims: Vec<Expr>) -> StateId {
+        let input = self.graph.add_input(TensorType::new(dtype, dims), Some(name.into()));
         self.states.push(Memory { input, now: input });
         StateId(self.states.len() - 1)
     }
@@ -254,6 +256,12 @@ impl Net {
     /// Writes rows along an axis; gives what the state holds then.
     pub fn write(&mut self, s: StateId, rows: ValueId, axis: usize, at: Expr) -> Result<ValueId> {
         let now = self.add(op::WriteSlice { axis, at }, &[self.read(s), rows])?;
+        self.states[s.0].now = now;
+        Ok(now)
+    }
+    /// Appends rows to a cache; gives what it holds then.
+    pub fn append(&mut self, s: StateId, rows: ValueId, op: op::Append) -> Result<ValueId> {
+        let now = self.add(op, &[self.read(s), rows])?;
         self.states[s.0].now = now;
         Ok(now)
     }

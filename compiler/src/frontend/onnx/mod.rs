@@ -43,6 +43,8 @@ pub struct ImportOptions {
     pub fixed: BTreeMap<String, sinter_ir::Tensor>,
     /// Of a language model: logits of every token instead of those of the last.
     pub all_logits: bool,
+    /// Of a language model: how caches hold keys and values; f16 unless said otherwise.
+    pub kv_cache: Option<sinter_ir::DType>,
     /// Read no weight data: constants too large to decide shapes become inputs, see [`Survey::unread`].
     pub skip_weights: bool,
 }

@@ -1,15 +1,15 @@
 //! States: what the graph leaves in the caller's memory must be made by writing into it, one writer after the other.
 
 use super::Verifier;
+use crate::Graph;
 use crate::graph::{Module, ValueId};
-use crate::{Graph, Op};
 
 /// The values that share the memory of an input, in the order they are made: the input, then the result of every
-/// [`crate::op::WriteSlice`] into the one before.
+/// op that [overwrites](crate::Op::overwrites) the one before.
 pub fn versions(g: &Graph, input: ValueId) -> Vec<ValueId> {
     let mut all = vec![input];
     for (_, n) in g.iter() {
-        if let (Op::WriteSlice(_), Some(x), Some(y)) = (&n.op, n.inputs.first(), n.outputs.first())
+        if let (true, Some(x), Some(y)) = (n.op.overwrites(), n.inputs.first(), n.outputs.first())
             && all.contains(x)
         {
             all.push(*y);
@@ -37,8 +37,7 @@ impl Verifier<'_> {
             seen.push(input);
             let all = versions(g, input);
             let writers = |v: &ValueId| {
-                let writes =
-                    |n: &crate::Node| matches!(n.op, Op::WriteSlice(_)) && n.inputs.first() == Some(v);
+                let writes = |n: &crate::Node| n.op.overwrites() && n.inputs.first() == Some(v);
                 g.iter().filter(|(_, n)| writes(n)).count()
             };
             if all.iter().any(|v| writers(v) > 1) {

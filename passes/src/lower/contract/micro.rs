@@ -173,8 +173,12 @@ impl Body<'_> {
         for u in 0..n {
             let ys: Vec<Reg> = (0..self.tile.nv)
                 .map(|v| {
-                    let (s, o) = self.y.parts[0];
-                    let at = self.at(self.y, self.ys[s], o + self.tile.column(v), u);
+                    // Vectors lie side by side unless they say where.
+                    let (s, o) = match self.y.parts.as_slice() {
+                        [(s, o)] => (*s, o + self.tile.column(v)),
+                        parts => parts[v],
+                    };
+                    let at = self.at(self.y, self.ys[s], o, u);
                     self.y.num.load(b, self.tile.lanes, self.y.buf, at, tails.get(v).copied())
                 })
                 .collect();

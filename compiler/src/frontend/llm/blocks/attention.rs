@@ -84,26 +84,7 @@ impl Attention {
             self.finish(net, k, self.kv_heads, at, Some("k_norm"))?,
             self.finish(net, v, self.kv_heads, at, None)?,
         ];
-        let dims = |net: &Net| vec![self.kv_heads.into(), net.capacity.clone(), self.size.into()];
-        let (keys, values) = (
-            {
-                let d = dims(net);
-                net.state(&format!("{at}.keys"), d)
-            },
-            {
-                let d = dims(net);
-                net.state(&format!("{at}.values"), d)
-            },
-        );
-        let past = net.past.clone();
-        let cached = |net: &mut Net, state, rows| {
-            let rows = net.transpose(rows, &[1, 0, 2])?;
-            let all = net.write(state, rows, 1, past.clone())?;
-            let len = past.clone() + net.tokens.clone();
-            net.slice(all, 1, 0.into(), len)
-        };
-        let (k, v) = (cached(net, keys, k)?, cached(net, values, v)?);
-        let y = self.attend(net, q, k, v, self.size)?;
+        let y = self.cached(net, [q, k, v], at)?;
         let (name, own) = (format!("{at}.{}", self.out), self.heads * self.size);
         match self.out_conv1d {
             true => net.conv1d(y, &name, (own, width)),

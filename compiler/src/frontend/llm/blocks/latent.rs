@@ -6,7 +6,7 @@ use super::norm::Norm;
 use super::rope::Rope;
 use crate::frontend::llm::net::Net;
 use crate::frontend::llm::weights::wide;
-use sinter_ir::{Diag, Result, Tensor, ValueId};
+use sinter_ir::{DType, Diag, Result, Tensor, ValueId};
 
 /// A latent attention block; names are those of DeepSeek below `self_attn`.
 #[derive(Debug, Clone)]
@@ -61,7 +61,7 @@ impl Latent {
         let row = net.concat(&[short, key], 2)?;
         let row = net.transpose(row, &[1, 0, 2])?;
         let dims = vec![1.into(), net.capacity.clone(), (latent + turned).into()];
-        let state = net.state(&format!("{at}.latent"), dims);
+        let state = net.state(&format!("{at}.latent"), DType::F32, dims);
         let past = net.past.clone();
         let cache = net.write(state, row, 1, past.clone())?;
         let keys = net.slice(cache, 1, 0.into(), past + tokens.clone())?;

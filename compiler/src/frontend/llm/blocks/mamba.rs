@@ -6,7 +6,7 @@ use crate::frontend::llm::weights::{transposed, wide};
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
-use sinter_ir::{Diag, Result, Tensor, ValueId};
+use sinter_ir::{DType, Diag, Result, Tensor, ValueId};
 
 /// Inputs of the convolution at most.
 const MAX_TAPS: i64 = 16;
@@ -55,7 +55,7 @@ impl Mamba {
         let a = decay(net, &format!("{at}.A_log"), &[n, s])?;
         let state = {
             let dims = vec![n.into(), s.into()];
-            net.state(&format!("{at}.recurrent"), dims)
+            net.state(&format!("{at}.recurrent"), DType::F32, dims)
         };
         let before = net.read(state);
         let du = net.times(dt, u)?;
@@ -125,7 +125,7 @@ pub fn causal_conv(
     if !(2..=MAX_TAPS).contains(&taps) {
         return Err(Diag::unsupported(format!("a convolution of {taps} inputs")));
     }
-    let state = net.state(&format!("{at}.conv"), vec![(taps - 1).into(), channels.into()]);
+    let state = net.state(&format!("{at}.conv"), DType::F32, vec![(taps - 1).into(), channels.into()]);
     let before = net.read(state);
     let all = net.concat(&[before, x], 0)?;
     let last = net.slice(all, 0, tokens.clone(), (taps - 1).into())?;

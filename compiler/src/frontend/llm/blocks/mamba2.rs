@@ -6,7 +6,7 @@ use crate::frontend::llm::net::{Net, Turn};
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
-use sinter_ir::{Diag, Expr, Result, ValueId};
+use sinter_ir::{DType, Diag, Expr, Result, ValueId};
 
 /// A block; names are those of Mamba-2 below `mixer`.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl Mamba2 {
         let du = net.times(dt, column)?;
         let state = {
             let dims = vec![g.into(), (h / g).into(), p.into(), s.into()];
-            net.state(&format!("{at}.recurrent"), dims)
+            net.state(&format!("{at}.recurrent"), DType::F32, dims)
         };
         let before = net.read(state);
         let most = net.sizes.chunk;

@@ -1,6 +1,7 @@
 //! What layers are made of. Architectures describe with these types; [`super::decoder`] puts them together.
 
 pub mod attention;
+pub mod cache;
 pub mod experts;
 pub mod latent;
 pub mod mamba;

@@ -1,0 +1,380 @@
+//! Attention over caches: keys and values are read where they lie, no further than the newest position.
+//!
+//! The queries of all heads that share a head of keys are the rows of one product, a few at a time: `[tokens * group]`
+//! rows, so that neighbours see almost the same positions. Per block of rows: scores into scratch memory, whole rows of
+//! them; softmax ([`scores`]); then the sum of values in registers. Keys lie in groups of positions, transposed, which is
+//! what the register tile wants of its second operand; values lie as it wants them anyway. Bounds of loops are the
+//! causal mask and the window. Rings are cut into spans of [`SPAN`] positions, which never wrap.
+
+mod append;
+mod scores;
+
+pub use append::lower as append;
+
+use super::body::Body;
+use super::contract::gemm::{add_const, scaled};
+use super::contract::micro::{Depth, Operand, Step, Tile, contract, zeros};
+use super::contract::num::Num;
+use super::contract::slots;
+use super::elementwise::name;
+use super::index::{Idx, dim, int};
+use super::line::Line;
+use super::pull::Puller;
+use super::{Arg, LowerCx, Lowered, WORTH_THREADS, access};
+use sinter_ir::op::CachedAttention;
+use sinter_ir::tile::build::KernelBuilder;
+use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, Elem, LoopKind, Reg};
+use sinter_ir::{DType, Diag, Expr, Result, TensorType, ValueId};
+
+/// Positions that lie together whatever happens: slots are a multiple of it in a ring.
+pub const SPAN: i64 = 64;
+
+/// One attention and how it is cut.
+struct Cached<'a> {
+    op: &'a CachedAttention,
+    q: ValueId,
+    k: ValueId,
+    v: ValueId,
+    y: ValueId,
+    kv: i64,
+    /// Query heads per head of keys.
+    group: i64,
+    /// Elements of queries and keys, and of values.
+    size: i64,
+    width: i64,
+    /// Slots of keys and of values, and queries per head of keys.
+    slots: [Expr; 2],
+    rows: Expr,
+    lanes: u16,
+    /// Products with keys and with values.
+    first: Tile,
+    second: Tile,
+}
+
+/// What a block of rows works with.
+struct Block {
+    /// Scratch: queries `[mr][size]`, scores `[mr][pitch]`, factors `[mr]`.
+    buf: Buf,
+    q: Reg,
+    scores: Reg,
+    sums: Reg,
+    pitch: Reg,
+    /// Head of keys, first row, first span and the end of positions.
+    head: Reg,
+    row: Reg,
+    from: Reg,
+    end: Reg,
+}
+
+const F32: Num = Num { dtype: DType::F32, acc: Elem::F32 };
+
+/// Lowers CachedAttention.
+pub fn lower(cx: &LowerCx, body: &Body, op: &CachedAttention) -> Result<Lowered> {
+    let a = Cached::new(cx, body, op)?;
+    let mut b = KernelBuilder::new(name(body, "cached"));
+    let mut p = Puller::new(cx, body);
+    let bytes = a.emit(&mut b, &mut p)?;
+    let mut out = p.params.finish(b);
+    out.scratch.push(bytes);
+    Ok(out)
+}
+
+impl<'a> Cached<'a> {
+    fn new(cx: &LowerCx, body: &'a Body, op: &'a CachedAttention) -> Result<Self> {
+        let root = body.root_node()?;
+        let (&[q, k, v], &[y]) = (root.inputs.as_slice(), root.outputs.as_slice()) else {
+            return Err(Diag::bug("operands of an attention"));
+        };
+        let known = |v: ValueId, axis: usize| {
+            let c = body.ty(v).dims.get(axis).and_then(Expr::as_const);
+            c.filter(|c| *c > 0)
+                .ok_or_else(|| Diag::unsupported("machine code for attention with open heads"))
+        };
+        let (heads, size, kv, width) = (known(q, 1)?, known(q, 2)?, known(v, 0)?, known(v, 2)?);
+        let tokens = body.ty(q).dims[0].clone();
+        let slots = [body.ty(k).dims[1].clone() * op.block.into(), body.ty(v).dims[1].clone()];
+        if SPAN % op.block != 0 {
+            return Err(Diag::unsupported(format!("machine code for keys in groups of {}", op.block)));
+        }
+        let group = heads / kv;
+        let rows = tokens * group.into();
+        let whole = slots[0].modulo(&SPAN.into()).is(0);
+        if op.ring && !whole {
+            return Err(Diag::unsupported(format!(
+                "machine code for rings that are no multiple of {SPAN} slots"
+            )));
+        }
+        let lanes = cx.target.lanes(32).min(u16::try_from(op.block).unwrap_or(1));
+        let many = cx.target.vector_registers >= 32;
+        // Two groups of keys at once, where the last one has a neighbour.
+        let nv = if lanes > 1 && (whole || op.block >= 2 * i64::from(lanes)) { 2 } else { 1 };
+        let most = match (lanes, many) {
+            (1, _) => 2,
+            (_, true) => 12,
+            (_, false) => 6,
+        };
+        let mr = rows_at_once(&rows, group, most);
+        let first = Tile { mr, nv, lanes };
+        let columns = (width as usize).div_ceil(lanes.into());
+        let second = Tile { mr, nv: if columns == 1 { 1 } else { nv }, lanes };
+        Ok(Self { op, q, k, v, y, kv, group, size, width, slots, rows, lanes, first, second })
+    }
+    /// Scores of a row in scratch: all positions of a block's rows, from a whole span on.
+    fn pitch(&self, tokens: &Expr) -> Expr {
+        let seen = self.op.past.clone() + tokens.clone();
+        let most = match self.op.window {
+            // Neighbouring rows see as many more as they have tokens.
+            Some(w) => seen.min_of(&Expr::from(w + self.first.mr as i64 + SPAN)),
+            None => seen,
+        };
+        most.ceil_div(&SPAN.into()) * SPAN.into()
+    }
+    fn emit(&self, b: &mut KernelBuilder, p: &mut Puller) -> Result<Expr> {
+        let (mr, tokens) = (self.first.mr as i64, p.dims(self.q)[0].clone());
+        let pitch = self.pitch(&tokens);
+        let queries = mr * self.size;
+        let piece = pitch.clone() * mr.into() + (queries + mr.max(16)).into();
+        let blocks = self.rows.ceil_div(&mr.into());
+        let trips = blocks.clone() * self.kv.into();
+        let work =
+            self.rows.clone() * (self.op.past.clone() + tokens) * (self.kv * (self.size + self.width)).into();
+        // A multiply-add is two additions, but a vector of them costs one instruction.
+        let worth = p.cx.symbols.max(&work).max(0) as u64 >= WORTH_THREADS;
+        let count = if worth { slots::count(p.cx.target, &trips) } else { 1 };
+        let bytes = piece.clone() * (4 * count).into();
+        let ty = TensorType::new(DType::I8, vec![bytes.clone()]);
+        let buf = p.params.buf(b, Arg::Scratch(0), Access::ReadWrite, &ty);
+        let mut done = Ok(());
+        let start = |b: &mut KernelBuilder, slot: Reg| {
+            let size = dim(b, &piece);
+            b.mul(slot, size)
+        };
+        let each = |b: &mut KernelBuilder, &base: &Reg, t: Reg| {
+            let n = dim(b, &blocks);
+            let head = b.bin(BinOp::DivU, t, n);
+            let skip = b.mul(head, n);
+            let block = b.sub(t, skip);
+            let row = scaled(b, block, mr);
+            let (from, end) = self.seen(b, row);
+            let (scores, pitch) = (add_const(b, base, queries), dim(b, &pitch));
+            let all = scaled(b, pitch, mr);
+            let sums = b.add(scores, all);
+            let x = Block { buf, q: base, scores, sums, pitch, head, row, from, end };
+            done = self.block(b, p, &x);
+        };
+        slots::for_each(b, count, &trips, start, each);
+        done.map(|()| bytes)
+    }
+    /// Token of row `row + i` of a block; rows behind the last repeat it.
+    fn token(&self, b: &mut KernelBuilder, row: Reg, i: i64) -> (Reg, Reg) {
+        let r = add_const(b, row, i);
+        let last = dim(b, &(self.rows.clone() - 1.into()));
+        let r = b.bin(BinOp::MinS, r, last);
+        let group = int(b, self.group);
+        let token = b.bin(BinOp::DivU, r, group);
+        let skip = b.mul(token, group);
+        (token, b.sub(r, skip))
+    }
+    /// Positions that a token sees.
+    fn sees(&self, b: &mut KernelBuilder, token: Reg) -> (Reg, Reg) {
+        let past = dim(b, &self.op.past);
+        let own = b.add(past, token);
+        let zero = int(b, 0);
+        let first = match self.op.window {
+            Some(w) => {
+                let first = add_const(b, own, 1 - w);
+                b.bin(BinOp::MaxS, first, zero)
+            }
+            None => zero,
+        };
+        (first, add_const(b, own, 1))
+    }
+    /// Positions that the rows of a block see together, from a whole span on.
+    fn seen(&self, b: &mut KernelBuilder, row: Reg) -> (Reg, Reg) {
+        let (first, _) = self.token(b, row, 0);
+        let (last, _) = self.token(b, row, self.first.mr as i64 - 1);
+        let (from, _) = self.sees(b, first);
+        let (_, end) = self.sees(b, last);
+        let mask = int(b, -SPAN);
+        (b.bin(BinOp::And, from, mask), end)
+    }
+    fn block(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
+        self.take_queries(b, p, x)?;
+        self.products(b, p, x)?;
+        let mr = self.first.mr as i64;
+        for i in 0..mr {
+            self.softmax(b, x, i)?;
+        }
+        self.results(b, p, x)
+    }
+    /// Scaled queries of the block.
+    fn take_queries(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
+        let head = scaled(b, x.head, self.group);
+        for i in 0..self.first.mr as i64 {
+            let (token, own) = self.token(b, x.row, i);
+            let head = b.add(head, own);
+            let ends = (Bound::Const(0), Bound::Const(self.size));
+            let line = Line { lanes: self.lanes, unroll: 1 };
+            line.emit(b, ends, &self.size.into(), &mut |b, at| {
+                p.tail = at.tail;
+                let v = p.at(b, self.q, &[Idx::reg(token), Idx::reg(head), at.idx()], self.lanes)?;
+                let scale = access::constant(b, Elem::F32, self.lanes, self.op.scale.into());
+                let v = b.mul(v, scale);
+                let to = at.idx().plus(&Idx::reg(x.q)).plus(&Idx::at(i * self.size));
+                b.store(x.buf, to.addr(), v, at.tail);
+                p.tail = None;
+                p.forget();
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+    /// Slots of the span at a position.
+    fn slot(&self, b: &mut KernelBuilder, position: Reg) -> Reg {
+        if !self.op.ring {
+            return position;
+        }
+        let n = dim(b, &self.slots[0]);
+        b.bin(BinOp::RemU, position, n)
+    }
+    /// Scores of all positions, up to whole vectors.
+    fn products(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
+        let (tile, block) = (self.first, self.op.block);
+        let keys = Num { dtype: p.ty(self.k).dtype, acc: Elem::F32 };
+        let buf = p.params.value(b, p.body, self.k)?;
+        let rows = (0..tile.mr as i64).map(|i| (0, i * self.size)).collect();
+        let q = Operand { buf: x.buf, num: F32, starts: vec![x.q], parts: rows, step: Step::Const(1) };
+        let depth = Depth::whole(b, &self.size.into());
+        // Where position `c` of a span lies.
+        let at = |c: i64| c / block * block * self.size + c % block;
+        let row = dim(b, &(self.slots[0].clone() * self.size.into()));
+        let head = b.mul(x.head, row);
+        b.for_(Bound::Reg(x.from), Bound::Reg(x.end), SPAN, LoopKind::Serial, |b, span| {
+            let slot = self.slot(b, span);
+            let start = scaled(b, slot, self.size);
+            let start = b.add(head, start);
+            let (left, most) = (b.sub(x.end, span), int(b, SPAN));
+            let left = b.bin(BinOp::MinS, left, most);
+            let to = b.sub(span, x.from);
+            let to = b.add(x.scores, to);
+            // Tiles within a group of keys, or of whole groups.
+            let step = (tile.nr() as i64).max(block);
+            b.for_(Bound::Const(0), Bound::Reg(left), step, LoopKind::Serial, |b, c| {
+                let skip = scaled(b, c, self.size);
+                let start = b.add(start, skip);
+                let to = b.add(to, c);
+                for part in (0..step).step_by(tile.nr()) {
+                    let starts = vec![start];
+                    let parts = (0..tile.nv).map(|v| (0, at(part + tile.column(v)))).collect();
+                    let k = Operand { buf, num: keys, starts, parts, step: Step::Const(block) };
+                    let acc = zeros(b, tile, F32);
+                    contract(b, tile, &depth, &q, &k, &acc);
+                    for i in 0..tile.mr {
+                        let skip = scaled(b, x.pitch, i as i64);
+                        let line = b.add(to, skip);
+                        for v in 0..tile.nv {
+                            let at = Addr::reg(line).offset(part + tile.column(v));
+                            b.store(x.buf, at, acc[i * tile.nv + v], None);
+                        }
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+    /// The sums of values, divided by the sums of exponentials.
+    fn results(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
+        let tile = self.second;
+        let values = Num { dtype: p.ty(self.v).dtype, acc: Elem::F32 };
+        let buf = p.params.value(b, p.body, self.v)?;
+        let out = p.output(b, 0);
+        let row = dim(b, &(self.slots[1].clone() * self.width.into()));
+        let head = b.mul(x.head, row);
+        let mut done = Ok(());
+        let panels = (self.width as usize).div_ceil(tile.nr()) as i64;
+        b.for_(Bound::Const(0), Bound::Const(panels), 1, LoopKind::Serial, |b, panel| {
+            let column = scaled(b, panel, tile.nr() as i64);
+            let acc = zeros(b, tile, F32);
+            let start = b.add(head, column);
+            b.for_(Bound::Reg(x.from), Bound::Reg(x.end), SPAN, LoopKind::Serial, |b, span| {
+                let slot = self.slot(b, span);
+                let skip = scaled(b, slot, self.width);
+                let start = b.add(start, skip);
+                let (left, most) = (b.sub(x.end, span), int(b, SPAN));
+                let depth = Bound::Reg(b.bin(BinOp::MinS, left, most));
+                let at = b.sub(span, x.from);
+                let mut line = b.add(x.scores, at);
+                let mut starts = vec![line];
+                for _ in 1..tile.mr {
+                    line = b.add(line, x.pitch);
+                    starts.push(line);
+                }
+                let parts = (0..tile.mr).map(|i| (i, 0)).collect();
+                let w = Operand { buf: x.buf, num: F32, starts, parts, step: Step::Const(1) };
+                // A short last panel reads no further than its row.
+                let tails = (self.width % tile.nr() as i64 != 0)
+                    .then(|| (0..tile.nv).map(|v| self.left(b, column, tile.column(v))).collect());
+                let ragged = tails.map(|t| (int(b, 0), t));
+                let depth = Depth { all: depth, ragged };
+                let step = Step::Const(self.width);
+                let v = Operand { buf, num: values, starts: vec![start], parts: vec![(0, 0)], step };
+                contract(b, tile, &depth, &w, &v, &acc);
+            });
+            for i in 0..tile.mr {
+                let (token, own) = self.token(b, x.row, i as i64);
+                let heads = scaled(b, x.head, self.group);
+                let head = b.add(heads, own);
+                let scale = b.load(Elem::F32, 1, x.buf, Addr::reg(x.sums).offset(i as i64), None);
+                let scale = b.splat(scale, tile.lanes);
+                for v in 0..tile.nv {
+                    let value = b.mul(acc[i * tile.nv + v], scale);
+                    let c = add_const(b, column, tile.column(v));
+                    let column = if tile.lanes > 1 { Idx::lanes(c) } else { Idx::reg(c) };
+                    let row = super::index::linear(
+                        b,
+                        &[Idx::reg(token), Idx::reg(head), Idx::default()],
+                        p.dims(self.y),
+                    );
+                    done = done.clone().and_then(|()| self.put(b, (out, &row?), &column, value));
+                }
+            }
+        });
+        done
+    }
+    /// Columns of the result that are left from `column + ahead` on, at most a vector.
+    fn left(&self, b: &mut KernelBuilder, column: Reg, ahead: i64) -> Reg {
+        let (end, zero, most) = (int(b, self.width - ahead), int(b, 0), int(b, self.lanes.into()));
+        let left = b.sub(end, column);
+        let left = b.bin(BinOp::MaxS, left, zero);
+        b.bin(BinOp::MinS, left, most)
+    }
+    /// Stores a vector of a row of the result.
+    fn put(&self, b: &mut KernelBuilder, (out, row): (Buf, &Idx), column: &Idx, v: Reg) -> Result<()> {
+        let at = row.plus(column);
+        let whole = self.width % self.second.nr() as i64 == 0;
+        let column = (!whole).then(|| column.materialise(b));
+        match column {
+            None => access::store(b, DType::F32, out, &at, v, None),
+            Some(c) if self.lanes > 1 => {
+                let left = self.left(b, c, 0);
+                access::store(b, DType::F32, out, &at, v, Some(left))
+            }
+            Some(c) => {
+                let (left, zero, mut done) = (self.left(b, c, 0), int(b, 0), Ok(()));
+                let some = b.cmp(sinter_ir::tile::CmpOp::Gt, left, zero);
+                b.if_(some, |b| done = access::store(b, DType::F32, out, &at, v, None), |_| {});
+                done
+            }
+        }
+    }
+}
+
+/// Rows of a block: all of a token's where their number is known, so that none is repeated.
+fn rows_at_once(rows: &Expr, group: i64, most: i64) -> usize {
+    match rows.as_const() {
+        Some(r) if r <= most => r.max(1) as usize,
+        Some(r) => (1..=most).rev().find(|m| r % m == 0).filter(|m| 2 * m > most).unwrap_or(most) as usize,
+        None if group <= most => (most / group * group) as usize,
+        None => most as usize,
+    }
+}

@@ -1,0 +1,105 @@
+//! Caches of keys and values, and attention over them, against the evaluator.
+#![allow(clippy::unwrap_used)]
+
+mod kernels;
+
+use kernels::{Case, Rng};
+use sinter_ir::DType::{BF16, F16, F32};
+use sinter_ir::op::{Append, CachedAttention};
+use sinter_ir::{Expr, Tensor};
+
+/// Shape of a cache.
+fn shape(heads: usize, slots: usize, size: usize, block: usize) -> Vec<usize> {
+    if block == 1 { vec![heads, slots, size] } else { vec![heads, slots / block, size, block] }
+}
+
+#[test]
+fn rows_of_every_slot() {
+    let mut rng = Rng::new(1);
+    for _ in 0..60 {
+        let (heads, size, block) = (rng.dim(1, 3), rng.dim(1, 40), rng.pick(&[1, 4, 16]));
+        let slots = block * rng.dim(1, 5);
+        let dtype = rng.pick(&[F32, F16, BF16]);
+        let cache = Tensor::zeros(dtype, shape(heads, slots, size, block)).unwrap();
+        let rows = rng.tensor(dtype, vec![slots, heads, size]);
+        // All slots are written, in a ring from anywhere on: nothing of what was there before is left.
+        let ring = rng.flip();
+        let op = Append { at: 0.into(), block: block as i64, ring };
+        let mut c = Case::new(op.clone(), vec![cache, rows]);
+        if ring {
+            let at = c.symbol(rng.below(100) as i64, 200);
+            c.op = Append { at: at.into(), ..op }.into();
+        }
+        c.exact = true;
+        c.on_any_target(&mut rng);
+        c.check();
+    }
+}
+
+/// A random attention; `spans`: the number of slots is a multiple of those that lie together.
+fn attention(rng: &mut Rng, ring: bool) -> Case {
+    let block = rng.pick(&[1, 8, 16, 16, 16, 64]);
+    let (kv, group) = (rng.dim(1, 3), rng.dim(1, 5));
+    let (size, width) = (rng.pick(&[1, 5, 16, 33, 64]), rng.pick(&[1, 7, 16, 32, 40, 64]));
+    let n = rng.pick(&[1, 1, 2, 3, 7, 20]);
+    let window = (ring || rng.flip()).then(|| rng.dim(1, 90));
+    let past = rng.pick(&[0, 1, 15, 16, 40, 63, 64, 65, 130]);
+    let least = if ring { n + window.unwrap_or(0) } else { n + past };
+    let unit = if ring || rng.flip() { 64 } else { block };
+    let slots = least.div_ceil(unit) * unit;
+    let (keys, values) = (rng.pick(&[F32, F16, BF16]), rng.pick(&[F32, F16, BF16]));
+    let rows = if ring { slots } else { least + rng.below(9) };
+    let x = vec![
+        rng.tensor(F32, vec![n, kv * group, size]),
+        rng.tensor(keys, shape(kv, slots, size, block)),
+        rng.tensor(values, vec![kv, rows, width]),
+    ];
+    let op = CachedAttention {
+        past: Expr::default(),
+        block: block as i64,
+        scale: rng.pick(&[0.125, 1.0, 3.0]),
+        softcap: rng.pick(&[None, Some(2.0)]),
+        window: window.map(|w| w as i64),
+        ring,
+    };
+    let mut c = Case::new(op.clone(), x);
+    let past = c.symbol(past as i64, 1000);
+    c.op = CachedAttention { past: past.into(), ..op }.into();
+    c.tolerance = 1e-4;
+    c.on_any_target(rng);
+    c
+}
+
+#[test]
+fn lines_and_rings() {
+    let mut rng = Rng::new(2);
+    for i in 0..160 {
+        let mut c = attention(&mut rng, i % 2 == 0);
+        if rng.flip() {
+            c.free(&[(0, 0)]);
+        }
+        c.check();
+    }
+}
+
+/// Slots whose number follows from a symbol, as those of states do.
+#[test]
+fn open_caches() {
+    let mut rng = Rng::new(3);
+    for i in 0..40 {
+        let mut c = attention(&mut rng, i % 2 == 0);
+        let block = if c.inputs[1].rank() == 4 { c.inputs[1].shape()[3] } else { 1 };
+        let slots = c.inputs[1].shape()[1] * block;
+        if !slots.is_multiple_of(64) {
+            continue;
+        }
+        let spans = c.symbol(slots as i64 / 64, 20);
+        let all = Expr::from(spans) * 64.into();
+        let per = slots / c.inputs[1].shape()[1];
+        c.types[1].dims[1] = Expr::from(spans) * (64 / per as i64).into();
+        if c.inputs[2].shape()[1] == slots {
+            c.types[2].dims[1] = all;
+        }
+        c.check();
+    }
+}
