@@ -13,7 +13,7 @@ pub use append::lower as append;
 
 use super::body::Body;
 use super::contract::gemm::{add_const, scaled};
-use super::contract::micro::{Depth, Operand, Step, Tile, contract, zeros};
+use super::contract::micro::{Depth, Operand, Step, Tile, contract, sums};
 use super::contract::num::Num;
 use super::contract::slots;
 use super::elementwise::name;
@@ -65,8 +65,6 @@ struct Block {
     from: Reg,
     end: Reg,
 }
-
-const F32: Num = Num { dtype: DType::F32, acc: Elem::F32 };
 
 /// Lowers CachedAttention.
 pub fn lower(cx: &LowerCx, body: &Body, op: &CachedAttention) -> Result<Lowered> {
@@ -240,10 +238,10 @@ impl<'a> Cached<'a> {
     /// Scores of all positions, up to whole vectors.
     fn products(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         let (tile, block) = (self.first, self.op.block);
-        let keys = Num { dtype: p.ty(self.k).dtype, acc: Elem::F32 };
+        let keys = Num::plain(p.ty(self.k).dtype, Elem::F32);
         let buf = p.params.value(b, p.body, self.k)?;
         let rows = (0..tile.mr as i64).map(|i| (0, i * self.size)).collect();
-        let q = Operand { buf: x.buf, num: F32, starts: vec![x.q], parts: rows, step: Step::Const(1) };
+        let q = Operand { buf: x.buf, num: Num::f32(), starts: vec![x.q], parts: rows, step: Step::Const(1) };
         let depth = Depth::whole(b, &self.size.into());
         // Where position `c` of a span lies.
         let at = |c: i64| c / block * block * self.size + c % block;
@@ -267,7 +265,7 @@ impl<'a> Cached<'a> {
                     let starts = vec![start];
                     let parts = (0..tile.nv).map(|v| (0, at(part + tile.column(v)))).collect();
                     let k = Operand { buf, num: keys, starts, parts, step: Step::Const(block) };
-                    let acc = zeros(b, tile, F32);
+                    let acc = sums(b, tile, Num::f32(), None);
                     contract(b, tile, &depth, &q, &k, &acc);
                     for i in 0..tile.mr {
                         let skip = scaled(b, x.pitch, i as i64);
@@ -285,7 +283,7 @@ impl<'a> Cached<'a> {
     /// The sums of values, divided by the sums of exponentials.
     fn results(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         let tile = self.second;
-        let values = Num { dtype: p.ty(self.v).dtype, acc: Elem::F32 };
+        let values = Num::plain(p.ty(self.v).dtype, Elem::F32);
         let buf = p.params.value(b, p.body, self.v)?;
         let out = p.output(b, 0);
         let row = dim(b, &(self.slots[1].clone() * self.width.into()));
@@ -294,7 +292,7 @@ impl<'a> Cached<'a> {
         let panels = (self.width as usize).div_ceil(tile.nr()) as i64;
         b.for_(Bound::Const(0), Bound::Const(panels), 1, LoopKind::Serial, |b, panel| {
             let column = scaled(b, panel, tile.nr() as i64);
-            let acc = zeros(b, tile, F32);
+            let acc = sums(b, tile, Num::f32(), None);
             let start = b.add(head, column);
             b.for_(Bound::Reg(x.from), Bound::Reg(x.end), SPAN, LoopKind::Serial, |b, span| {
                 let slot = self.slot(b, span);
@@ -310,7 +308,7 @@ impl<'a> Cached<'a> {
                     starts.push(line);
                 }
                 let parts = (0..tile.mr).map(|i| (i, 0)).collect();
-                let w = Operand { buf: x.buf, num: F32, starts, parts, step: Step::Const(1) };
+                let w = Operand { buf: x.buf, num: Num::f32(), starts, parts, step: Step::Const(1) };
                 // A short last panel reads no further than its row.
                 let tails = (self.width % tile.nr() as i64 != 0)
                     .then(|| (0..tile.nv).map(|v| self.left(b, column, tile.column(v))).collect());
