@@ -5,6 +5,8 @@
 //! ten largest contractions of the models here have one for their mean.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, unsafe_code)]
 
+use sinter::bench::peaks;
+use sinter_backends::peaks::Peak;
 use sinter_ir::op::{Constant, Conv, MatMul};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Expr, Graph, Module, Op, Symbols, Tensor, TensorType};
@@ -188,44 +190,9 @@ fn time(rounds: usize, mut f: impl FnMut()) -> f64 {
     })
 }
 
-/// Multiply-adds per second of independent vector multiply-adds.
-#[cfg(target_arch = "x86_64")]
+/// Multiply-adds per second of one thread at most.
 fn peak() -> f64 {
-    use std::arch::x86_64::*;
-    const N: usize = 10_000;
-    #[target_feature(enable = "avx512f")]
-    fn wide() -> f32 {
-        let (x, y) = (_mm512_set1_ps(0.999), _mm512_set1_ps(1e-6));
-        let mut a = [_mm512_set1_ps(1.0); 24];
-        for _ in 0..N {
-            a.iter_mut().for_each(|a| *a = _mm512_fmadd_ps(*a, x, y));
-        }
-        a.into_iter().map(|v| _mm512_reduce_add_ps(v)).sum()
-    }
-    #[target_feature(enable = "avx2,fma")]
-    fn narrow() -> f32 {
-        let (x, y) = (_mm256_set1_ps(0.999), _mm256_set1_ps(1e-6));
-        let mut a = [_mm256_set1_ps(1.0); 12];
-        for _ in 0..N {
-            a.iter_mut().for_each(|a| *a = _mm256_fmadd_ps(*a, x, y));
-        }
-        a.into_iter().map(|v| _mm256_cvtss_f32(v)).sum()
-    }
-    let (lanes, f): (usize, fn() -> f32) = if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the features were found.
-        (24 * 16, || unsafe { wide() })
-    } else if is_x86_feature_detected!("fma") {
-        // SAFETY: the features were found; FMA comes with AVX2.
-        (12 * 8, || unsafe { narrow() })
-    } else {
-        return f64::NAN;
-    };
-    (lanes * N) as f64 / time(5, || _ = std::hint::black_box(f()))
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn peak() -> f64 {
-    f64::NAN
+    peaks::operations(Peak::Fma, 1).unwrap().map_or(f64::NAN, |operations| operations / 2.0)
 }
 
 /// Largest difference from the evaluator, relative to the largest result.

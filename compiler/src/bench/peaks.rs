@@ -41,13 +41,16 @@ const TRIAL_SECONDS: f64 = 1e-3;
 /// The best of so many counts: anything else that runs can only make a trial slower.
 const TRIALS: usize = 15;
 
+/// Operations per second of an instruction by so many threads at once; none where this machine does not have it.
+pub fn operations(peak: Peak, threads: usize) -> Result<Option<f64>> {
+    let Some((run, per_pass)) = load(peak)? else { return Ok(None) };
+    rate(&run, per_pass as f64, 4096, threads).map(Some)
+}
+
 impl Peaks {
     /// Measures, with so many threads at once.
     pub fn measure(threads: usize) -> Result<Self> {
-        let ops = |peak| {
-            let Some((run, per_pass)) = load(peak)? else { return Ok(None) };
-            rate(&run, per_pass as f64, 4096, threads).map(Some)
-        };
+        let ops = |peak| operations(peak, threads);
         // The first loop also wakes the processor up.
         let fma = ops(Peak::Fma)?;
         let mut read = Vec::new();

@@ -1,5 +1,6 @@
 //! Loops over contiguous elements: several vectors per iteration, single vectors, then one that is masked.
 
+use super::access;
 use super::body::Body;
 use super::index::{Idx, int};
 use crate::fuse::policy;
@@ -125,6 +126,42 @@ impl Line {
                 Bound::Reg(b.sub(end, rest))
             }
         }
+    }
+}
+
+/// A reduction along a line of f32: one value per lane until all elements are in.
+#[derive(Debug, Clone, Copy)]
+pub struct Collect {
+    op: BinOp,
+    lanes: u16,
+    acc: Reg,
+    /// What changes nothing.
+    none: Reg,
+}
+
+impl Collect {
+    /// Begins with `none`, which `op` leaves others as they are with.
+    pub fn start(b: &mut KernelBuilder, op: BinOp, lanes: u16, none: f64) -> Self {
+        let none = access::constant(b, Elem::F32, lanes, none);
+        let acc = b.reg(Elem::F32, lanes);
+        b.copy_to(acc, none);
+        Self { op, lanes, acc, none }
+    }
+    /// Takes the elements of a place in; those behind its tail do not count.
+    pub fn take(&self, b: &mut KernelBuilder, v: Reg, at: Place) {
+        let v = match at.tail {
+            Some(t) => {
+                let inside = first_lanes(b, t, self.lanes);
+                b.select(inside, v, self.none)
+            }
+            None => v,
+        };
+        let next = b.bin(self.op, self.acc, v);
+        b.copy_to(self.acc, next);
+    }
+    /// All lanes together.
+    pub fn finish(&self, b: &mut KernelBuilder) -> Reg {
+        b.fold(self.op, self.acc)
     }
 }
 

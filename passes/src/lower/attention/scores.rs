@@ -3,7 +3,7 @@
 use super::{Attention, Layout, Memory};
 use crate::lower::access;
 use crate::lower::index::{Idx, dim};
-use crate::lower::line::{Line, Place, first_lanes};
+use crate::lower::line::{Collect, Line, Place};
 use crate::lower::pull::Puller;
 use sinter_ir::Result;
 use sinter_ir::tile::build::KernelBuilder;
@@ -44,26 +44,9 @@ impl Attention<'_> {
     ) -> Result<Reg> {
         let lanes = self.lanes;
         let ends = |b: &mut KernelBuilder| (Bound::Const(0), b.bound(&self.keys));
-        let start = |b: &mut KernelBuilder, v: f64| {
-            let none = access::constant(b, Elem::F32, lanes, v);
-            let acc = b.reg(Elem::F32, lanes);
-            b.copy_to(acc, none);
-            (acc, none)
-        };
         let place = |at: Place| at.idx().plus(&Idx::reg(row)).addr();
-        let collect = |b: &mut KernelBuilder, op: BinOp, acc: Reg, none: Reg, v: Reg, at: Place| {
-            let v = match at.tail {
-                Some(t) => {
-                    let inside = first_lanes(b, t, lanes);
-                    b.select(inside, v, none)
-                }
-                None => v,
-            };
-            let next = b.bin(op, acc, v);
-            b.copy_to(acc, next);
-        };
         // Scale and masks, and the largest score.
-        let (max, low) = start(b, f64::NEG_INFINITY);
+        let max = Collect::start(b, BinOp::Max, lanes, f64::NEG_INFINITY);
         let line = Line { lanes, unroll: if lanes > 1 { 2 } else { 1 } };
         let range = ends(b);
         line.emit(b, range, &self.keys, &mut |b, at| {
@@ -75,14 +58,14 @@ impl Attention<'_> {
             if self.scores != self.raw {
                 b.store(m.buf, place(at), v, None);
             }
-            collect(b, BinOp::Max, max, low, v, at);
+            max.take(b, v, at);
             p.tail = None;
             p.forget();
             Ok(())
         })?;
-        let max = b.fold(BinOp::Max, max);
+        let max = max.finish(b);
         let max = b.splat(max, lanes);
-        let (sum, zero) = start(b, 0.0);
+        let sum = Collect::start(b, BinOp::Add, lanes, 0.0);
         let range = ends(b);
         Line { lanes, unroll: 1 }.emit(b, range, &self.keys, &mut |b, at| {
             let v = b.load(Elem::F32, lanes, m.buf, place(at), None);
@@ -95,7 +78,7 @@ impl Attention<'_> {
             } else {
                 b.store(m.buf, place(at), e, None);
             }
-            collect(b, BinOp::Add, sum, zero, e, at);
+            sum.take(b, e, at);
             Ok(())
         })?;
         if self.pairs && !self.keys.modulo(&2.into()).is(0) {
@@ -103,6 +86,6 @@ impl Attention<'_> {
             let (end, none) = (dim(b, &self.keys), b.int(Elem::I16, 1, 0));
             b.store(m.buf, Addr::reg(row).plus(row, 1).plus(end, 1), none, None);
         }
-        Ok(b.fold(BinOp::Add, sum))
+        Ok(sum.finish(b))
     }
 }

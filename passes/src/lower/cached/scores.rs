@@ -4,10 +4,10 @@ use super::{Block, Cached};
 use crate::lower::access;
 use crate::lower::contract::gemm::scaled;
 use crate::lower::index::{Idx, int};
-use crate::lower::line::{Line, Place, first_lanes};
+use crate::lower::line::{Collect, Line, Place};
 use sinter_ir::Result;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, BinOp, Bound, Elem, LoopKind, Reg, UnOp};
+use sinter_ir::tile::{Addr, BinOp, Bound, Elem, LoopKind, UnOp};
 
 impl Cached<'_> {
     /// Turns row `i` into exponentials, 0 for positions that it does not see, and leaves the factor of its result.
@@ -21,24 +21,7 @@ impl Cached<'_> {
         let place = |at: Place| at.idx().plus(&Idx::reg(row)).addr();
         let line = |unroll: usize| Line { lanes, unroll: if lanes > 1 { unroll } else { 1 } };
         let range = || (Bound::Reg(first), Bound::Reg(end));
-        let start = |b: &mut KernelBuilder, v: f64| {
-            let none = access::constant(b, Elem::F32, lanes, v);
-            let acc = b.reg(Elem::F32, lanes);
-            b.copy_to(acc, none);
-            (acc, none)
-        };
-        let collect = |b: &mut KernelBuilder, op: BinOp, (acc, none): (Reg, Reg), v: Reg, at: Place| {
-            let v = match at.tail.filter(|_| lanes > 1) {
-                Some(t) => {
-                    let inside = first_lanes(b, t, lanes);
-                    b.select(inside, v, none)
-                }
-                None => v,
-            };
-            let next = b.bin(op, acc, v);
-            b.copy_to(acc, next);
-        };
-        let max = start(b, f64::NEG_INFINITY);
+        let max = Collect::start(b, BinOp::Max, lanes, f64::NEG_INFINITY);
         line(2).emit(b, range(), &1.into(), &mut |b, at| {
             let mut v = b.load(Elem::F32, lanes, x.buf, place(at), at.tail);
             if let Some(cap) = self.op.softcap {
@@ -52,21 +35,21 @@ impl Cached<'_> {
                 v = b.mul(bent, more);
                 b.store(x.buf, place(at), v, at.tail);
             }
-            collect(b, BinOp::Max, max, v, at);
+            max.take(b, v, at);
             Ok(())
         })?;
-        let most = b.fold(BinOp::Max, max.0);
+        let most = max.finish(b);
         let most = b.splat(most, lanes);
-        let sum = start(b, 0.0);
+        let sum = Collect::start(b, BinOp::Add, lanes, 0.0);
         line(1).emit(b, range(), &1.into(), &mut |b, at| {
             let v = b.load(Elem::F32, lanes, x.buf, place(at), at.tail);
             let d = b.sub(v, most);
             let e = b.un(UnOp::Exp, d);
             b.store(x.buf, place(at), e, at.tail);
-            collect(b, BinOp::Add, sum, e, at);
+            sum.take(b, e, at);
             Ok(())
         })?;
-        let sum = b.fold(BinOp::Add, sum.0);
+        let sum = sum.finish(b);
         let one = access::constant(b, Elem::F32, 1, 1.0);
         let factor = b.bin(BinOp::Div, one, sum);
         b.store(x.buf, Addr::reg(x.sums).offset(i), factor, None);
