@@ -37,10 +37,11 @@ pub struct CompileArgs {
     /// Of a language model: give the logits of every token, not only those of the last. Needed for perplexities.
     #[arg(long)]
     pub all_logits: bool,
-    /// Store the weights of large products and embeddings in few bits, rounded to nearest: w4 or w8, then as needed a8
-    /// (activations in bytes, the default) or a16 (as they are), g32 (weights that share a scale, the default), g64,
-    /// g128, gall, -asym (zero points), -mse (scales of least error): w4, w8, w4g128, w4a16g64-asym. Embeddings and the
-    /// product that gives logits take 8 bits. none: as stored.
+    /// Store the weights of large products and embeddings in few bits: w8, w4, w3 or w2 (the last two in the room of 4
+    /// bits), rounded to nearest or, with hqq, so that few are far off; then as needed a8 (activations in bytes, the
+    /// default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym (zero
+    /// points), mse (scales of least error): w4, w8, w4g128, hqq-w4-g64, w4a16g64-asym. Embeddings and the product that
+    /// gives logits take 8 bits. none: as stored.
     #[arg(long, value_name = "RECIPE")]
     pub quantize: Option<String>,
     /// Of a language model: how caches hold keys and values.

@@ -1,6 +1,7 @@
 //! Finds large weights in a module and puts codes in their place.
 
-use super::{Codes, LayerStat, Recipe, Scheme, rtn};
+use super::recipe::Method;
+use super::{Codes, LayerStat, Recipe, Scheme, hqq, rtn};
 use crate::plan::weights::Store;
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
@@ -20,6 +21,7 @@ struct Made {
     codes: ValueId,
     scale: ValueId,
     zero: Option<ValueId>,
+    minimum: Option<ValueId>,
     middle: i64,
     block: usize,
 }
@@ -47,6 +49,9 @@ pub fn run(
     store: Option<&mut dyn Store>,
     report: &mut PassReport,
 ) -> Result<()> {
+    if recipe.weights.method.needs_data() {
+        return Err(Diag::unsupported(format!("--quantize {}: there is no calibration yet", recipe.weights)));
+    }
     let g = std::mem::take(&mut module.graph);
     let tables = g.iter().filter_map(|(_, n)| table(&g, n)).collect();
     let rb = Rebuild::new(&g, &mut module.symbols, report);
@@ -121,11 +126,15 @@ impl Compress<'_, '_> {
         let op = QuantizedMatMul {
             block: m.block,
             activations: self.recipe.activations,
-            offset: if m.zero.is_some() { Offset::Zero } else { Offset::None },
+            offset: match (m.zero, m.minimum) {
+                (Some(_), _) => Offset::Zero,
+                (_, Some(_)) => Offset::Minimum,
+                _ => Offset::None,
+            },
             middle: m.middle,
             table: vec![],
         };
-        let inputs: Vec<ValueId> = [x, m.codes, m.scale].into_iter().chain(m.zero).collect();
+        let inputs: Vec<ValueId> = [x, m.codes, m.scale].into_iter().chain(m.zero.or(m.minimum)).collect();
         let new = self.rb.add1(op, &inputs, &node.origin)?;
         self.rb.bind(y, new);
         self.rb.report.fired("compress/product");
@@ -169,8 +178,11 @@ impl Compress<'_, '_> {
         let i = match found {
             Some(i) => i,
             None => {
-                let mut codes =
-                    rtn::quantise(&weights.load()?, &scheme).map_err(|d| d.at(name.to_owned()))?;
+                let made = match scheme.method {
+                    Method::Hqq => hqq::quantise(&weights.load()?, &scheme),
+                    _ => rtn::quantise(&weights.load()?, &scheme),
+                };
+                let mut codes = made.map_err(|d| d.at(name.to_owned()))?;
                 self.tell(weights, &scheme, name, &codes);
                 codes.codes = self.keep(codes.codes)?;
                 // Weights in memory are not held only to be compared.
@@ -188,6 +200,7 @@ impl Compress<'_, '_> {
             codes: add(c.codes)?,
             scale: add(c.scale)?,
             zero: c.zero.map(&mut add).transpose()?,
+            minimum: c.minimum.map(&mut add).transpose()?,
             middle: c.middle,
             block: c.block,
         };

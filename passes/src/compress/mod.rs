@@ -1,19 +1,28 @@
 //! Compression: weights of large products and embeddings become small codes.
 //!
-//! [`Recipe`] says what is wanted, [`rtn`] (and every other method, each in a file of its own) makes codes of one matrix:
-//! a pure function from weights to [`Codes`]. [`apply`] finds the matrices in a module and puts the codes in their place.
+//! [`Recipe`] says what is wanted. Every method has a file of its own and makes codes of one matrix, a pure function from
+//! weights, and [`stats`] of what they are multiplied with where it wants them, to [`Codes`]: [`rtn`], [`hqq`], [`gptq`],
+//! [`awq`]. [`apply`] finds the matrices in a module and puts the codes in their place.
 
 pub mod apply;
+pub mod awq;
+mod cholesky;
+pub mod gptq;
+pub mod grid;
+pub mod hqq;
 pub mod recipe;
 pub mod rtn;
+#[cfg(test)]
+mod samples;
+pub mod stats;
 
 pub use apply::run;
 pub use recipe::{Recipe, Scheme};
 
 use serde::{Deserialize, Serialize};
-use sinter_ir::Tensor;
+use sinter_ir::{Diag, Result, Tensor};
 
-/// A matrix `[n, k]` in codes: weight `scale * (code - zero)`, scales and zero points per row and block of `k`.
+/// A matrix `[n, k]` in codes: weight `scale * (code - zero) + minimum`, all but the code per row and block of `k`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codes {
     /// The codes.
@@ -24,6 +33,8 @@ pub struct Codes {
     pub scale: Tensor,
     /// Zero points `[n, blocks]`, where blocks have their own.
     pub zero: Option<Tensor>,
+    /// What is added `[n, blocks]`, f16, where blocks have that instead.
+    pub minimum: Option<Tensor>,
     /// Weights of a row that share a scale.
     pub block: usize,
     /// What it cost.
@@ -33,8 +44,54 @@ pub struct Codes {
 impl Codes {
     /// Bytes of all parts.
     pub fn bytes(&self) -> u64 {
-        let parts = [Some(&self.codes), Some(&self.scale), self.zero.as_ref()];
+        let parts = [Some(&self.codes), Some(&self.scale), self.zero.as_ref(), self.minimum.as_ref()];
         parts.into_iter().flatten().map(|t| t.stored_bytes() as u64).sum()
+    }
+    /// What the codes stand for.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        let (codes, scale) = (self.codes.to_f32()?, self.scale.to_f32()?);
+        let numbers = |t: &Option<Tensor>| t.as_ref().map(Tensor::to_f32).transpose();
+        let (zero, minimum) = (numbers(&self.zero)?, numbers(&self.minimum)?);
+        let k = self.codes.shape().last().copied().unwrap_or(0).max(1);
+        let blocks = k.div_ceil(self.block.max(1));
+        let mut out = codes;
+        for (i, row) in out.chunks_mut(k).enumerate() {
+            for (b, part) in row.chunks_mut(self.block.max(1)).enumerate() {
+                let at = i * blocks + b;
+                let of = |t: &Option<Vec<f32>>| t.as_ref().and_then(|t| t.get(at)).copied();
+                let scale = scale.get(at).copied().unwrap_or(0.0);
+                let (zero, minimum) = (of(&zero).unwrap_or(self.middle as f32), of(&minimum).unwrap_or(0.0));
+                part.iter_mut().for_each(|c| *c = scale * (*c - zero) + minimum);
+            }
+        }
+        Ok(out)
+    }
+    /// Rows of codes one behind the other. Rows of all parts but the last take whole bytes.
+    pub fn stacked(parts: Vec<Self>) -> Result<Self> {
+        fn join(parts: &[Option<&Tensor>]) -> Result<Option<Tensor>> {
+            let all: Vec<&Tensor> = parts.iter().copied().flatten().collect();
+            let Some(&first) = all.first() else { return Ok(None) };
+            let rows: usize = all.iter().filter_map(|t| t.shape().first()).sum();
+            let columns = first.shape().last().copied().unwrap_or(0);
+            let bytes: Vec<u8> = all.iter().flat_map(|t| t.bytes()).copied().collect();
+            Tensor::from_bytes(first.dtype(), vec![rows, columns], bytes).map(Some)
+        }
+        let empty = || Diag::bug("codes of no rows");
+        let error = parts.iter().fold(Error::default(), |a, p| Error {
+            signal: a.signal + p.error.signal,
+            noise: a.noise + p.error.noise,
+        });
+        let all = |of: fn(&Self) -> Option<&Tensor>| join(&parts.iter().map(of).collect::<Vec<_>>());
+        let first = parts.first().ok_or_else(empty)?;
+        Ok(Self {
+            codes: all(|p| Some(&p.codes))?.ok_or_else(empty)?,
+            middle: first.middle,
+            scale: all(|p| Some(&p.scale))?.ok_or_else(empty)?,
+            zero: all(|p| p.zero.as_ref())?,
+            minimum: all(|p| p.minimum.as_ref())?,
+            block: first.block,
+            error,
+        })
     }
 }
 

@@ -7,10 +7,36 @@ use std::fmt;
 /// Weights that share a scale, where nothing else is said.
 const GROUP: usize = 32;
 
+/// How codes are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// The nearest ones.
+    #[default]
+    Rtn,
+    /// Few errors that are large, by moving the zero of a block.
+    Hqq,
+    /// Least error of outputs, columns one after the other.
+    Gptq,
+    /// Strong channels spared, by scales and shrunk ranges.
+    Awq,
+}
+
+const METHODS: [(&str, Method); 4] =
+    [("rtn", Method::Rtn), ("hqq", Method::Hqq), ("gptq", Method::Gptq), ("awq", Method::Awq)];
+
+impl Method {
+    /// Whether it wants to know what weights are multiplied with.
+    pub fn needs_data(self) -> bool {
+        matches!(self, Method::Gptq | Method::Awq)
+    }
+}
+
 /// How one matrix becomes codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scheme {
-    /// Bits of a code: 4 or 8.
+    /// How codes are chosen.
+    pub method: Method,
+    /// Bits of a code: 2, 3, 4 or 8.
     pub bits: u32,
     /// Weights of a row that share a scale; 0: the whole row.
     pub group: usize,
@@ -18,6 +44,14 @@ pub struct Scheme {
     pub asymmetric: bool,
     /// Whether scales are tried for the least squared error, instead of holding the largest weight.
     pub search: bool,
+}
+
+impl Scheme {
+    /// Weights of a row of `k` that share a scale.
+    pub fn block(&self, k: usize) -> usize {
+        let whole = k.max(1);
+        if self.group == 0 { whole } else { self.group.min(whole) }
+    }
 }
 
 /// What is done to a model.
@@ -32,8 +66,68 @@ pub struct Recipe {
 }
 
 /// Help for a recipe that cannot be read.
-const GRAMMAR: &str = "w4 or w8, then as needed a8 or a16 (activations), g32, g64, g128 or gall (weights that share a scale), \
-                       -asym (zero points), -mse (scales by least error): w4, w8, w4g128, w4a16g64-asym";
+const GRAMMAR: &str = "a method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w8), then as needed a8 or \
+                       a16 (activations), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse \
+                       (scales by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16";
+
+/// What a recipe says so far.
+#[derive(Default)]
+struct Words {
+    method: Option<Method>,
+    bits: Option<u32>,
+    group: Option<usize>,
+    activations: Option<Activations>,
+    asymmetric: Option<bool>,
+    search: bool,
+}
+
+impl Words {
+    fn word(&mut self, word: &str) -> Result<(), String> {
+        if let Some((_, m)) = METHODS.iter().find(|m| m.0 == word) {
+            return set(&mut self.method, *m, word);
+        }
+        match word {
+            "asym" => set(&mut self.asymmetric, true, word),
+            "sym" => set(&mut self.asymmetric, false, word),
+            "mse" => {
+                self.search = true;
+                Ok(())
+            }
+            "" => Err("there is nothing between two `-`".into()),
+            _ => self.numbers(word),
+        }
+    }
+    /// Letters with numbers behind them, one after the other.
+    fn numbers(&mut self, mut rest: &str) -> Result<(), String> {
+        while let Some(key) = rest.chars().next() {
+            let body = rest.get(key.len_utf8()..).unwrap_or_default();
+            let end = body.find(|c| matches!(c, 'w' | 'a' | 'g') && !body.starts_with("all"));
+            let (value, next) = body.split_at(end.unwrap_or(body.len()));
+            match (key, value) {
+                ('w', "2" | "3" | "4" | "8") => set(&mut self.bits, value.parse().unwrap_or(4), "w")?,
+                ('w', other) => return Err(format!("weights of {other} bits are not supported")),
+                ('a', "8") => set(&mut self.activations, Activations::Blocks, "a")?,
+                ('a', "16" | "32") => set(&mut self.activations, Activations::Float, "a")?,
+                ('a', other) => return Err(format!("activations of {other} bits are not supported")),
+                ('g', "all") => set(&mut self.group, 0, "g")?,
+                ('g', "16" | "32" | "64" | "128" | "256") => {
+                    set(&mut self.group, value.parse().unwrap_or(GROUP), "g")?;
+                }
+                ('g', n) => return Err(format!("groups of {n} weights are not supported")),
+                _ => return Err(format!("`{rest}` means nothing")),
+            }
+            rest = next;
+        }
+        Ok(())
+    }
+}
+
+fn set<T>(place: &mut Option<T>, value: T, word: &str) -> Result<(), String> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("`{word}` comes after another of its kind")),
+    }
+}
 
 impl Recipe {
     /// Reads a recipe; `none` is no recipe.
@@ -42,52 +136,33 @@ impl Recipe {
             return Ok(None);
         }
         let wrong = |why: String| Diag::input(format!("--quantize {text}: {why}")).help(GRAMMAR);
-        let (head, marks) = text.split_once('-').unwrap_or((text, ""));
-        let (mut bits, mut group, mut activations) = (None, None, Activations::Blocks);
-        let mut rest = head;
-        while let Some(key) = rest.chars().next() {
-            let body = rest.get(key.len_utf8()..).unwrap_or_default();
-            let end =
-                body.find(|c| matches!(c, 'w' | 'a' | 'g') && !body.starts_with("all")).unwrap_or(body.len());
-            let (value, next) = body.split_at(end);
-            match (key, value) {
-                ('w', "4") => bits = Some(4),
-                ('w', "8") => bits = Some(8),
-                ('w', other) => return Err(wrong(format!("weights of {other} bits are not supported"))),
-                ('a', "8") => activations = Activations::Blocks,
-                ('a', "16" | "32") => activations = Activations::Float,
-                ('a', other) => return Err(wrong(format!("activations of {other} bits are not supported"))),
-                ('g', "all") => group = Some(0),
-                ('g', n) => match n.parse() {
-                    Ok(n @ (16 | 32 | 64 | 128 | 256)) => group = Some(n),
-                    _ => return Err(wrong(format!("groups of {n} weights are not supported"))),
-                },
-                (other, _) => return Err(wrong(format!("`{other}` means nothing"))),
-            }
-            rest = next;
+        let mut words = Words::default();
+        for word in text.split('-') {
+            words.word(word).map_err(wrong)?;
         }
-        let bits = bits.ok_or_else(|| wrong("it does not say how many bits weights have".into()))?;
-        let group = group.unwrap_or(GROUP);
-        let mut weights = Scheme { bits, group, asymmetric: false, search: false };
-        for mark in marks.split('-').filter(|m| !m.is_empty()) {
-            match mark {
-                "asym" => weights.asymmetric = true,
-                "sym" => weights.asymmetric = false,
-                "mse" => weights.search = true,
-                other => return Err(wrong(format!("`{other}` means nothing"))),
-            }
+        let bits = words.bits.ok_or_else(|| wrong("it does not say how many bits weights have".into()))?;
+        let method = words.method.unwrap_or_default();
+        let group = words.group.unwrap_or(GROUP);
+        // HQQ is all about where zero is.
+        let asymmetric = words.asymmetric.unwrap_or(method == Method::Hqq || method == Method::Awq);
+        if method == Method::Hqq && !asymmetric {
+            return Err(wrong("hqq moves the zero of blocks: it cannot be symmetric".into()));
         }
+        let weights = Scheme { method, bits, group, asymmetric, search: words.search };
+        let mut activations = words.activations.unwrap_or(Activations::Blocks);
         if group == 0 && activations == Activations::Blocks {
             activations = Activations::Rows;
         }
-        let ends =
-            Scheme { bits: 8, group: if group == 0 { 0 } else { GROUP }, asymmetric: false, search: false };
+        let ends = Scheme { bits: 8, group: if group == 0 { 0 } else { GROUP }, ..Scheme::default() };
         Ok(Some(Self { weights, ends, activations }))
     }
 }
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((name, _)) = METHODS.iter().find(|m| m.1 == self.method && m.1 != Method::Rtn) {
+            write!(f, "{name}-")?;
+        }
         write!(f, "w{}g", self.bits)?;
         if self.group == 0 {
             write!(f, "all")?
@@ -115,8 +190,22 @@ mod tests {
         assert_eq!(of("w8gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").weights.to_string(), "w8gall");
         assert_eq!(Recipe::parse("none").unwrap(), None);
-        for wrong in ["", "w3", "w4g33", "4", "w4x", "w4-magic", "g32", "a8", "w4a4", "wall", "w4g"] {
+        let wrong =
+            ["", "w5", "w4g33", "4", "w4x", "w4-magic", "g32", "a8", "w4a4", "wall", "w4g", "gptq", "w4-w8"];
+        for wrong in wrong.into_iter().chain(["gptq-awq-w4", "hqq-w4-sym", "-w4", "w4g32-g64"]) {
             assert!(Recipe::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn methods_and_words_in_any_order() {
+        let of = |t: &str| Recipe::parse(t).unwrap().unwrap();
+        assert_eq!(of("gptq-w4-g128").weights.to_string(), "gptq-w4g128");
+        assert_eq!(of("gptq-w4-g128"), of("w4g128-gptq-sym"));
+        assert_eq!(of("awq-w3-g64-a16").activations, Activations::Float);
+        assert_eq!(of("awq-w3-g64-a16").weights.to_string(), "awq-w3g64-asym");
+        assert_eq!(of("hqq-w2-g32").weights.to_string(), "hqq-w2g32-asym");
+        assert_eq!(of("rtn-w4"), of("w4"));
+        assert!(of("gptq-w4").weights.method.needs_data() && !of("hqq-w4").weights.method.needs_data());
     }
 }
