@@ -1,6 +1,7 @@
 //! Text to tokens and back, from a `tokenizer.json`.
 
 mod decoder;
+mod fast;
 mod pieces;
 mod stream;
 
@@ -49,8 +50,13 @@ impl Tokenizer {
             Error::input(format!("tokenizer.json: {}", text.lines().next().unwrap_or_default()))
                 .help("the file must be one that the `tokenizers` library has written")
         };
+        let rules = |decoder: &Value| decoder::rules(decoder).map_err(|e| e.inside("tokenizer.json"));
+        if let Some(fast::Read { inner, decoder }) = fast::read(bytes) {
+            let pieces = Pieces::new(&inner, rules(&decoder)?)?;
+            return Ok(Self { inner, pieces });
+        }
         let head: Head = serde_json::from_slice(bytes).map_err(|e| bad(&e))?;
-        let rules = decoder::rules(&head.decoder).map_err(|e| e.inside("tokenizer.json"))?;
+        let rules = rules(&head.decoder)?;
         // Reading a damaged table of it panics.
         if has_step(&head.normalizer, "Precompiled") {
             return Err(Error::unsupported("tokenizer.json: normalizer Precompiled")
@@ -60,11 +66,12 @@ impl Tokenizer {
         // Those are settings of a training run.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| bad(&e))?;
-        let mut model = inner.get_model().clone();
-        if let ModelWrapper::BPE(bpe) = &mut model
-            && bpe.dropout.take().is_some()
+        if let ModelWrapper::BPE(bpe) = inner.get_model()
+            && bpe.dropout.is_some()
         {
-            inner.with_model(model);
+            let mut bpe = bpe.clone();
+            bpe.dropout = None;
+            inner.with_model(bpe);
         }
         let pieces = Pieces::new(&inner, rules)?;
         Ok(Self { inner, pieces })

@@ -14,10 +14,19 @@ pub(super) struct Pieces {
     lead: Lead,
 }
 
+/// One more than the largest number of a token.
+fn numbers(t: &tokenizers::Tokenizer) -> usize {
+    // Mostly all numbers are taken; then there are no others, and the vocabulary need not be copied.
+    let count = t.get_vocab_size(true);
+    if count <= MAX_TOKENS && (0..count as u32).all(|id| t.id_to_token(id).is_some()) {
+        return count;
+    }
+    t.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
+}
+
 impl Pieces {
     pub fn new(t: &tokenizers::Tokenizer, rules: Rules) -> Result<Self> {
-        let vocab = t.get_vocab(true);
-        let last = vocab.values().max().map_or(0, |&id| id as usize + 1);
+        let last = numbers(t);
         if last > MAX_TOKENS {
             return Err(Error::limit(format!(
                 "tokenizer.json: token {}, at most {MAX_TOKENS} are read",
