@@ -115,6 +115,7 @@ fn every_operation_has_its_own_word() {
         U::F32ToF16,
         U::Bf16ToF32,
         U::F32ToBf16,
+        U::F32ToBf16Flush,
     ];
     use CmpOp as C;
     let compare = [C::Eq, C::Ne, C::Lt, C::Le, C::Gt, C::Ge, C::LtU, C::LeU, C::GtU, C::GeU];

@@ -61,6 +61,7 @@ const FUNCTIONS: &[&str] = &[
     "F32ToF16",
     "Bf16ToF32",
     "F32ToBf16",
+    "F32ToBf16Flush",
 ];
 
 /// Runs a kernel over raw inputs.
@@ -89,7 +90,7 @@ impl From<bool> for Mode {
 }
 
 fn modes() -> [Mode; 3] {
-    let have = Primitives { scale: true, half: true };
+    let have = Primitives { scale: true, half: true, ..Primitives::default() };
     [false.into(), true.into(), Mode { fused: true, have }]
 }
 
@@ -488,6 +489,11 @@ fn sixteen_bit_floats_convert_exactly() {
             (|b| half::f16::from_bits(b).is_nan()) as fn(u16) -> bool,
         ),
         (UnOp::F32ToBf16, |v| half::bf16::from_f32(v).to_bits(), |b| half::bf16::from_bits(b).is_nan()),
+        (
+            UnOp::F32ToBf16Flush,
+            |v| half::bf16::from_f32(if v.is_subnormal() { 0f32.copysign(v) } else { v }).to_bits(),
+            |b| half::bf16::from_bits(b).is_nan(),
+        ),
     ] {
         let k = kernel(x.len(), 8, &[Elem::F32], Elem::I16, Primitives::default(), |b, x| b.un(op, x[0]));
         let out = execute(&k, &[&bytes], 2 * x.len(), false);

@@ -93,7 +93,8 @@ fn unexpanded(i: &Inst) -> Option<String> {
             | UnOp::F16ToF32
             | UnOp::F32ToF16
             | UnOp::Bf16ToF32
-            | UnOp::F32ToBf16),
+            | UnOp::F32ToBf16
+            | UnOp::F32ToBf16Flush),
             _,
         ) => Some(format!("{op:?}")),
         Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod | BinOp::Scale), ..) => Some(format!("{op:?}")),

@@ -145,7 +145,7 @@ impl KernelBuilder {
         let mut ty = self.ty(a);
         match op {
             UnOp::F16ToF32 | UnOp::Bf16ToF32 => ty.elem = Elem::F32,
-            UnOp::F32ToF16 | UnOp::F32ToBf16 => ty.elem = Elem::I16,
+            UnOp::F32ToF16 | UnOp::F32ToBf16 | UnOp::F32ToBf16Flush => ty.elem = Elem::I16,
             _ => {}
         }
         self.def(ty, Inst::Un(op, a))

@@ -155,6 +155,8 @@ pub enum UnOp {
     Bf16ToF32,
     /// F32 to I16 bits of a bf16, nearest even.
     F32ToBf16,
+    /// The same, but subnormal numbers become zeros of their sign: what processors have an instruction for.
+    F32ToBf16Flush,
 }
 
 /// Operations of two operands of one type.

@@ -64,7 +64,7 @@ pub fn run<'a>(
         choices,
         symbols: module.symbols.clone(),
         buffers: Buffers::default(),
-        kernels: KernelTable::new(crate::math::Primitives::of(target)),
+        kernels: KernelTable::new(crate::math::Primitives::of(target).with(options.precision)),
         report,
         weights: Weights::new(store),
         late: Vec::new(),

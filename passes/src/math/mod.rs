@@ -16,6 +16,7 @@ mod narrow;
 mod pow;
 mod trig;
 
+use crate::lower::Precision;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, UnOp};
@@ -27,13 +28,26 @@ pub struct Primitives {
     pub scale: bool,
     /// f16 to and from f32.
     pub half: bool,
+    /// [`UnOp::F32ToBf16Flush`].
+    pub bf16: bool,
+    /// That also stands for [`UnOp::F32ToBf16`]: subnormal numbers may become zeros.
+    pub flush: bool,
 }
 
 impl Primitives {
     /// Of a target.
     pub fn of(target: &TargetDesc) -> Self {
         let avx512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"].iter().all(|f| target.has(f));
-        Self { scale: avx512, half: target.has("avx2") && target.has("f16c") }
+        Self {
+            scale: avx512,
+            half: target.has("avx2") && target.has("f16c"),
+            bf16: avx512 && target.has("avx512bf16"),
+            flush: false,
+        }
+    }
+    /// For arithmetic of a precision.
+    pub fn with(self, precision: Precision) -> Self {
+        Self { flush: self.bf16 && precision == Precision::Bf16, ..self }
     }
 }
 
@@ -105,7 +119,10 @@ fn function(b: &mut Math, dst: Reg, inst: &Inst) -> Option<Reg> {
             UnOp::F16ToF32 => narrow::f16_to_f32(b, x),
             UnOp::F32ToF16 => narrow::f32_to_f16(b, x),
             UnOp::Bf16ToF32 => narrow::bf16_to_f32(b, x),
+            UnOp::F32ToBf16 if b.have.flush => b.un(UnOp::F32ToBf16Flush, x),
             UnOp::F32ToBf16 => narrow::f32_to_bf16(b, x),
+            UnOp::F32ToBf16Flush if b.have.bf16 => return None,
+            UnOp::F32ToBf16Flush => narrow::f32_to_bf16_flush(b, x),
             UnOp::Exp => exp::exp(b, x),
             UnOp::Log => log::log(b, x),
             UnOp::Sigmoid => exp::sigmoid(b, x),

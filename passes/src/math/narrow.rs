@@ -69,6 +69,19 @@ pub fn bf16_to_f32(b: &mut Math, x: Reg) -> Reg {
     b.cvt(CvtOp::Bits, Elem::F32, u)
 }
 
+/// f32 to I16 bits, subnormal numbers as zeros.
+pub fn f32_to_bf16_flush(b: &mut Math, x: Reg) -> Reg {
+    let u = b.cvt(CvtOp::Bits, I, x);
+    let (rest, sign, least) =
+        (int(b, u, I, 0x7fff_ffff), int(b, u, I, i32::MIN.into()), int(b, u, I, 0x0080_0000));
+    let abs = b.bin(BinOp::And, u, rest);
+    let small = b.cmp(CmpOp::Lt, abs, least);
+    let zero = b.bin(BinOp::And, u, sign);
+    let u = b.select(small, zero, u);
+    let x = b.cvt(CvtOp::Bits, Elem::F32, u);
+    f32_to_bf16(b, x)
+}
+
 /// f32 to I16 bits.
 pub fn f32_to_bf16(b: &mut Math, x: Reg) -> Reg {
     let u = b.cvt(CvtOp::Bits, I, x);

@@ -118,7 +118,7 @@ fn is_vector(k: &Kernel, dst: Reg, inst: &Inst) -> bool {
     let only = matches!(
         inst,
         Inst::Bin(BinOp::Scale, ..)
-            | Inst::Un(UnOp::F16ToF32 | UnOp::F32ToF16, _)
+            | Inst::Un(UnOp::F16ToF32 | UnOp::F32ToF16 | UnOp::F32ToBf16Flush, _)
             | Inst::Dot4 { .. }
             | Inst::Dot2 { .. }
     );

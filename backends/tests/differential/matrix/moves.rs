@@ -187,3 +187,18 @@ fn half_floats() {
     }
     check_with("f16c", &all);
 }
+
+#[test]
+fn rounding_to_bf16() {
+    let mut all = vec![];
+    let lanes: Vec<u16> = [1].into_iter().chain(LANES).collect();
+    for form in [Form::Loaded, Form::Copied] {
+        let down = kernel(format!("F32ToBf16Flush {form:?}"), form, &lanes, &mut |b, n| {
+            let x = b.operand(Elem::F32, n);
+            let r = b.b.un(UnOp::F32ToBf16Flush, x);
+            b.keep(r);
+        });
+        all.extend([(Elem::F32, down.clone()), (Elem::I32, down)]);
+    }
+    check_with("avx512bf16", &all);
+}

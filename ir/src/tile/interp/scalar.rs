@@ -143,6 +143,7 @@ pub(super) fn unary(op: UnOp, e: Elem) -> F1 {
         UnOp::F32ToF16 => |v| u64::from(f16::from_f32(s32(v)).to_bits()),
         UnOp::Bf16ToF32 => |v| of32(bf16::from_bits(v as u16).to_f32()),
         UnOp::F32ToBf16 => |v| u64::from(bf16::from_f32(s32(v)).to_bits()),
+        UnOp::F32ToBf16Flush => |v| u64::from(bf16::from_f32(flushed(s32(v))).to_bits()),
     }
 }
 
@@ -332,9 +333,13 @@ fn mul_add_int<const B: u32>(x: u64, y: u64, z: u64) -> u64 {
     mask::<B>(x.wrapping_mul(y).wrapping_add(z))
 }
 
+/// Zeros for subnormal numbers.
+fn flushed(x: f32) -> f32 {
+    if x.is_subnormal() { 0f32.copysign(x) } else { x }
+}
+
 /// [`Inst::Dot2`](crate::tile::Inst::Dot2).
 pub(super) fn dot2(a: u64, b: u64, acc: u64) -> u64 {
-    let flushed = |x: f32| if x.is_subnormal() { 0f32.copysign(x) } else { x };
     let part = |x: u64, high: bool| flushed(s32(if high { x & 0xffff_0000 } else { (x & 0xffff) << 16 }));
     let add = |acc: f32, high| flushed(part(a, high).mul_add(part(b, high), acc));
     of32(add(add(flushed(s32(acc)), true), false))

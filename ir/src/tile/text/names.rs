@@ -50,6 +50,7 @@ pub(crate) const UNARY: Names<UnOp> = &[
     (UnOp::F32ToF16, "f32tof16"),
     (UnOp::Bf16ToF32, "bf16tof32"),
     (UnOp::F32ToBf16, "f32tobf16"),
+    (UnOp::F32ToBf16Flush, "f32tobf16flush"),
 ];
 
 pub(crate) const BINARY: Names<BinOp> = &[

@@ -38,7 +38,7 @@ fn un_kind(op: UnOp) -> Option<Kind> {
     Some(match op {
         Neg | Abs => Kind::Number,
         Not => Kind::Bits,
-        F16ToF32 | F32ToF16 | Bf16ToF32 | F32ToBf16 => return None,
+        F16ToF32 | F32ToF16 | Bf16ToF32 | F32ToBf16 | F32ToBf16Flush => return None,
         _ => Kind::Float,
     })
 }
@@ -177,7 +177,7 @@ impl Verifier<'_> {
     fn unary(&mut self, op: UnOp, ty: Ty, a: Reg) {
         let (from, to) = match op {
             UnOp::F16ToF32 | UnOp::Bf16ToF32 => (Elem::I16, Elem::F32),
-            UnOp::F32ToF16 | UnOp::F32ToBf16 => (Elem::F32, Elem::I16),
+            UnOp::F32ToF16 | UnOp::F32ToBf16 | UnOp::F32ToBf16Flush => (Elem::F32, Elem::I16),
             _ => (ty.elem, ty.elem),
         };
         self.expect(a, Ty { elem: from, ..ty });

@@ -340,9 +340,7 @@ impl Vx<'_, '_> {
                 let v = self.lanes_of(a);
                 self.narrow_by(&v, 2, &mut |s, n, r| {
                     let d = s.vec();
-                    let view = (n / 2).max(16);
-                    // Nearest even whatever the mode.
-                    s.v(V::Cvtps2ph, n, &[Opnd::Def(d, view), Opnd::Use(r, n), Opnd::Imm(0)]);
+                    s.rounded_to_half(op, n, d, r);
                     d
                 })
             }
@@ -358,7 +356,16 @@ impl Vx<'_, '_> {
             return self.half(V::Cvtph2ps, 16, d, Src::Reg(x));
         }
         let t = self.vec();
-        self.v(V::Cvtps2ph, 16, &[Opnd::Def(t, 16), Opnd::Use(x, 16), Opnd::Imm(0)]);
+        self.rounded_to_half(op, 16, t, x);
         self.scalar_of(Elem::I16, d, t);
+    }
+    /// `n` bytes of f32 to half as many.
+    fn rounded_to_half(&mut self, op: UnOp, n: u8, d: VReg, x: VReg) {
+        let view = (n / 2).max(16);
+        if op == UnOp::F32ToBf16Flush {
+            return self.v(V::Cvtneps2bf16, n, &[Opnd::Def(d, view), Opnd::Use(x, n)]);
+        }
+        // Nearest even whatever the mode.
+        self.v(V::Cvtps2ph, n, &[Opnd::Def(d, view), Opnd::Use(x, n), Opnd::Imm(0)]);
     }
 }

@@ -28,6 +28,7 @@ pub fn supports(_: &Kernel, isa: Isa, _: Reg, inst: &Inst) -> Result<(), String>
     match inst {
         Inst::Un(Neg | Abs | Not | Ceil | Floor | Trunc | Nearest | Sqrt | Bf16ToF32, _) => Ok(()),
         Inst::Un(F16ToF32 | F32ToF16, _) if isa.f16c => Ok(()),
+        Inst::Un(F32ToBf16Flush, _) if isa.bf16 => Ok(()),
         Inst::Un(op, _) => Err(format!("{op:?} of vectors")),
         Inst::Dot2 { .. } if !isa.bf16 => Err("Dot2 without AVX512-BF16".into()),
         Inst::Bin(BinOp::Scale, ..) if !isa.avx512 => Err("Scale without AVX-512".into()),
@@ -48,10 +49,14 @@ impl Select<'_> {
         match *inst {
             Inst::Const(c) => s.constant(dst, c),
             Inst::Copy(a) => s.copy_all(dst, a),
-            Inst::Un(op @ (UnOp::F16ToF32 | UnOp::F32ToF16), a) if s.ty(dst).lanes == 1 => {
+            Inst::Un(op @ (UnOp::F16ToF32 | UnOp::F32ToF16 | UnOp::F32ToBf16Flush), a)
+                if s.ty(dst).lanes == 1 =>
+            {
                 s.half_scalar(op, dst, a);
             }
-            Inst::Un(op @ (UnOp::F16ToF32 | UnOp::F32ToF16 | UnOp::Bf16ToF32), a) => s.half_float(op, dst, a),
+            Inst::Un(op @ (UnOp::F16ToF32 | UnOp::F32ToF16 | UnOp::Bf16ToF32 | UnOp::F32ToBf16Flush), a) => {
+                s.half_float(op, dst, a)
+            }
             Inst::Un(op, a) => s.unary(op, dst, a),
             Inst::Bin(op, a, b) => s.binary(op, dst, a, b),
             Inst::Cmp(op, a, b) => s.compare(op, dst, a, b),
