@@ -13,6 +13,8 @@ use std::ptr::NonNull;
 /// Zeroed heap memory aligned to 64 bytes.
 #[derive(Debug)]
 pub struct Aligned {
+    /// The allocation, and where its first aligned byte is.
+    start: NonNull<u8>,
     at: NonNull<u8>,
     layout: Layout,
     len: usize,
@@ -21,13 +23,17 @@ pub struct Aligned {
 impl Aligned {
     /// Allocates; sizes that the address space cannot hold are an error.
     pub fn zeroed(len: usize) -> io::Result<Self> {
-        let layout = Layout::from_size_align(len.max(1), ALIGNMENT)
-            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too large"))?;
+        // Room to align in: memory that is asked for with an alignment is written over with zeros page by page, other
+        // memory comes with zeros from the system when it is used.
+        let layout = len.checked_add(ALIGNMENT).and_then(|n| Layout::from_size_align(n, 1).ok());
+        let layout = layout.ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "too large"))?;
         // SAFETY: the layout has a non-zero size.
-        let at = unsafe { alloc_zeroed(layout) };
-        let at = NonNull::new(at)
+        let start = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(start)
             .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, format!("no {len} bytes")))?;
-        Ok(Self { at, layout, len })
+        let skip = start.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+        // SAFETY: `skip` is less than the alignment, by which the allocation is longer than `len`.
+        Ok(Self { start, at: unsafe { start.add(skip) }, layout, len })
     }
     /// A copy of bytes.
     pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
@@ -50,7 +56,7 @@ impl Aligned {
 impl Drop for Aligned {
     fn drop(&mut self) {
         // SAFETY: allocated in `zeroed` with this layout, freed once.
-        unsafe { dealloc(self.at.as_ptr(), self.layout) }
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Most steps of a decoder, and how deep they may be nested.
 const MAX_STEPS: usize = 64;
@@ -116,25 +117,33 @@ fn add(r: &mut Rules, v: &Value, depth: usize) -> Result<()> {
 }
 
 impl Rules {
-    /// The bytes of a token.
-    pub fn bytes(&self, content: &str) -> Vec<u8> {
-        let mut s = content.to_owned();
+    /// Appends the bytes of a token.
+    pub fn add(&self, content: &str, out: &mut Vec<u8>) {
+        let mut s = Cow::Borrowed(content);
         for step in &self.steps {
             match step {
-                Step::Replace(from, to) => s = s.replace(from, to),
-                Step::ByteFallback => {
-                    if let Some(b) = fallback(&s) {
-                        return vec![b];
+                Step::Replace(from, to) => {
+                    if s.contains(from.as_str()) {
+                        s = s.replace(from, to).into();
                     }
                 }
-                // A token with other characters stands for itself.
+                Step::ByteFallback => {
+                    if let Some(b) = fallback(&s) {
+                        return out.push(b);
+                    }
+                }
                 Step::ByteLevel => {
-                    let mapped: Option<Vec<u8>> = s.chars().map(byte_of).collect();
-                    return mapped.unwrap_or_else(|| s.into_bytes());
+                    let before = out.len();
+                    if s.chars().all(|c| byte_of(c).map(|b| out.push(b)).is_some()) {
+                        return;
+                    }
+                    // A token with other characters stands for itself.
+                    out.truncate(before);
+                    break;
                 }
             }
         }
-        s.into_bytes()
+        out.extend_from_slice(s.as_bytes());
     }
 }
 
@@ -169,6 +178,14 @@ mod tests {
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
         assert_eq!((byte_of('Ġ'), byte_of('Ċ'), byte_of('a')), (Some(b' '), Some(b'\n'), Some(b'a')));
+    }
+
+    impl Rules {
+        fn bytes(&self, content: &str) -> Vec<u8> {
+            let mut out = vec![];
+            self.add(content, &mut out);
+            out
+        }
     }
 
     #[test]

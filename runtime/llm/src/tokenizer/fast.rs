@@ -4,15 +4,17 @@
 //! file whose model says that it is BPE, as those of models that generate text do, needs none of that. Whatever is
 //! unusual about a file is left to the library, errors included.
 
-use serde::de::{SeqAccess, Visitor};
+use super::bpe::{Bpe, Options, Vocab};
+use super::inner::Inner;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::fmt;
-use tokenizers::AddedToken;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::{AddedToken, Tokenizer, TokenizerImpl};
 
 #[derive(Deserialize)]
-struct File {
+struct File<'a> {
     version: String,
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
@@ -24,11 +26,12 @@ struct File {
     post_processor: Value,
     #[serde(default)]
     decoder: Value,
-    model: Model,
+    #[serde(borrow)]
+    model: Model<'a>,
 }
 
 #[derive(Deserialize)]
-struct Model {
+struct Model<'a> {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -44,30 +47,70 @@ struct Model {
     #[serde(default)]
     ignore_merges: Option<bool>,
     vocab: Vocab,
-    merges: Vec<Merge>,
+    #[serde(borrow)]
+    merges: Vec<Merge<'a>>,
+}
+
+/// A text of the file; its own bytes, where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Vocab {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Tokens;
+        impl<'de> Visitor<'de> for Tokens {
+            type Value = Vocab;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("tokens with their numbers")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
+                let mut v = Vocab::default();
+                while let Some((text, id)) = map.next_entry::<Text, u32>()? {
+                    v.push(&text.0, id).ok_or_else(|| A::Error::custom("4 GiB of tokens"))?;
+                }
+                Ok(v)
+            }
+        }
+        d.deserialize_map(Tokens)
+    }
 }
 
 /// `"a b"` or `["a", "b"]`.
-struct Merge(String, String);
+enum Merge<'a> {
+    Line(Cow<'a, str>),
+    Pair(Cow<'a, str>, Cow<'a, str>),
+}
 
-impl<'de> Deserialize<'de> for Merge {
+impl Merge<'_> {
+    /// Nothing for a line of other than two words: there is no such token.
+    fn parts(&self) -> (&str, &str) {
+        match self {
+            Merge::Line(l) => l.split_once(' ').unwrap_or_default(),
+            Merge::Pair(a, b) => (a, b),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         struct Pair;
         impl<'de> Visitor<'de> for Pair {
-            type Value = Merge;
+            type Value = Merge<'de>;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("two tokens")
             }
-            fn visit_str<E: serde::de::Error>(self, s: &str) -> Result<Merge, E> {
-                let parts = s.split_once(' ').filter(|(_, b)| !b.contains(' '));
-                parts.map(|(a, b)| Merge(a.into(), b.into())).ok_or_else(|| E::custom("no two tokens"))
+            fn visit_borrowed_str<E>(self, s: &'de str) -> Result<Self::Value, E> {
+                Ok(Merge::Line(s.into()))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merge, A::Error> {
-                let none = || serde::de::Error::custom("no two tokens");
-                let a = seq.next_element()?.ok_or_else(none)?;
-                let b = seq.next_element()?.ok_or_else(none)?;
-                match seq.next_element::<String>()? {
-                    None => Ok(Merge(a, b)),
+            fn visit_str<E>(self, s: &str) -> Result<Self::Value, E> {
+                Ok(Merge::Line(s.to_owned().into()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let none = || A::Error::custom("no two tokens");
+                let Text(a) = seq.next_element()?.ok_or_else(none)?;
+                let Text(b) = seq.next_element()?.ok_or_else(none)?;
+                match seq.next_element::<Text>()? {
+                    None => Ok(Merge::Pair(a, b)),
                     Some(_) => Err(none()),
                 }
             }
@@ -78,7 +121,7 @@ impl<'de> Deserialize<'de> for Merge {
 
 /// What the file says, where it is of the usual kind.
 pub(super) struct Read {
-    pub inner: tokenizers::Tokenizer,
+    pub inner: Inner,
     pub decoder: Value,
 }
 
@@ -86,36 +129,35 @@ pub(super) struct Read {
 pub(super) fn read(bytes: &[u8]) -> Option<Read> {
     let File { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } =
         serde_json::from_slice(bytes).ok()?;
-    if model.kind != "BPE" || super::has_step(&normalizer, "Precompiled") {
+    let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+    if model.kind != "BPE"
+        || super::has_step(&normalizer, "Precompiled")
+        || affixes.into_iter().flatten().any(|a| !a.is_empty())
+    {
         return None;
     }
+    let options = Options {
+        unknown: model.unk_token.as_deref(),
+        fuse_unknown: model.fuse_unk.unwrap_or_default(),
+        byte_fallback: model.byte_fallback.unwrap_or_default(),
+        ignore_merges: model.ignore_merges.unwrap_or_default(),
+    };
+    let bpe = Bpe::new(model.vocab, model.merges.iter().map(Merge::parts), options)?;
     let around = json!({
         "version": version, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": post_processor,
-        "decoder": decoder, "model": { "type": "BPE", "vocab": {}, "merges": [] },
+        "decoder": null, "model": { "type": "BPE", "vocab": {}, "merges": [] },
     });
-    let merges = model.merges.into_iter().map(|Merge(a, b)| (a, b)).collect();
-    let mut bpe = BPE::builder()
-        .vocab_and_merges(model.vocab, merges)
-        .fuse_unk(model.fuse_unk.unwrap_or_default())
-        .byte_fallback(model.byte_fallback.unwrap_or_default())
-        .ignore_merges(model.ignore_merges.unwrap_or_default());
-    if let Some(t) = model.unk_token {
-        bpe = bpe.unk_token(t);
-    }
-    if let Some(p) = model.continuing_subword_prefix {
-        bpe = bpe.continuing_subword_prefix(p);
-    }
-    if let Some(s) = model.end_of_word_suffix {
-        bpe = bpe.end_of_word_suffix(s);
-    }
     let made = super::guarded(|| {
-        let mut t = tokenizers::Tokenizer::from_bytes(around.to_string())?;
-        t.with_model(bpe.build()?);
+        let around = Tokenizer::from_bytes(around.to_string())?;
+        let mut t = TokenizerImpl::new(bpe);
+        t.with_normalizer(around.get_normalizer().cloned())?;
+        t.with_pre_tokenizer(around.get_pre_tokenizer().cloned());
+        t.with_post_processor(around.get_post_processor().cloned());
         // Their numbers follow from the model: they come after it.
         t.add_tokens(added_tokens)?;
         Ok(t)
     });
-    Some(Read { inner: made.ok()?, decoder })
+    Some(Read { inner: Inner::Tables(Box::new(made.ok()?)), decoder })
 }
 
 #[cfg(test)]
@@ -123,38 +165,77 @@ pub(super) fn read(bytes: &[u8]) -> Option<Read> {
 mod tests {
     use super::*;
 
-    fn file(merges: Value) -> Value {
+    /// Letters, words of them, bytes and a mark for what is unknown.
+    fn file(merges: Value, options: Value) -> Value {
+        let mut texts: Vec<String> =
+            ["?", "a", "b", "é", "ab", "aba", "abab", "bé", "éa"].map(String::from).into();
+        if options["byte_fallback"] == json!(true) {
+            texts.extend((0..=255).map(|b| format!("<0x{b:02X}>")));
+        }
+        let vocab: serde_json::Map<String, Value> =
+            texts.into_iter().enumerate().map(|(i, t)| (t, json!(i))).collect();
+        let mut model = json!({"type": "BPE", "dropout": null, "vocab": vocab, "merges": merges});
+        model.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
         json!({
             "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null,
-            "post_processor": null,
-            "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-            "added_tokens": [{"id": 4, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
+            "post_processor": null, "decoder": null, "model": model,
+            "added_tokens": [{"id": 9, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
                 "normalized": false, "special": true}],
-            "model": {"type": "BPE", "dropout": null, "unk_token": null, "fuse_unk": false,
-                "vocab": {"a": 0, "b": 1, "ab": 2, "aba": 3}, "merges": merges},
         })
     }
 
+    /// All words of up to seven of these letters.
+    fn words() -> impl Iterator<Item = String> {
+        let letter = |n: usize| ["a", "b", "é", "x", "<end>"][n % 5];
+        (0..5usize.pow(7))
+            .step_by(7)
+            .map(move |n| (0..n % 8).map(|i| letter(n / 5usize.pow(i as u32))).collect())
+    }
+
     #[test]
-    fn reads_what_the_library_reads() {
-        for merges in [json!(["a b", "ab a"]), json!([["a", "b"], ["ab", "a"]])] {
-            let text = file(merges).to_string();
-            let (fast, whole) = (
-                read(text.as_bytes()).unwrap().inner,
-                tokenizers::Tokenizer::from_bytes(text.as_bytes()).unwrap(),
+    fn encodes_as_the_library_does() {
+        let lines = json!(["a b", "b é", "ab a", "é a", "ab ab"]);
+        let pairs = json!([["ab", "ab"], ["é", "a"], ["a", "b"], ["ab", "a"], ["b", "é"], ["é", "a"]]);
+        let unknown = json!({"unk_token": "?"});
+        let kinds = [
+            json!({}),
+            unknown.clone(),
+            json!({"unk_token": "?", "fuse_unk": true}),
+            json!({"byte_fallback": true, "ignore_merges": true}),
+        ];
+        for (merges, options) in [lines, pairs].iter().flat_map(|m| kinds.iter().map(move |k| (m, k))) {
+            let text = file(merges.clone(), options.clone()).to_string();
+            let (fast, whole) =
+                (read(text.as_bytes()).unwrap().inner, Tokenizer::from_bytes(text.as_bytes()).unwrap());
+            for w in words() {
+                let (a, b) = (fast.encode(&w, true).unwrap(), whole.encode_fast(w.as_str(), true).unwrap());
+                assert_eq!(a.get_ids(), b.get_ids(), "{w} {options}");
+            }
+            for id in 0..300 {
+                assert_eq!(fast.text(id).map(Cow::into_owned), whole.id_to_token(id));
+            }
+            assert_eq!(
+                (fast.token("<end>"), fast.token("aba"), fast.token("c")),
+                (whole.token_to_id("<end>"), Some(5), None)
             );
-            assert_eq!(fast.to_string(false).unwrap(), whole.to_string(false).unwrap());
-            assert_eq!(fast.encode("ababa<end>b", false).unwrap().get_ids(), [2, 3, 4, 1]);
         }
     }
 
     #[test]
     fn what_is_unusual_is_left_to_the_library() {
         for merges in [json!(["a b c"]), json!([["a"]]), json!([["a", "b", "c"]]), json!(["a x"]), json!(3)] {
-            assert!(read(file(merges).to_string().as_bytes()).is_none());
+            assert!(read(file(merges, json!({})).to_string().as_bytes()).is_none());
         }
-        let mut other = file(json!([]));
-        other["model"]["type"] = "WordPiece".into();
-        assert!(read(other.to_string().as_bytes()).is_none());
+        let odd = [
+            json!({"type": "WordPiece"}),
+            json!({"end_of_word_suffix": "</w>"}),
+            json!({"unk_token": "no"}),
+            json!({"vocab": {"a": 0, "b": 0}}),
+            json!({"vocab": {"a": u32::MAX}}),
+        ];
+        for options in odd {
+            assert!(read(file(json!([]), options).to_string().as_bytes()).is_none());
+        }
+        assert!(read(file(json!([]), json!({})).to_string().as_bytes()).is_some());
     }
 }

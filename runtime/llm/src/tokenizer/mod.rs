@@ -1,13 +1,16 @@
 //! Text to tokens and back, from a `tokenizer.json`.
 
+mod bpe;
 mod decoder;
 mod fast;
+mod inner;
 mod pieces;
 mod stream;
 
 pub use stream::Stream;
 
 use crate::error::{Error, Result};
+use inner::Inner;
 use pieces::Pieces;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,7 +18,7 @@ use tokenizers::models::ModelWrapper;
 
 /// A tokenizer with the bytes of every token at hand.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     pieces: Pieces,
 }
 
@@ -73,6 +76,7 @@ impl Tokenizer {
             bpe.dropout = None;
             inner.with_model(bpe);
         }
+        let inner = Inner::Library(Box::new(inner));
         let pieces = Pieces::new(&inner, rules)?;
         Ok(Self { inner, pieces })
     }
@@ -98,7 +102,7 @@ impl Tokenizer {
     /// The tokens of a text. Special tokens that are written out in it count as such. `whole`: the text stands for
     /// itself, and what the tokenizer puts around texts (a token for the beginning) is added.
     pub fn encode(&self, text: &str, whole: bool) -> Result<Vec<u32>> {
-        let found = guarded(|| self.inner.encode_fast(text, whole));
+        let found = guarded(|| self.inner.encode(text, whole));
         let found = found.map_err(|e| Error::input(format!("the text cannot be tokenized: {e}")))?;
         Ok(found.get_ids().to_vec())
     }
@@ -124,7 +128,7 @@ impl Tokenizer {
     }
     /// The token with this content.
     pub fn token(&self, content: &str) -> Option<u32> {
-        self.inner.token_to_id(content)
+        self.inner.token(content)
     }
     /// Turns tokens into text as they come. `continues`: they go on with a text, so that no leading space is dropped.
     pub fn stream(&self, continues: bool) -> Stream {

@@ -1,6 +1,7 @@
 //! The bytes of every token in one block: nothing is looked up or put together while text is made.
 
 use super::decoder::{Lead, Rules};
+use super::inner::Inner;
 use crate::MAX_TOKENS;
 use crate::error::{Error, Result};
 
@@ -14,26 +15,15 @@ pub(super) struct Pieces {
     lead: Lead,
 }
 
-/// One more than the largest number of a token.
-fn numbers(t: &tokenizers::Tokenizer) -> usize {
-    // Mostly all numbers are taken; then there are no others, and the vocabulary need not be copied.
-    let count = t.get_vocab_size(true);
-    if count <= MAX_TOKENS && (0..count as u32).all(|id| t.id_to_token(id).is_some()) {
-        return count;
-    }
-    t.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
-}
-
 impl Pieces {
-    pub fn new(t: &tokenizers::Tokenizer, rules: Rules) -> Result<Self> {
-        let last = numbers(t);
+    pub fn new(t: &Inner, rules: Rules) -> Result<Self> {
+        let last = t.len();
         if last > MAX_TOKENS {
             return Err(Error::limit(format!(
                 "tokenizer.json: token {}, at most {MAX_TOKENS} are read",
                 last - 1
             )));
         }
-        let added = t.get_added_tokens_decoder();
         let mut p = Self {
             bytes: Vec::with_capacity(last * 8),
             ends: Vec::with_capacity(last),
@@ -43,14 +33,16 @@ impl Pieces {
         };
         for id in 0..last as u32 {
             let before = p.bytes.len();
-            if let Some(content) = t.id_to_token(id) {
-                p.bytes.extend(rules.bytes(&content));
+            if let Some(content) = t.text(id) {
+                rules.add(&content, &mut p.bytes);
             }
             p.longest = p.longest.max(p.bytes.len() - before);
             let end =
                 u32::try_from(p.bytes.len()).map_err(|_| Error::limit("tokenizer.json: 4 GiB of tokens"))?;
             p.ends.push(end);
-            p.special[id as usize] = added.get(&id).is_some_and(|a| a.special);
+        }
+        for id in t.special() {
+            p.special[id as usize] = true;
         }
         Ok(p)
     }
