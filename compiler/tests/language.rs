@@ -9,6 +9,7 @@ use common::{open, program};
 use sinter::frontend::llm;
 use sinter::frontend::llm::hf::safetensors::SafeTensors;
 use sinter::frontend::onnx::ImportOptions;
+use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::{DType, Module, Tensor, eval};
 use std::path::{Path, PathBuf};
 
@@ -218,23 +219,27 @@ fn stories_continue() {
     assert!(text.trim_start().starts_with(known), "{text}");
 }
 
-/// A trained model from a quantised GGUF file answers.
+/// A trained model from a quantised GGUF file answers: from its codes, with activations in bytes and as floats.
 #[test]
 fn smollm2_knows_the_capital() {
     let Some(dir) = models() else { return common::skip("there is no folder of shared models") };
     let file = dir.join("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let options =
-        ImportOptions { dims: [("capacity".to_owned(), (1, 64))].into(), ..ImportOptions::default() };
-    let imported = llm::import(&file, &options).unwrap();
-    let language = imported.language.unwrap();
-    assert_eq!((language.info.architecture.as_str(), language.info.context), ("llama", 8192));
-    let tokenizer = sinter_llm::Tokenizer::from_json(&language.assets["tokenizer.json"]).unwrap();
-    let prompt = tokenizer.encode("The capital of France is", true).unwrap();
-    let prompt: Vec<i32> = prompt.into_iter().map(|t| t as i32).collect();
-    let mut model = native(imported.module, 64);
-    let ids = greedy(&mut model, &prompt, &[2, 3], 2);
-    let ids: Vec<u32> = ids.into_iter().map(|t| t as u32).collect();
-    assert_eq!(tokenizer.decode(&ids, true), b" Paris.");
+    for stored in [Activations::Blocks, Activations::Float] {
+        let dims = [("capacity".to_owned(), (1, 64))].into();
+        let options = ImportOptions { dims, stored: Some(stored), ..ImportOptions::default() };
+        let imported = llm::import(&file, &options).unwrap();
+        let products = |op: &sinter_ir::Op| matches!(op, sinter_ir::Op::QuantizedMatMul(_));
+        assert_eq!(imported.module.graph.iter().filter(|(_, n)| products(&n.op)).count(), 30 * 7 + 1);
+        let language = imported.language.unwrap();
+        assert_eq!((language.info.architecture.as_str(), language.info.context), ("llama", 8192));
+        let tokenizer = sinter_llm::Tokenizer::from_json(&language.assets["tokenizer.json"]).unwrap();
+        let prompt = tokenizer.encode("The capital of France is", true).unwrap();
+        let prompt: Vec<i32> = prompt.into_iter().map(|t| t as i32).collect();
+        let mut model = native(imported.module, 64);
+        let ids = greedy(&mut model, &prompt, &[2, 3], 2);
+        let ids: Vec<u32> = ids.into_iter().map(|t| t as u32).collect();
+        assert_eq!(tokenizer.decode(&ids, true), b" Paris.", "{stored:?}");
+    }
 }
 
 /// File of the table of architectures.

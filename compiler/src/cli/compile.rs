@@ -8,8 +8,9 @@ use crate::report::size;
 use crate::system::{self, Clock};
 use crate::tune::{Tuned, Tuning};
 use clap::Args;
+use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::{Diag, Result};
-use sinter_passes::compress::Recipe;
+use sinter_passes::compress::Wanted;
 use sinter_passes::pipeline::{ASSEMBLE, LowerOptions, PASSES};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -37,13 +38,15 @@ pub struct CompileArgs {
     /// Of a language model: give the logits of every token, not only those of the last. Needed for perplexities.
     #[arg(long)]
     pub all_logits: bool,
-    /// Store the weights of large products and embeddings in few bits: w8, w4, w3 or w2 (the last two in the room of 4
+    /// How weights are held. stored: matrices that a language model's file has in codes of few bits stay as they are,
+    /// activations in products with them become bytes; stored-a16: activations stay floats. none: all become floats.
+    /// Or the weights of large products and embeddings in few bits: w8, w4, w3 or w2 (the last two in the room of 4
     /// bits), rounded to nearest or, with hqq, so that few are far off; then as needed a8 (activations in bytes, the
     /// default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym (zero
     /// points), mse (scales of least error): w4, w8, w4g128, hqq-w4-g64, w4a16g64-asym. Embeddings and the product that
-    /// gives logits take 8 bits. none: as stored.
-    #[arg(long, value_name = "RECIPE")]
-    pub quantize: Option<String>,
+    /// gives logits take 8 bits.
+    #[arg(long, value_name = "RECIPE", default_value = "stored")]
+    pub quantize: String,
     /// Of a language model: how caches hold keys and values.
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f32", "f16", "bf16"])]
     pub kv_cache: String,
@@ -123,7 +126,8 @@ pub fn import_options(model: &ModelArgs, name: Option<&String>, fix: &[String]) 
         };
         fixed.insert(input.to_owned(), tensor);
     }
-    Ok(ImportOptions { dims: model.dim_ranges()?, name: name.cloned(), fixed, ..ImportOptions::default() })
+    let (dims, name, stored) = (model.dim_ranges()?, name.cloned(), Some(Activations::Blocks));
+    Ok(ImportOptions { dims, name, fixed, stored, ..ImportOptions::default() })
 }
 
 /// When every step began.
@@ -176,9 +180,9 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if a.all_logits {
         flags.insert("all-logits".to_owned(), "true".to_owned());
     }
-    let compress = a.quantize.as_deref().map(Recipe::parse).transpose().map_err(|d| vec![d])?.flatten();
-    if compress.is_some() {
-        flags.insert("quantize".to_owned(), a.quantize.clone().unwrap_or_default());
+    let (stored, compress) = Wanted::parse(&a.quantize).map_err(|d| vec![d])?.parts();
+    if a.quantize != "stored" {
+        flags.insert("quantize".to_owned(), a.quantize.clone());
     }
     if a.precision != "f32" {
         flags.insert("precision".to_owned(), a.precision.clone());
@@ -189,7 +193,12 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     let import = import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?;
     let request = Request {
         model: PathBuf::from(&a.model.model),
-        import: ImportOptions { all_logits: a.all_logits, kv_cache: a.kv_cache.parse().ok(), ..import },
+        import: ImportOptions {
+            all_logits: a.all_logits,
+            kv_cache: a.kv_cache.parse().ok(),
+            stored,
+            ..import
+        },
         targets: vec![a.targets.join(",")],
         start_from: a.start_from.clone(),
         stop_after: a.stop_after.clone(),

@@ -6,6 +6,7 @@ use crate::progress::Progress;
 use crate::system::{self, Clock};
 use clap::Args;
 use sinter_ir::Diag;
+use sinter_ir::op::quantized_matmul::Activations;
 use sinter_llm::eval::{self, Perplexity};
 use sinter_llm::files::Opening;
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use std::path::PathBuf;
 /// tokens.
 #[derive(Debug, Clone, Args)]
 pub struct EvalArgs {
-    /// Bundle folder of a language model, or a checkpoint that is compiled on the fly.
+    /// Bundle folder of a language model, or a checkpoint that is compiled on the fly: weights as stored, activations
+    /// as floats.
     pub bundle: String,
     /// The text.
     #[arg(long, value_name = "FILE")]
@@ -47,7 +49,8 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     let text = std::str::from_utf8(&text);
     let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", a.text.display()))))?;
     let opening = Opening { threads: a.threads, capacity: Some(a.window) };
-    let import = ImportOptions::default;
+    let import =
+        || ImportOptions { all_logits: true, stored: Some(Activations::Float), ..ImportOptions::default() };
     let (mut model, language) = open(&a.bundle, opening, import())?;
     let mut other = a.against.as_ref().map(|p| open(p, opening, import())).transpose()?;
     let tokens = language.tokenizer.encode(text, false).map_err(bad)?;

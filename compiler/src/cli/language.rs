@@ -6,6 +6,7 @@ use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
 use crate::system::{self, Clock};
 use clap::Args;
+use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::{Diag, Fault};
 use sinter_llm::bundle::{BundleModel, Manifest};
 use sinter_llm::files::{self, Opening};
@@ -196,7 +197,8 @@ pub fn run(a: &RunArgs) -> Result<(), Vec<Diag>> {
     let l = &a.language;
     let clock = Clock::start();
     let opening = Opening { threads: a.threads, capacity: l.context };
-    let (model, language) = open(&a.bundle, opening, ImportOptions::default())?;
+    let import = ImportOptions { stored: Some(Activations::Blocks), ..ImportOptions::default() };
+    let (model, language) = open(&a.bundle, opening, import)?;
     let options = l.options(&language);
     let session = Session::new(model, Arc::new(language)).map_err(|e| one(diag(e)))?;
     let opened = clock.seconds();

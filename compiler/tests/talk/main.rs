@@ -194,3 +194,16 @@ fn stories() {
     let stop = ["run", bundle.to_str().unwrap(), "--prompt", "Once upon a time", "--stop", " loved to"];
     assert_eq!(ok(&stop, "").0, ", there was a little girl named Lily. She\n");
 }
+
+/// The perplexity of a trained model with its 4-bit weights as they are stored, known from another program.
+#[test]
+fn perplexity_as_stored() {
+    let Some(shared) = common::shared() else { return common::skip("there is no folder of shared models") };
+    let model = shared.join("models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let text = shared.join("text/wikitext2-test.txt");
+    let (model, text) = (model.to_str().unwrap(), text.to_str().unwrap());
+    let (out, _) = ok(&["eval", model, "--text", text, "--windows", "8", "--threads", "2", "--json"], "");
+    let v: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let perplexity = v["perplexity"].as_f64().unwrap();
+    assert!(v["tokens"] == 8 * 511 && (perplexity - 27.61).abs() <= 0.05, "{v}");
+}

@@ -15,9 +15,11 @@ pub mod rtn;
 #[cfg(test)]
 mod samples;
 pub mod stats;
+pub mod wanted;
 
 pub use apply::run;
 pub use recipe::{Recipe, Scheme};
+pub use wanted::Wanted;
 
 use serde::{Deserialize, Serialize};
 use sinter_ir::{Diag, Result, Tensor};

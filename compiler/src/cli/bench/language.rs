@@ -9,6 +9,7 @@ use crate::bench::stats::show;
 use crate::cli::compile::import_options;
 use crate::cli::{inspect, language, run as own_run};
 use crate::driver::{self, Request};
+use crate::frontend::onnx::ImportOptions;
 use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::report::size;
@@ -17,7 +18,7 @@ use clap::Args;
 use sinter_ir::{Diag, Result};
 use sinter_llm::bundle::BundleModel;
 use sinter_llm::files::{self, Opening};
-use sinter_passes::compress::Recipe;
+use sinter_passes::compress::Wanted;
 use std::path::{Path, PathBuf};
 
 /// How a language model is measured.
@@ -30,9 +31,9 @@ pub struct LanguageBench {
     /// Tokens that are generated.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub generate_tokens: u16,
-    /// Compile the checkpoint with weights in few bits: see `compile --quantize`.
-    #[arg(long, value_name = "RECIPE")]
-    pub quantize: Option<String>,
+    /// How a checkpoint's weights are held: see `compile --quantize`.
+    #[arg(long, value_name = "RECIPE", default_value = "stored")]
+    pub quantize: String,
     /// The program of `--against llama.cpp`; otherwise $SINTER_LLAMA_BENCH, otherwise llama-bench.
     #[arg(long, value_name = "PATH")]
     pub llama_bench: Option<String>,
@@ -58,7 +59,8 @@ fn subject(a: &BenchArgs, opening: Opening) -> Result<Subject, Vec<Diag>> {
     let import = import_options(&a.model, None, &[]).map_err(one)?;
     let progress = Progress::start();
     let (targets, measure) = (vec!["native".into()], !a.no_kernels);
-    let compress = a.language.quantize.as_deref().map(Recipe::parse).transpose().map_err(one)?.flatten();
+    let (stored, compress) = Wanted::parse(&a.language.quantize).map_err(one)?.parts();
+    let import = ImportOptions { stored, ..import };
     let request = Request { model: path.into(), import, targets, measure, compress, ..Request::default() };
     let out = driver::compile(&request, &|w| progress.step(w))?;
     let b = out.bundles.first().ok_or_else(|| one(Diag::bug("no bundle")))?;

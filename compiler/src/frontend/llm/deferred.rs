@@ -1,5 +1,6 @@
 //! Large weights stay in their files until they are packed: constants that know how to be read.
 
+use super::codes::Part;
 use super::weights::{Weights, stacked, transposed, wide};
 use bytes::Bytes;
 use sinter_ir::tensor::Source;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 const LARGE: usize = 1 << 14;
 
 /// How a constant follows from tensors of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     /// It is the tensor.
     Plain,
@@ -18,6 +19,8 @@ pub enum Form {
     Turned,
     /// Transposed matrices in f32, one behind the other: a new first axis.
     Stack,
+    /// A part of a matrix in codes.
+    Part(Part),
 }
 
 /// A constant made of tensors of a file.
@@ -34,6 +37,10 @@ impl Late {
         let first = || self.names.first().ok_or_else(|| Diag::bug("a constant of no tensor")).and_then(load);
         match self.form {
             Form::Plain => first(),
+            Form::Part(part) => {
+                let name = self.names.first().ok_or_else(|| Diag::bug("a part of no tensor"))?;
+                self.weights.part(name, part).map_err(|d| d.at(name.clone()))
+            }
             Form::Turned => transposed(&first()?),
             Form::Stack => {
                 let mut parts = Vec::with_capacity(self.names.len());
@@ -90,6 +97,7 @@ pub fn constant(weights: &Arc<dyn Weights>, names: Vec<String>, form: Form) -> R
     let mut dtype = weights.dtype(name).ok_or_else(missing)?;
     match form {
         Form::Plain => {}
+        Form::Part(part) => (dtype, dims) = weights.format(name).ok_or_else(missing)?.part(part),
         Form::Turned => dims.reverse(),
         Form::Stack => {
             let n = if dims.len() == 3 { dims.remove(0) } else { names.len() };

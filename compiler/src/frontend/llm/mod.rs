@@ -8,6 +8,8 @@
 
 pub mod arch;
 pub mod blocks;
+mod coded;
+pub mod codes;
 pub mod config;
 pub mod decoder;
 pub mod deferred;
@@ -137,5 +139,5 @@ fn sizes(c: &Config, options: &ImportOptions) -> Result<Sizes> {
         return Err(Diag::unsupported(format!("keys and values in {cache}")));
     }
     let (all_logits, skip_weights) = (options.all_logits, options.skip_weights);
-    Ok(Sizes { chunk, context, cache, all_logits, skip_weights })
+    Ok(Sizes { chunk, context, cache, all_logits, skip_weights, stored: options.stored })
 }

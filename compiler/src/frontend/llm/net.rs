@@ -4,6 +4,7 @@ use super::deferred::{self, Form};
 use super::weights::Weights;
 use sinter_ir::graph::Origin;
 use sinter_ir::op::binary::{Binary, BinaryKind as B};
+use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::op::reduce::{Reduce, ReduceKind};
 use sinter_ir::op::unary::{Unary, UnaryKind as U};
 use sinter_ir::op::{self, Constant};
@@ -26,6 +27,8 @@ pub struct Sizes {
     pub all_logits: bool,
     /// Look at no weights, only at their dims.
     pub skip_weights: bool,
+    /// Keep matrices that are stored in codes as they are; what activations are in products with them.
+    pub stored: Option<Activations>,
 }
 
 /// Problems that are told at once.
@@ -49,7 +52,7 @@ pub struct Net {
     pub capacity: Expr,
     /// What the user chose.
     pub sizes: Sizes,
-    weights: Arc<dyn Weights>,
+    pub(super) weights: Arc<dyn Weights>,
     problems: Vec<Diag>,
     origin: Origin,
     states: Vec<Memory>,
@@ -57,8 +60,8 @@ pub struct Net {
     holes: Vec<ValueId>,
     /// Values that several layers use, by what they are.
     shared: BTreeMap<String, Vec<ValueId>>,
-    /// Large constants of this graph, by name and whether they are as in the file.
-    large: BTreeMap<(String, bool), ValueId>,
+    /// Large constants of this graph, by name and form.
+    large: BTreeMap<(String, Form), ValueId>,
 }
 
 impl Net {
@@ -298,7 +301,7 @@ impl Net {
     /// A constant made of tensors that are known to fit; `None` where they cannot be read. The same one if it is asked
     /// for again.
     pub fn late(&mut self, name: &str, parts: Vec<String>, form: Form) -> Result<Option<ValueId>> {
-        let key = (name.to_owned(), form == Form::Plain);
+        let key = (name.to_owned(), form);
         if let Some(v) = self.large.get(&key) {
             return Ok(Some(*v));
         }
@@ -313,7 +316,7 @@ impl Net {
         }
     }
     /// A large tensor in a form; what stands for it has the dims `of`.
-    fn matrix(&mut self, name: &str, dims: &[i64], form: Form, of: &[i64]) -> Result<ValueId> {
+    pub(super) fn matrix(&mut self, name: &str, dims: &[i64], form: Form, of: &[i64]) -> Result<ValueId> {
         let v = match self.fits(name, dims)? {
             true => self.late(name, vec![name.to_owned()], form)?,
             false => None,
@@ -339,8 +342,11 @@ impl Net {
     }
     /// Stands for weights that are missing; see [`Net::weight_with`].
     pub fn hole(&mut self, dims: &[i64]) -> ValueId {
-        let dims = dims.iter().map(|&d| d.into()).collect();
-        let v = self.graph.add_input(TensorType::new(DType::F32, dims), None);
+        self.hole_of(TensorType::new(DType::F32, dims.iter().map(|&d| d.into()).collect()))
+    }
+    /// The same for any type.
+    pub fn hole_of(&mut self, ty: TensorType) -> ValueId {
+        let v = self.graph.add_input(ty, None);
         self.holes.push(v);
         v
     }
@@ -351,6 +357,9 @@ impl Net {
     /// Token ids in the embedding's `[vocabulary, width]`.
     pub fn embed(&mut self, name: &str, ids: ValueId, vocabulary: i64, width: i64) -> Result<ValueId> {
         let dims = [vocabulary, width];
+        if let Some(rows) = self.coded_rows(name, &dims, ids)? {
+            return Ok(rows);
+        }
         let table = self.matrix(name, &dims, Form::Plain, &dims)?;
         let x = self.add(op::Gather { axis: 0 }, &[table, ids])?;
         self.cast(x, DType::F32)
@@ -358,15 +367,25 @@ impl Net {
     /// `x W^T` with `W` stored as `[out, in]`, plus `NAME.bias` where `bias`.
     pub fn linear(&mut self, x: ValueId, name: &str, (from, to): (i64, i64), bias: bool) -> Result<ValueId> {
         let full = format!("{name}.weight");
-        let w = self.matrix(&full, &[to, from], Form::Turned, &[from, to])?;
-        let y = self.matmul(x, w)?;
+        let y = match self.coded_product(x, &full, &[to, from])? {
+            Some(y) => y,
+            None => {
+                let w = self.matrix(&full, &[to, from], Form::Turned, &[from, to])?;
+                self.matmul(x, w)?
+            }
+        };
         self.biased(y, name, to, bias)
     }
     /// `x W` with `W` stored as `[in, out]`, plus the bias.
     pub fn conv1d(&mut self, x: ValueId, name: &str, (from, to): (i64, i64)) -> Result<ValueId> {
-        let dims = [from, to];
-        let w = self.matrix(&format!("{name}.weight"), &dims, Form::Plain, &dims)?;
-        let y = self.matmul(x, w)?;
+        let (dims, full) = ([from, to], format!("{name}.weight"));
+        let y = match self.coded_product(x, &full, &[to, from])? {
+            Some(y) => y,
+            None => {
+                let w = self.matrix(&full, &dims, Form::Plain, &dims)?;
+                self.matmul(x, w)?
+            }
+        };
         self.biased(y, name, to, true)
     }
     fn biased(&mut self, y: ValueId, name: &str, width: i64, bias: bool) -> Result<ValueId> {

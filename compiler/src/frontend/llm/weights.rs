@@ -1,6 +1,6 @@
 //! Where weights come from, whatever the file format, and the forms in which graphs want them.
 
-use bytes::Bytes;
+use super::codes::{Format, Part};
 use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// A model's tensors under their names in Hugging Face checkpoints.
@@ -13,30 +13,16 @@ pub trait Weights: std::fmt::Debug + Send + Sync {
     fn release(&self) {}
     /// The values as floats: 16 bits where the file has such floats, else f32.
     fn load(&self, name: &str) -> Result<Tensor>;
-    /// The values as the file has them, for kernels that compute on quantised blocks without converting them.
-    fn stored(&self, name: &str) -> Option<Stored>;
+    /// How a matrix is stored, where that is as codes. [`Weights::load`] gives its values all the same.
+    fn format(&self, _name: &str) -> Option<Format> {
+        None
+    }
+    /// A part of a matrix in codes.
+    fn part(&self, name: &str, _part: Part) -> Result<Tensor> {
+        Err(Diag::bug(format!("tensor {name} has no parts")))
+    }
     /// Names of all tensors.
     fn names(&self) -> Vec<String>;
-}
-
-/// A tensor in its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// How the blocks along the last axis are made.
-    pub kind: Kind,
-    /// Dims of the tensor, outermost first.
-    pub dims: Vec<usize>,
-    /// The blocks, row by row.
-    pub bytes: Bytes,
-}
-
-/// Encodings of stored tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Plain elements.
-    Plain(DType),
-    /// Blocks of a GGUF type.
-    Blocks(super::gguf::blocks::BlockType),
 }
 
 /// As f32.

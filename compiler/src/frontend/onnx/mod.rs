@@ -45,6 +45,9 @@ pub struct ImportOptions {
     pub all_logits: bool,
     /// Of a language model: how caches hold keys and values; f16 unless said otherwise.
     pub kv_cache: Option<sinter_ir::DType>,
+    /// Of a language model: keep matrices that are stored in codes as they are, and what activations are in products
+    /// with them; otherwise they become floats.
+    pub stored: Option<sinter_ir::op::quantized_matmul::Activations>,
     /// Read no weight data: constants too large to decide shapes become inputs, see [`Survey::unread`].
     pub skip_weights: bool,
 }

@@ -1,6 +1,7 @@
 //! GGUF files: one file with metadata, vocabulary and weights, which are usually quantised.
 
 pub mod blocks;
+mod codes;
 mod config;
 mod family;
 pub mod reader;

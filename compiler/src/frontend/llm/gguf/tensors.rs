@@ -2,9 +2,10 @@
 
 use super::family::Family;
 use super::reader::{Entry, File};
+use crate::frontend::llm::codes::{Format, Part};
 use crate::frontend::llm::config::Config;
 use crate::frontend::llm::gguf::blocks::BlockType;
-use crate::frontend::llm::weights::{Kind, Stored, Weights, transposed};
+use crate::frontend::llm::weights::{Weights, transposed};
 use crate::system::Mapping;
 use bytes::Bytes;
 use sinter_ir::{DType, Diag, Result, Tensor};
@@ -47,6 +48,13 @@ impl Tensors {
     fn entry(&self, name: &str) -> Option<&Entry> {
         self.file.tensors.get(&self.family.rename(name)?)
     }
+    /// The blocks, rows in the order of Hugging Face checkpoints.
+    fn rows(&self, name: &str, e: &Entry) -> Result<Bytes> {
+        match self.fix(name) {
+            Fix::Heads(heads) => in_halves(e, heads),
+            _ => Ok(e.bytes.clone()),
+        }
+    }
     fn fix(&self, name: &str) -> Fix {
         let conv1d = self.family.name == "gpt2" && name.contains(".c_") && name.ends_with(".weight");
         match name {
@@ -81,10 +89,7 @@ impl Weights for Tensors {
     }
     fn load(&self, name: &str) -> Result<Tensor> {
         let e = self.entry(name).ok_or_else(|| Diag::bug(format!("tensor {name} is not there")))?;
-        let bytes = match self.fix(name) {
-            Fix::Heads(heads) => in_halves(e, heads)?,
-            _ => e.bytes.clone(),
-        };
+        let bytes = self.rows(name, e)?;
         if let Some(dtype @ (DType::F16 | DType::BF16)) = self.dtype(name) {
             let t = Tensor::from_bytes(dtype, e.dims.clone(), bytes)?;
             return if self.fix(name) == Fix::Transposed { transposed(&t) } else { Ok(t) };
@@ -97,14 +102,19 @@ impl Weights for Tensors {
         let t = Tensor::f32s(e.dims.clone(), &values)?;
         if self.fix(name) == Fix::Transposed { transposed(&t) } else { Ok(t) }
     }
-    fn stored(&self, name: &str) -> Option<Stored> {
+    fn format(&self, name: &str) -> Option<Format> {
         let e = self.entry(name)?;
-        let bytes = match self.fix(name) {
-            Fix::None => e.bytes.clone(),
-            Fix::Heads(heads) => in_halves(e, heads).ok()?,
-            Fix::PlusOne | Fix::Transposed => return None,
-        };
-        Some(Stored { kind: Kind::Blocks(e.kind), dims: e.dims.clone(), bytes })
+        // Other values than the file's are floats.
+        if self.fix(name) == Fix::PlusOne || e.dims.len() < 2 {
+            return None;
+        }
+        e.kind.format(&e.dims)
+    }
+    fn part(&self, name: &str, part: Part) -> Result<Tensor> {
+        let missing = || Diag::bug(format!("tensor {name} is not there"));
+        let e = self.entry(name).ok_or_else(missing)?;
+        let (dtype, dims) = self.format(name).ok_or_else(missing)?.part(part);
+        Tensor::from_bytes(dtype, dims, e.kind.part(&self.rows(name, e)?, part))
     }
     fn names(&self) -> Vec<String> {
         self.file.tensors.keys().cloned().collect()

@@ -6,7 +6,7 @@ pub mod safetensors;
 use super::Checkpoint;
 use super::config::Config;
 use super::language::Language;
-use super::weights::{Kind, Stored, Weights};
+use super::weights::Weights;
 use crate::system::{self, Mapping};
 use bytes::Bytes;
 use safetensors::SafeTensors;
@@ -122,10 +122,6 @@ impl Weights for Shards {
             d if d.is_float() => Tensor::from_f32(DType::F32, t.shape().to_vec(), &t.to_f32()?),
             d => Err(Diag::unsupported(format!("weights of type {d}"))),
         }
-    }
-    fn stored(&self, name: &str) -> Option<Stored> {
-        let t = self.file(name)?.load(name)?.ok()?;
-        Some(Stored { kind: Kind::Plain(t.dtype()), dims: t.shape().to_vec(), bytes: t.shared_bytes() })
     }
     fn names(&self) -> Vec<String> {
         self.at.keys().cloned().collect()
