@@ -14,6 +14,8 @@ need xz xz-utils
 need node nodejs
 need qemu-aarch64-static qemu-user-static
 need riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu
+need arm-none-eabi-gcc "gcc-arm-none-eabi libnewlib-arm-none-eabi"
+need qemu-system-arm qemu-system-arm
 if [ -n "$missing" ] && command -v apt-get >/dev/null; then
     apt-get update -qq || true
     # One by one: what a machine does not offer must not keep the others away.

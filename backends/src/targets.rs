@@ -33,7 +33,16 @@ const CPUS: &[&str] = &[
     include_str!("../targets/cpus/visionfive-2.toml"),
 ];
 
-const SOURCES: &[&str] = &[include_str!("../targets/generic-c.toml")];
+const SOURCES: &[&str] = &[
+    include_str!("../targets/generic-c.toml"),
+    include_str!("../targets/chips/cortex-m3.toml"),
+    include_str!("../targets/chips/cortex-m4f.toml"),
+    include_str!("../targets/chips/cortex-m7.toml"),
+    include_str!("../targets/chips/cortex-m55.toml"),
+    include_str!("../targets/chips/esp32-s3.toml"),
+    include_str!("../targets/chips/lm3s6965.toml"),
+    include_str!("../targets/chips/stm32f405.toml"),
+];
 
 /// What some processors of a level have beyond it, and emitters can use.
 pub const EXTRAS: &[&str] = &["avx512bf16", "avx512vnni"];
@@ -91,8 +100,9 @@ mod tests {
 
     #[test]
     fn every_file_parses() {
-        assert_eq!((targets().len(), cpus().len()), (LEVELS.len(), CPUS.len()));
-        for t in targets().iter().chain(cpus()) {
+        let parsed = (targets().len(), cpus().len(), sources().len());
+        assert_eq!(parsed, (LEVELS.len(), CPUS.len(), SOURCES.len()));
+        for t in targets().iter().chain(cpus()).chain(sources()) {
             assert!(t.features.is_sorted(), "{}", t.name);
             assert_eq!(target(&t.name), Some(t));
         }

@@ -1,5 +1,6 @@
 //! From a model file to bundles in memory: import, passes, emission.
 
+mod budget;
 mod lowering;
 mod made;
 mod targets;
@@ -17,6 +18,7 @@ use lowering::{Lowered, Lowering};
 use made::{Files, Made};
 use sinter_backends as backends;
 use sinter_ir::program::Program;
+use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Module};
 use sinter_passes::compress::Recipe;
 use sinter_passes::lower::Precision;
@@ -53,6 +55,8 @@ pub struct Request {
     pub measure: bool,
     /// Less unrolling until the code fits 50 KB, as far as that goes.
     pub opt_size: bool,
+    /// Memory of the device, where it is not what the target says.
+    pub memory: Memory,
     /// Measure choices on this machine.
     pub tune: Option<Tuning>,
     /// Choices that were measured before, by target.

@@ -43,6 +43,16 @@ impl Default for CostModel {
     }
 }
 
+/// Memory of a device, where it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Memory {
+    /// For what a program writes.
+    pub ram_bytes: Option<u64>,
+    /// For weights and code.
+    pub flash_bytes: Option<u64>,
+}
+
 /// One device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -66,6 +76,12 @@ pub struct TargetDesc {
     pub cache_bytes: Vec<u64>,
     /// Page size for weight sections.
     pub page_bytes: u64,
+    /// What a C compiler is told for this chip, where bundles are source text.
+    #[serde(default)]
+    pub compiler_flags: Vec<String>,
+    /// Its memory: bundles that need more are refused.
+    #[serde(default)]
+    pub memory: Memory,
     /// Numbers of the cost model.
     #[serde(default)]
     pub cost: CostModel,
@@ -90,9 +106,9 @@ impl TargetDesc {
     pub fn lanes(&self, elem_bits: u32) -> u16 {
         (self.vector_bits / elem_bits.max(1)).max(1) as u16
     }
-    /// Whether dot products of bytes are single instructions.
+    /// Whether products of bytes are summed up faster four at a time.
     pub fn dots(&self) -> bool {
-        self.has("avx512vnni")
+        self.has("avx512vnni") || self.has("byte-dots")
     }
     /// Whether a feature is present.
     pub fn has(&self, feature: &str) -> bool {

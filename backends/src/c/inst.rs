@@ -2,7 +2,7 @@
 //!
 //! Integers are held in unsigned types, which wrap, truth values in `uint8_t`; signed operations convert.
 
-use super::expr::{int, text};
+use super::expr::int;
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Scalar, UnOp};
 
 /// C type of a register's lane.
@@ -39,11 +39,11 @@ fn signed(e: Elem) -> &'static str {
     }
 }
 
-/// A constant.
-pub fn constant(e: Elem, s: Scalar) -> String {
+/// A constant, for a register of this C type.
+pub fn constant(held: &str, s: Scalar) -> String {
     match s {
         Scalar::B1(v) => u8::from(v).to_string(),
-        Scalar::Int(v) => format!("({}){}", ctype(e), int(v)),
+        Scalar::Int(v) => format!("({held}){}", int(v)),
         // By their bits, where decimal digits cannot say it.
         Scalar::F32(v) if !v.is_finite() || v == 0.0 && v.is_sign_negative() => {
             format!("f32_bits({:#x}u)", v.to_bits())
@@ -164,9 +164,4 @@ pub fn convert(op: CvtOp, from: Elem, to: Elem, x: &str) -> String {
             _ => x.to_owned(),
         },
     }
-}
-
-/// Value of a symbolic integer in a register.
-pub fn dim(e: &sinter_ir::Expr) -> String {
-    format!("(uint64_t){}", text(e))
 }

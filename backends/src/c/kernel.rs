@@ -1,8 +1,10 @@
 //! One kernel as a C function: `static int32_t k7(uint8_t *const *bufs, int64_t *syms, int64_t begin, int64_t end)`.
 
-use super::expr::int;
+use super::expr::{int, text as text_of};
 use super::inst::{self, ctype, suffix};
-use sinter_ir::tile::{Addr, Bound, Buf, Elem, Inst, Kernel, LoopKind, Reg, Stmt, Ty};
+use super::width::{self, Width, widths};
+use sinter_ir::graph::Symbols;
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, Kernel, LoopKind, Reg, Stmt, Ty};
 use std::fmt::Write;
 
 /// Name of a kernel's function.
@@ -12,6 +14,7 @@ pub fn name(index: usize) -> String {
 
 struct Emit<'a> {
     k: &'a Kernel,
+    widths: Vec<Width>,
     out: String,
     depth: usize,
     /// Loops so far, for names of bounds.
@@ -19,8 +22,9 @@ struct Emit<'a> {
 }
 
 /// Text of the function.
-pub fn text(k: &Kernel, index: usize) -> String {
-    let mut e = Emit { k, out: String::new(), depth: 1, loops: 0 };
+pub fn text(k: &Kernel, index: usize, symbols: &Symbols) -> String {
+    let widths = widths(k, &|e| symbols.range(e));
+    let mut e = Emit { k, widths, out: String::new(), depth: 1, loops: 0 };
     let _ = writeln!(
         e.out,
         "/* {} */\nstatic int32_t {}(uint8_t *const *bufs, int64_t *syms, int64_t begin, int64_t end) {{",
@@ -32,7 +36,7 @@ pub fn text(k: &Kernel, index: usize) -> String {
     }
     for (i, ty) in k.regs.iter().enumerate() {
         match ty.lanes {
-            1 => e.line(&format!("{} r{i};", ctype(ty.elem))),
+            1 => e.line(&format!("{} r{i};", e.held(Reg(i as u32)))),
             n => e.line(&format!("{} r{i}[{n}];", ctype(ty.elem))),
         }
     }
@@ -75,14 +79,14 @@ impl Emit<'_> {
                     self.inside("else", |e| e.block(els));
                 }
             }
-            Stmt::SetSym { sym, value } => self.line(&format!("syms[{}] = (int64_t)r{};", sym.0, value.0)),
+            Stmt::SetSym { sym, value } => self.line(&format!("syms[{}] = {};", sym.0, self.signed(*value))),
             Stmt::FailIf { cond, code } => self.line(&format!("if (r{}) return {code};", cond.0)),
         }
     }
     fn for_(&mut self, var: Reg, (lo, hi): (&Bound, &Bound), step: i64, kind: LoopKind, body: &[Stmt]) {
         let bound = |b: &Bound| match b {
             Bound::Const(c) => int(*c),
-            Bound::Reg(r) => format!("(int64_t)r{}", r.0),
+            Bound::Reg(r) => self.signed(*r),
         };
         let (mut lo, mut hi) = (bound(lo), bound(hi));
         if kind == LoopKind::Parallel {
@@ -91,15 +95,77 @@ impl Emit<'_> {
         let (i, n) = (format!("i{}", self.loops), format!("n{}", self.loops));
         self.loops += 1;
         // The counter is signed and never changed by the body, which helps compilers.
-        let head = format!("for (int64_t {i} = {lo}, {n} = {hi}; {i} < {n}; {i} += {step})");
+        let (counter, held) = match self.width(var) {
+            Width::Word => ("int32_t", "uint32_t"),
+            Width::Full | Width::Address => ("int64_t", "uint64_t"),
+        };
+        // Bounds that are wider than the counter have its values.
+        let (lo, hi) = (format!("({counter})({lo})"), format!("({counter})({hi})"));
+        let head = format!("for ({counter} {i} = {lo}, {n} = {hi}; {i} < {n}; {i} += {step})");
         self.inside(&head, |e| {
-            e.line(&format!("r{0} = (uint64_t){i}; (void)r{0};", var.0));
+            e.line(&format!("r{0} = ({held}){i}; (void)r{0};", var.0));
             e.block(body);
         });
     }
+    /// How a register is held; as wide as its type where that is not a question.
+    fn width(&self, r: Reg) -> Width {
+        match self.widths.get(r.0 as usize) {
+            Some(w) if width::is_index(self.k, r) => *w,
+            _ => Width::Full,
+        }
+    }
+    /// C type of a register's lane.
+    fn held(&self, r: Reg) -> &'static str {
+        match self.width(r) {
+            Width::Full => ctype(self.k.ty(r).elem),
+            Width::Word => "uint32_t",
+            Width::Address => "uintptr_t",
+        }
+    }
+    /// A scalar I64 register as a signed integer.
+    fn signed(&self, r: Reg) -> String {
+        match self.width(r) {
+            Width::Word => format!("(int32_t)r{}", r.0),
+            _ => format!("(int64_t)r{}", r.0),
+        }
+    }
+    /// A scalar I64 register as part of an address.
+    fn pointer(&self, r: Reg) -> String {
+        match self.width(r) {
+            Width::Full => format!("(uintptr_t)r{}", r.0),
+            Width::Word => format!("(uintptr_t)(int32_t)r{}", r.0),
+            Width::Address => format!("r{}", r.0),
+        }
+    }
     /// Lane `lane` of a register; scalars have one for all.
     fn lane(&self, r: Reg, lane: &str) -> String {
-        if self.k.ty(r).lanes == 1 { format!("r{}", r.0) } else { format!("r{}[{lane}]", r.0) }
+        match (self.k.ty(r).lanes, self.width(r)) {
+            (1, Width::Word) => format!("(uint64_t)(int32_t)r{}", r.0),
+            (1, _) => format!("r{}", r.0),
+            _ => format!("r{}[{lane}]", r.0),
+        }
+    }
+    /// How an instruction takes its scalar I64 operands: at full width, or what of them the result is made of.
+    fn narrow(&self, dst: Reg, i: &Inst) -> Width {
+        let mut operands = vec![];
+        match i {
+            // Shifts take the amount modulo the width.
+            Inst::Bin(BinOp::Shl | BinOp::ShrS | BinOp::ShrU, ..) => return Width::Full,
+            Inst::Select(_, a, b) => operands.extend([*a, *b]),
+            Inst::Bin(..) | Inst::Cmp(..) | Inst::MulAdd(..) | Inst::Copy(_) | Inst::Un(..) => {
+                i.reads(&mut |r| operands.push(r));
+            }
+            Inst::Cvt(CvtOp::SToF | CvtOp::Narrow, a) => operands.push(*a),
+            _ => return Width::Full,
+        }
+        let words = operands.iter().all(|r| self.width(*r) == Width::Word);
+        match self.width(dst) {
+            Width::Address if width::low_bits_suffice(i) => Width::Address,
+            Width::Word if words => Width::Word,
+            // Results of other types: comparisons, conversions.
+            Width::Full if words && self.k.ty(dst).elem != Elem::I64 => Width::Word,
+            _ => Width::Full,
+        }
     }
     /// Runs over the lanes of a type, by what names the lane.
     fn lanes(&mut self, ty: Ty, f: impl FnOnce(&mut Self, &str)) {
@@ -115,8 +181,8 @@ impl Emit<'_> {
         let mut out = format!("b{}", buf.0);
         for (r, scale) in &at.terms {
             let _ = match scale.wrapping_mul(size) {
-                1 => write!(out, " + (uintptr_t)r{}", r.0),
-                s => write!(out, " + (uintptr_t)r{} * (uintptr_t){}", r.0, int(s)),
+                1 => write!(out, " + {}", self.pointer(*r)),
+                s => write!(out, " + {} * (uintptr_t){}", self.pointer(*r), int(s)),
             };
         }
         if at.offset != 0 {
@@ -128,7 +194,7 @@ impl Emit<'_> {
     fn under_tail(&self, tail: Option<Reg>, lane: &str, value: String) -> String {
         match tail {
             None => value,
-            Some(t) => format!("{lane} < (int64_t)r{} ? {value} : 0", t.0),
+            Some(t) => format!("{lane} < {} ? {value} : 0", self.signed(t)),
         }
     }
     fn store(&mut self, buf: Buf, at: &Addr, value: Reg, tail: Option<Reg>) {
@@ -137,7 +203,7 @@ impl Emit<'_> {
         self.lanes(ty, |e, l| {
             let value = e.lane(value, l);
             let to = if ty.lanes == 1 { to } else { format!("{to} + {l} * {size}") };
-            let guard = tail.map_or(String::new(), |t| format!("if ({l} < (int64_t)r{}) ", t.0));
+            let guard = tail.map_or(String::new(), |t| format!("if ({l} < {}) ", e.signed(t)));
             e.line(&format!("{guard}store_{s}({to}, {value});"));
         });
     }
@@ -152,8 +218,8 @@ impl Emit<'_> {
             _ => {}
         }
         self.lanes(ty, |e, l| {
-            let value = e.value(ty, i, l);
-            let to = e.lane(dst, l);
+            let value = e.value(dst, i, l);
+            let to = if ty.lanes == 1 { format!("r{}", dst.0) } else { format!("r{}[{l}]", dst.0) };
             e.line(&format!("{to} = {value};"));
         });
     }
@@ -173,18 +239,32 @@ impl Emit<'_> {
         });
     }
     /// The value of a lane.
-    fn value(&self, ty: Ty, i: &Inst, l: &str) -> String {
-        let of = |r: &Reg| self.lane(*r, l);
-        let elem = |r: &Reg| self.k.ty(*r).elem;
+    fn value(&self, dst: Reg, i: &Inst, l: &str) -> String {
+        let ty = self.k.ty(dst);
+        let narrow = self.narrow(dst, i);
+        let of = |r: &Reg| match narrow {
+            Width::Address if width::is_index(self.k, *r) => self.pointer(*r),
+            Width::Word if width::is_index(self.k, *r) => format!("r{}", r.0),
+            _ => self.lane(*r, l),
+        };
+        let elem = |r: &Reg| match narrow {
+            Width::Word if width::is_index(self.k, *r) => Elem::I32,
+            _ => self.k.ty(*r).elem,
+        };
+        let to = elem(&dst);
         match i {
-            Inst::Const(s) => inst::constant(ty.elem, *s),
+            Inst::Const(s) => inst::constant(self.held(dst), *s),
             Inst::Copy(a) | Inst::Splat(a) => of(a),
-            Inst::Dim(e) => inst::dim(e),
-            Inst::Un(op, a) => inst::unary(*op, ty.elem, &of(a)),
-            Inst::Bin(op, a, b) => inst::binary(*op, ty.elem, &of(a), &of(b)),
+            Inst::Dim(e) => format!("({}){}", self.held(dst), text_of(e)),
+            Inst::Un(op, a) => inst::unary(*op, to, &of(a)),
+            Inst::Bin(op, a, b) => inst::binary(*op, to, &of(a), &of(b)),
             Inst::Cmp(op, a, b) => inst::compare(*op, elem(a), &of(a), &of(b)),
             Inst::Select(c, a, b) => format!("{} ? {} : {}", of(c), of(a), of(b)),
-            Inst::MulAdd(a, b, c) => inst::mul_add(ty.elem, &of(a), &of(b), &of(c)),
+            Inst::MulAdd(a, b, c) => inst::mul_add(to, &of(a), &of(b), &of(c)),
+            Inst::Dot4 { acc, a, b, a_signed, b_signed } if elem(a) == Elem::I32 && elem(b) == Elem::I32 => {
+                let sign = |signed: &bool| if *signed { 's' } else { 'u' };
+                format!("dot4_{}{}({}, {}, {})", sign(a_signed), sign(b_signed), of(acc), of(a), of(b))
+            }
             Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
                 let products: Vec<String> = (0..4)
                     .map(|j| {

@@ -1,11 +1,37 @@
-/* What C leaves open and the kernels do not: memory without alignment, integers that wrap, divisions that cannot
- * trap, floats compared, rounded and converted without a library. */
-#define LOAD(name, type) \
-    static inline type load_##name(const uint8_t *p) { type v; memcpy(&v, p, sizeof v); return v; }
-#define STORE(name, type) \
-    static inline void store_##name(uint8_t *p, type v) { memcpy(p, &v, sizeof v); }
-LOAD(i8, uint8_t) LOAD(i16, uint16_t) LOAD(i32, uint32_t) LOAD(i64, uint64_t) LOAD(f32, float) LOAD(f64, double)
-STORE(i8, uint8_t) STORE(i16, uint16_t) STORE(i32, uint32_t) STORE(i64, uint64_t) STORE(f32, float) STORE(f64, double)
+/* What C leaves open and the kernels do not: integers without alignment, integers that wrap, divisions that cannot
+ * trap, floats compared, rounded and converted without a library. Floats are aligned, which their loads need on Arm. */
+#if defined(__GNUC__)
+#define ALIGNED(p) __builtin_assume_aligned(p, 4)
+#else
+#define ALIGNED(p) (p)
+#endif
+#define LOAD(name, type, at) \
+    static inline type load_##name(const uint8_t *p) { type v; memcpy(&v, at, sizeof v); return v; }
+#define STORE(name, type, at) \
+    static inline void store_##name(uint8_t *p, type v) { memcpy(at, &v, sizeof v); }
+LOAD(i8, uint8_t, p) LOAD(i16, uint16_t, p) LOAD(i32, uint32_t, p) LOAD(i64, uint64_t, p)
+LOAD(f32, float, ALIGNED(p)) LOAD(f64, double, ALIGNED(p))
+STORE(i8, uint8_t, p) STORE(i16, uint16_t, p) STORE(i32, uint32_t, p) STORE(i64, uint64_t, p)
+STORE(f32, float, ALIGNED(p)) STORE(f64, double, ALIGNED(p))
+
+/* Sums of four products of bytes. The instructions of Armv7E-M multiply pairs of 16 bits: bytes 0 and 2, 1 and 3. */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__)
+#include <arm_acle.h>
+#define BYTES_s(v) __sxtb16((int8x4_t)(v))
+#define BYTES_u(v) (int16x2_t)__uxtb16((uint8x4_t)(v))
+#define DOT4(s, t) \
+    static inline uint32_t dot4_##s##t(uint32_t acc, uint32_t a, uint32_t b) { \
+        int32_t even = __smlad(BYTES_##s(a), BYTES_##t(b), (int32_t)acc); \
+        return (uint32_t)__smlad(BYTES_##s(a >> 8), BYTES_##t(b >> 8), even); }
+#else
+#define BYTE_s(v, i) (int32_t)(int8_t)((v) >> 8 * i)
+#define BYTE_u(v, i) (int32_t)(uint8_t)((v) >> 8 * i)
+#define DOT4(s, t) \
+    static inline uint32_t dot4_##s##t(uint32_t acc, uint32_t a, uint32_t b) { \
+        return acc + (uint32_t)(BYTE_##s(a, 0) * BYTE_##t(b, 0)) + (uint32_t)(BYTE_##s(a, 1) * BYTE_##t(b, 1)) \
+            + (uint32_t)(BYTE_##s(a, 2) * BYTE_##t(b, 2)) + (uint32_t)(BYTE_##s(a, 3) * BYTE_##t(b, 3)); }
+#endif
+DOT4(s, s) DOT4(s, u) DOT4(u, s) DOT4(u, u)
 
 static inline uint32_t bits_f32(float v) { uint32_t u; memcpy(&u, &v, 4); return u; }
 static inline float f32_bits(uint32_t u) { float v; memcpy(&v, &u, 4); return v; }

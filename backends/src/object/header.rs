@@ -76,7 +76,8 @@ pub fn text(p: &Program, targets: &[&str]) -> String {
          void {n}_sizes({n}_size *out);\n\
          /* Checks weights, alignment and processor. ctx must be zeroed before its first use. */\n\
          int {n}_init({n}_ctx *ctx, const void *weights, void *arena);\n\
-         /* dims: input dims in, output dims out; may be NULL when every input dim is fixed. */\n\
+         /* Inputs and outputs are aligned like arrays of their elements.\n\
+         \x20* dims: input dims in, output dims out; may be NULL when every input dim is fixed. */\n\
          int {n}_run({n}_ctx *ctx, const void *const *inputs, void *const *outputs, int64_t *dims);\n\
          {state_bytes}\
          const char *{n}_error_text(int code);\nuint32_t {n}_abi_version(void);\n\n\

@@ -228,6 +228,10 @@ fn inputs(seed: u64) -> Vec<Tensor> {
 #[test]
 fn random_programs() {
     let targets: Vec<_> = runnable().into_iter().filter(|t| is_here(t) || wasm::is(t)).collect();
+    if targets.is_empty() {
+        // One target was asked for that programs of these steps cannot be run on here.
+        return;
+    }
     let mut codes = std::collections::BTreeMap::new();
     for seed in 0..400 {
         let p = program(seed);

@@ -9,12 +9,23 @@ use crate::system::{self, Clock};
 use crate::tune::{Tuned, Tuning};
 use clap::Args;
 use sinter_ir::op::quantized_matmul::Activations;
+use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Result};
 use sinter_passes::compress::Wanted;
 use sinter_passes::pipeline::{ASSEMBLE, LowerOptions, PASSES};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// A size in memory: `65536`, `64K`, `2M`.
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text.strip_suffix(['M', 'm']).map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    size.ok_or_else(|| "a size is a number of bytes, or one followed by K or M".to_owned())
+}
 
 /// Options of `compile`.
 #[derive(Debug, Clone, Args)]
@@ -67,6 +78,12 @@ pub struct CompileArgs {
     /// that goes. Without, the same is done for 100 KB (language models: 150 KB).
     #[arg(long)]
     pub opt_size: bool,
+    /// RAM of the device: arena, inputs, outputs and states must fit. In bytes, or with K or M (1024, 1048576).
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub max_ram: Option<u64>,
+    /// Flash of the device: the weights must fit. Sizes as for --max-ram.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub max_flash: Option<u64>,
     /// Measure on this machine what the cost model would guess: the tiles of products and convolutions. What is best
     /// goes into the manifest and into tuned.json.
     #[arg(long, conflicts_with = "tuned")]
@@ -213,6 +230,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         spool: Some(a.output.clone()),
         measure: false,
         opt_size: a.opt_size,
+        memory: Memory { ram_bytes: a.max_ram, flash_bytes: a.max_flash },
         tune: a.tune.then(|| Tuning { seconds: a.tune_seconds, inputs: a.tune_inputs.clone() }),
         tuned: a
             .tuned
@@ -248,12 +266,12 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
             println!("{}", serde_json::to_string(m).unwrap_or_default());
             continue;
         }
+        let code = if m.code_bytes > 0 { size(m.code_bytes) } else { "as C".into() };
         println!(
-            "{}: {} for {}: code {}, weights {}, arena {} (bound {})",
+            "{}: {} for {}: code {code}, weights {}, arena {} (bound {})",
             driver::folder(&a.output, b).display(),
             m.name,
             m.target,
-            size(m.code_bytes),
             size(m.weights_bytes),
             size(m.arena_bytes),
             size(m.live_bytes)

@@ -6,7 +6,7 @@ use crate::spool::Spool;
 use crate::tune::{self, Answers};
 use sinter_backends as backends;
 use sinter_ir::program::Program;
-use sinter_ir::target::TargetDesc;
+use sinter_ir::target::{Memory, TargetDesc};
 use sinter_ir::tile::Stmt;
 use sinter_ir::{Diag, Module};
 use sinter_passes::lower::choices::Choices;
@@ -137,6 +137,15 @@ impl<'a> Lowering<'a> {
         let choices = Choices::new(tuned.clone().unwrap_or_default());
         let folder = self.request.spool.as_deref().filter(|_| spooled);
         let (program, report, spool) = self.make(target, &choices, folder)?;
+        let (asked, known) = (self.request.memory, target.memory);
+        let memory = Memory {
+            ram_bytes: asked.ram_bytes.or(known.ram_bytes),
+            flash_bytes: asked.flash_bytes.or(known.flash_bytes),
+        };
+        let problems = super::budget::check(&program, &target.name, &memory);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         self.unused.extend(choices.unused());
         Ok(Lowered { program, report, spool, tuned })
     }

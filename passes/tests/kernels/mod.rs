@@ -47,6 +47,8 @@ pub fn target() -> TargetDesc {
         cores: 1,
         cache_bytes: vec![32 << 10, 1 << 20],
         page_bytes: 4096,
+        compiler_flags: vec![],
+        memory: Default::default(),
         cost: Default::default(),
         verified: "native".into(),
     }

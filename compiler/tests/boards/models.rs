@@ -1,0 +1,96 @@
+//! Models on boards: results as stored or as on this machine, images within the chip.
+
+use crate::board::{Board, CORTEX_M7, CORTEX_M55, LM3S6965, Run, STM32F405, model_on, place, ready};
+use crate::{common, kws};
+use sinter_ir::Tensor;
+
+/// Runs a keyword spotter; its outputs are compared with this machine's.
+fn spotter(board: &Board, bytes: bool) -> Option<Run> {
+    if !ready() {
+        return None;
+    }
+    let model = place(&format!("{}-kws-{bytes}.onnx", board.target));
+    std::fs::write(&model, kws::model(bytes)).unwrap();
+    let case = common::Case { name: "kws".into(), model: model.clone(), rtol: 1e-4, atol: 1e-6 };
+    let input = kws::input();
+    let module = common::import(&case, vec![]).unwrap().0.module;
+    let want = common::native(module, std::slice::from_ref(&input)).unwrap();
+    let run = model_on(board, &model, &[], &[input]);
+    for (got, want) in run.outputs.iter().zip(&want) {
+        assert_eq!(common::compare(got, want, 1e-4, 1e-6), Ok(()), "{}", board.machine);
+    }
+    println!("{} bytes={bytes}: code {}, flash {}, ram {}", board.machine, run.code, run.flash, run.ram);
+    Some(run)
+}
+
+/// Runs a model of the collection beside the checkout on its stored inputs.
+fn stored(board: &Board, name: &str, options: &[&str]) {
+    let Some(dir) = common::shared().map(|s| s.join("models")).filter(|d| d.join(name).is_dir()) else {
+        return common::skip(&format!("model {name} not found"));
+    };
+    if !ready() {
+        return;
+    }
+    let case = common::cases(&dir).into_iter().find(|c| c.name == name).unwrap();
+    let (inputs, want): (Vec<Tensor>, Vec<Tensor>) = common::data(&case).unwrap().into_iter().next().unwrap();
+    let run = model_on(board, &case.model, options, &inputs);
+    assert_eq!(run.outputs.len(), want.len());
+    for (got, want) in run.outputs.iter().zip(&want) {
+        let full = want.to_f64().unwrap().iter().fold(0f64, |m, v| m.max(v.abs()));
+        assert_eq!(common::compare(got, want, 1e-3, 1e-4 * full), Ok(()), "{name} on {}", board.machine);
+    }
+    println!("{name} on {}: code {}, flash {}, ram {}", board.machine, run.code, run.flash, run.ram);
+}
+
+#[test]
+fn spotter_of_bytes_in_256_kb_of_flash_and_64_kb_of_ram() {
+    if let Some(run) = spotter(&LM3S6965, true) {
+        assert!(run.flash <= 256 << 10 && run.ram <= 64 << 10, "{} {}", run.flash, run.ram);
+    }
+}
+
+#[test]
+fn spotter_of_floats_in_16_kb_of_code() {
+    if let Some(run) = spotter(&STM32F405, false) {
+        assert!(run.code <= 16 << 10, "{}", run.code);
+    }
+}
+
+#[test]
+fn spotter_of_bytes_on_armv7em_and_helium() {
+    spotter(&STM32F405, true);
+    spotter(&CORTEX_M55, true);
+}
+
+#[test]
+fn memory_that_does_not_suffice_is_named() {
+    let model = place("refused-kws.onnx");
+    std::fs::write(&model, kws::model(false)).unwrap();
+    let out = place("refused");
+    let _ = std::fs::remove_dir_all(&out);
+    let mut compile = std::process::Command::new(env!("CARGO_BIN_EXE_sinter"));
+    compile.args(["compile", "--target", "lm3s6965", "--max-flash", "20K", "-o"]).arg(&out).arg(&model);
+    let done = compile.output().unwrap();
+    let text = String::from_utf8_lossy(&done.stderr);
+    // The RAM as the device has it, the flash as it was said: both at once, nothing written.
+    assert_eq!(done.status.code(), Some(4), "{text}");
+    for part in ["lm3s6965 has 65.5 KB", "make_depth", "20.5 KB of flash", "make_point", "--max-ram"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!out.join("lm3s6965").exists());
+}
+
+#[test]
+fn embedding() {
+    stored(&CORTEX_M7, "oww-embedding", &[]);
+}
+
+#[test]
+fn stress() {
+    stored(&CORTEX_M7, "slovorez", &["--dim", "unk__191=1..64"]);
+}
+
+#[test]
+fn voice_activity() {
+    stored(&CORTEX_M7, "silero-vad", &["--dim", "input.1=1..576", "--dim", "state.1=1"]);
+}
