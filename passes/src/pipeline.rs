@@ -55,6 +55,7 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "fold-final", canon::fold::run, "compute constants that the rewrites made"),
     pass("canon", "cse", canon::cse::run, "merge equal nodes"),
     pass("canon", "widen", canon::widen::run, "compute 16-bit floats in f32"),
+    pass("canon", "join", canon::join::run, "quantised products of the same data become one"),
     pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
     pass("canon", "texts", canon::texts::run, "constant strings become views made while running"),
     pass("fuse", "layout", layout::run, "channels first or last, by cost; transposes move and cancel"),

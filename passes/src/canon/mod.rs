@@ -8,6 +8,7 @@ pub mod dce;
 pub mod dots;
 pub mod fold;
 pub mod integers;
+pub mod join;
 pub mod ranges;
 pub mod simplify;
 pub mod substitute;

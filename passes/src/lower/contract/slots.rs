@@ -77,26 +77,37 @@ pub fn for_each_run<S>(
     }
     b.parallel(&slots.into(), |b, slot| {
         let state = start(b, slot);
-        let (lo, hi) = share(b, slot, slots, &product(work));
-        if product(outer).is(1) {
-            let at: Vec<Reg> = outer.iter().map(|_| b.i64(0)).collect();
-            return each(b, &state, &at, Bound::Reg(lo), Bound::Reg(hi));
-        }
-        let t = copy(b, lo);
-        b.while_(
-            |b| b.cmp(CmpOp::Lt, t, hi),
-            |b| {
-                let n = b.dim(inner);
-                let line = b.bin(BinOp::DivS, t, n);
-                let skip = b.mul(line, n);
-                let first = b.sub(t, skip);
-                let left = b.sub(hi, skip);
-                let last = b.bin(BinOp::MinS, left, n);
-                let at = unravel(b, line, outer);
-                each(b, &state, &at, Bound::Reg(first), Bound::Reg(last));
-                let next = b.add(skip, last);
-                b.copy_to(t, next);
-            },
-        );
+        share_run(b, (slot, slots), work, |b, at, lo, hi| each(b, &state, at, lo, hi));
     });
+}
+
+/// The part of [`for_each_run`] that is one slot's.
+pub fn share_run(
+    b: &mut KernelBuilder,
+    (slot, slots): (Reg, i64),
+    work: &[Expr],
+    each: impl FnOnce(&mut KernelBuilder, &[Reg], Bound, Bound),
+) {
+    let Some((inner, outer)) = work.split_last() else { return };
+    let (lo, hi) = share(b, slot, slots, &product(work));
+    if product(outer).is(1) {
+        let at: Vec<Reg> = outer.iter().map(|_| b.i64(0)).collect();
+        return each(b, &at, Bound::Reg(lo), Bound::Reg(hi));
+    }
+    let t = copy(b, lo);
+    b.while_(
+        |b| b.cmp(CmpOp::Lt, t, hi),
+        |b| {
+            let n = b.dim(inner);
+            let line = b.bin(BinOp::DivS, t, n);
+            let skip = b.mul(line, n);
+            let first = b.sub(t, skip);
+            let left = b.sub(hi, skip);
+            let last = b.bin(BinOp::MinS, left, n);
+            let at = unravel(b, line, outer);
+            each(b, &at, Bound::Reg(first), Bound::Reg(last));
+            let next = b.add(skip, last);
+            b.copy_to(t, next);
+        },
+    );
 }

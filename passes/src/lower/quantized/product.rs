@@ -7,7 +7,7 @@ use super::tile::{Reader, part};
 use crate::lower::body::Body;
 use crate::lower::contract::arith::{add_const, scaled};
 use crate::lower::contract::finish::{Strip, Tiles};
-use crate::lower::contract::gemm::{Finish, Sink, block_bytes};
+use crate::lower::contract::gemm::{Finish, Place, Sink, block_bytes};
 use crate::lower::contract::kernel::{self, Shape, Source};
 use crate::lower::contract::micro::Tile;
 use crate::lower::contract::num::Num;
@@ -45,11 +45,21 @@ pub fn lower(cx: &LowerCx, body: &Body, view: &View, layout: Layout) -> Result<L
         };
         let nest = Nest { view, reader, tile, finish: k.out.finish(), block: block_bytes(cx.target) };
         let slots = slots::for_work(cx.target, &nest.trips(), nest.work().as_ref());
-        let spill =
-            nest.spills().then(|| k.scratch(&((tile.mr * tile.nr()) as i64 * slots).into(), Elem::F32));
+        // While text is generated there is one row.
+        let single = (view.m.as_const().is_none() && slots > 1).then(|| View { m: 1.into(), ..view.clone() });
+        let single =
+            single.as_ref().map(|view| Nest { view, tile: self::tile(cx.target, view, &layout), ..nest });
+        let size = nest.tile_size().max(single.as_ref().map_or(0, Nest::tile_size));
+        let spills = nest.spills() || single.as_ref().is_some_and(Nest::spills);
+        let spill = spills.then(|| k.scratch(&(size * slots).into(), Elem::F32));
         let shape = Shape { grouped: None, rows: view.row_axes, cols: 1 };
         let kernel::Kernel { b, out, .. } = k;
-        nest.emit(b, slots, spill, &mut |b, at, v| shape.put(b, at, v, out))
+        let mut sink = |b: &mut KernelBuilder, at: Place, v: Reg| shape.put(b, at, v, out);
+        let start = |b: &mut KernelBuilder, slot| spill.map(|buf| (buf, scaled(b, slot, size)));
+        match single {
+            Some(one) => one.or(b, &nest, slots, start, &mut sink),
+            None => nest.emit(b, slots, start, &mut sink),
+        }
     })?;
     if !coded.any() {
         return Ok(product);
@@ -79,6 +89,7 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
     Tile { mr, nv, lanes: layout.lanes }
 }
 
+#[derive(Clone, Copy)]
 struct Nest<'a> {
     view: &'a View<'a>,
     reader: Reader,
@@ -119,31 +130,82 @@ impl Nest<'_> {
         self.finish != Finish::Registers || self.open_columns()
     }
 
-    fn emit(&self, b: &mut KernelBuilder, slots: i64, spill: Option<Buf>, sink: &mut Sink) -> Result<()> {
-        let size = (self.tile.mr * self.tile.nr()) as i64;
-        let start = |b: &mut KernelBuilder, slot| spill.map(|buf| (buf, scaled(b, slot, size)));
-        let num = Num::of(DType::F32)?;
+    fn tile_size(&self) -> i64 {
+        (self.tile.mr * self.tile.nr()) as i64
+    }
+
+    /// The whole nest. `start` gives a slot its room for a tile.
+    fn emit(
+        &self,
+        b: &mut KernelBuilder,
+        slots: i64,
+        start: impl FnOnce(&mut KernelBuilder, Reg) -> Option<(Buf, Reg)>,
+        sink: &mut Sink,
+    ) -> Result<()> {
         let mut done = Ok(());
         slots::for_each_run(b, slots, &self.items(), start, |b, spill, at, lo, hi| {
-            let first = scaled(b, at[0], self.rows_per_block());
-            let end = add_const(b, first, self.rows_per_block());
-            let m = b.dim(&self.view.m);
-            let end = b.bin(BinOp::MinS, end, m);
-            b.for_(lo, hi, 1, LoopKind::Serial, |b, number| {
-                let part = part(b, &self.reader.layout, number, self.tile.nv);
-                let col = scaled(b, number, self.tile.nr() as i64);
-                let strip = if self.open_columns() {
-                    let n = b.i64(self.view.n as i64);
-                    Strip::Open(b.sub(n, col))
-                } else {
-                    Strip::Whole
-                };
-                self.rows(b, (first, end), &mut |b, row, mr| {
-                    let tile = Tile { mr, ..self.tile };
-                    let acc = self.reader.sums(b, tile, row, part);
-                    let tiles = Tiles { tile, num, finish: self.finish, batch: &[], col };
-                    done = done.clone().and_then(|()| tiles.put(b, row, &strip, &acc, *spill, sink));
-                });
+            done = self.run(b, at, (lo, hi), *spill, sink);
+        });
+        done
+    }
+
+    /// This nest for a single row, another one for more.
+    fn or(
+        &self,
+        b: &mut KernelBuilder,
+        many: &Self,
+        slots: i64,
+        start: impl FnOnce(&mut KernelBuilder, Reg) -> Option<(Buf, Reg)>,
+        sink: &mut Sink,
+    ) -> Result<()> {
+        let mut done = Ok(());
+        b.parallel(&slots.into(), |b, slot| {
+            let spill = start(b, slot);
+            let (m, one) = (b.dim(&many.view.m), b.i64(1));
+            let single = b.cmp(CmpOp::Eq, m, one);
+            let mut code = |nest: &Self, b: &mut KernelBuilder| {
+                b.detached(|b| {
+                    slots::share_run(b, (slot, slots), &nest.items(), |b, at, lo, hi| {
+                        done = done.clone().and_then(|()| nest.run(b, at, (lo, hi), spill, sink));
+                    });
+                })
+            };
+            let (then, els) = (code(self, b), code(many, b));
+            let push = |b: &mut KernelBuilder, body: Vec<_>| body.into_iter().for_each(|s| b.push(s));
+            b.if_(single, |b| push(b, then), |b| push(b, els));
+        });
+        done
+    }
+
+    /// A block of rows with some parts of strips.
+    fn run(
+        &self,
+        b: &mut KernelBuilder,
+        at: &[Reg],
+        (lo, hi): (Bound, Bound),
+        spill: Option<(Buf, Reg)>,
+        sink: &mut Sink,
+    ) -> Result<()> {
+        let num = Num::of(DType::F32)?;
+        let mut done = Ok(());
+        let first = scaled(b, at[0], self.rows_per_block());
+        let end = add_const(b, first, self.rows_per_block());
+        let m = b.dim(&self.view.m);
+        let end = b.bin(BinOp::MinS, end, m);
+        b.for_(lo, hi, 1, LoopKind::Serial, |b, number| {
+            let part = part(b, &self.reader.layout, number, self.tile.nv);
+            let col = scaled(b, number, self.tile.nr() as i64);
+            let strip = if self.open_columns() {
+                let n = b.i64(self.view.n as i64);
+                Strip::Open(b.sub(n, col))
+            } else {
+                Strip::Whole
+            };
+            self.rows(b, (first, end), &mut |b, row, mr| {
+                let tile = Tile { mr, ..self.tile };
+                let acc = self.reader.sums(b, tile, row, part);
+                let tiles = Tiles { tile, num, finish: self.finish, batch: &[], col };
+                done = done.clone().and_then(|()| tiles.put(b, row, &strip, &acc, spill, sink));
             });
         });
         done
