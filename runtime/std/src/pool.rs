@@ -1,5 +1,6 @@
 //! A thread pool for `parallel_for`: workers spin for a moment, then sleep; the caller takes chunks as well and can
-//! always finish alone, so a descheduled worker delays nothing but the chunk it holds.
+//! always finish alone, so a descheduled worker delays nothing but the chunk it holds. Every thread has a range of its own
+//! and goes through it in order, so that what it reads of the memory is one stream; then it helps the others.
 
 #![allow(unsafe_code)]
 
@@ -34,8 +35,8 @@ struct Line<T>(T);
 struct Shared {
     /// Epoch, workers inside, [`OPEN`].
     state: Line<AtomicU64>,
-    /// First index that nobody has taken.
-    next: Line<AtomicI64>,
+    /// By thread: the first index of its range that nobody has taken.
+    next: Vec<Line<AtomicI64>>,
     task: AtomicPtr<c_void>,
     arg: AtomicPtr<c_void>,
     n: AtomicI64,
@@ -48,15 +49,21 @@ struct Shared {
 }
 
 impl Shared {
-    /// Takes chunks until there are none.
-    fn work(&self, task: Task, arg: *mut c_void, n: i64, chunk: i64) {
-        loop {
-            let begin = self.next.0.fetch_add(chunk, Ordering::Relaxed);
-            if begin >= n {
-                return;
+    /// Where the range of a thread begins in `0..n`; that of the next one begins where it ends.
+    fn start(&self, thread: usize, n: i64) -> i64 {
+        (i128::from(n) * thread as i128 / self.next.len() as i128) as i64
+    }
+    /// Takes chunks of thread `me`, then of those behind it, until there are none.
+    fn work(&self, me: usize, task: Task, arg: *mut c_void, n: i64, chunk: i64) {
+        for thread in (me..self.next.len()).chain(0..me) {
+            let (next, end) = (&self.next[thread].0, self.start(thread + 1, n));
+            while next.load(Ordering::Relaxed) < end {
+                let begin = next.fetch_add(chunk, Ordering::Relaxed);
+                if begin < end {
+                    // SAFETY: the caller of `run` vouches for task and arg until it returns, which is after this.
+                    unsafe { task(arg, begin, (begin + chunk).min(end)) }
+                }
             }
-            // SAFETY: the caller of `run` vouches for task and arg until it returns, which is after this.
-            unsafe { task(arg, begin, (begin + chunk).min(n)) }
         }
     }
     /// Whether there is something new for one who has seen `seen`.
@@ -106,9 +113,11 @@ pub struct Pool {
 impl Pool {
     /// A pool of `threads` in all, the caller's included.
     pub fn new(threads: usize) -> Self {
+        // More would not fit the state's count.
+        let threads = threads.clamp(1, 1024);
         let shared = Arc::new(Shared {
             state: Line(AtomicU64::new(0)),
-            next: Line(AtomicI64::new(0)),
+            next: (0..threads).map(|_| Line(AtomicI64::new(0))).collect(),
             task: AtomicPtr::new(std::ptr::null_mut()),
             arg: AtomicPtr::new(std::ptr::null_mut()),
             n: AtomicI64::new(0),
@@ -118,11 +127,10 @@ impl Pool {
             bed: Mutex::new(()),
             wake: Condvar::new(),
         });
-        // More would not fit the state's count.
-        let workers = (1..threads.clamp(1, 1024))
-            .map(|_| {
+        let workers = (1..threads)
+            .map(|me| {
                 let shared = Arc::clone(&shared);
-                std::thread::spawn(move || worker(&shared))
+                std::thread::spawn(move || worker(&shared, me))
             })
             .collect();
         Self { shared, workers, busy: AtomicBool::new(false) }
@@ -149,12 +157,14 @@ impl Pool {
         s.arg.store(arg, Ordering::Relaxed);
         s.n.store(n, Ordering::Relaxed);
         s.chunk.store(chunk, Ordering::Relaxed);
-        s.next.0.store(0, Ordering::Relaxed);
+        for (thread, next) in s.next.iter().enumerate() {
+            next.0.store(s.start(thread, n), Ordering::Relaxed);
+        }
         // Nobody is inside and nobody can enter before this.
         let epoch = s.state.0.load(Ordering::Relaxed) / EPOCH;
         s.state.0.store(epoch.wrapping_add(1).wrapping_mul(EPOCH) | OPEN, Ordering::SeqCst);
         s.rouse();
-        s.work(task, arg, n, chunk);
+        s.work(0, task, arg, n, chunk);
         // From here on no worker can enter; those inside are waited for.
         let mut inside = s.state.0.fetch_and(!OPEN, Ordering::AcqRel) & USERS;
         let mut spins = 0;
@@ -184,7 +194,7 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn worker(shared: &Shared) {
+fn worker(shared: &Shared, me: usize) {
     let (mut seen, mut spins) = (0, 0);
     while !shared.stop.load(Ordering::Relaxed) {
         let Some(epoch) = shared.enter(seen) else {
@@ -202,7 +212,7 @@ fn worker(shared: &Shared) {
         // SAFETY: `run` stored a task before it opened the job, and waits until this worker has left it.
         let task = unsafe { std::mem::transmute::<*mut c_void, Task>(task) };
         let (n, chunk) = (shared.n.load(Ordering::Relaxed), shared.chunk.load(Ordering::Relaxed));
-        shared.work(task, shared.arg.load(Ordering::Relaxed), n, chunk);
+        shared.work(me, task, shared.arg.load(Ordering::Relaxed), n, chunk);
         shared.state.0.fetch_sub(USER, Ordering::AcqRel);
     }
 }
