@@ -6,6 +6,7 @@ mod made;
 mod targets;
 
 use crate::bench::sites::Measured;
+use crate::calibrate::{self, Calibration};
 use crate::dump::{self, Dump, Past};
 use crate::frontend::llm::language::Language;
 use crate::frontend::{self, onnx::ImportOptions};
@@ -20,7 +21,7 @@ use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Module};
-use sinter_passes::compress::Recipe;
+use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, LowerOptions};
 use std::collections::BTreeMap;
@@ -49,6 +50,8 @@ pub struct Request {
     pub dump_ir: Option<PathBuf>,
     /// What to do to the weights, in the words of `--quantize`.
     pub compress: Option<Recipe>,
+    /// What to run the model on where the recipe wants to see activations.
+    pub calibrate: Option<Calibration>,
     /// Folder in which weights files grow while they are made; without one weights are in memory.
     pub spool: Option<PathBuf>,
     /// Also emit code that measures itself.
@@ -166,11 +169,13 @@ fn compile_module(
     if let Some(dump) = dump.as_mut().filter(|_| !dump::is_dump(&request.model)) {
         dump.imported(&module);
     }
+    let calibrated = calibrated(request, step)?;
+    out.warnings.extend(calibrated.iter().flat_map(|c| c.warnings.clone()));
     step("optimising");
     // Passes that only some targets want are left out unless all do.
     let mut all = targets.iter().flat_map(|l| &l.targets);
     let common = all.clone().all(|t| t.dots()).then(|| all.next()).flatten().copied();
-    let lowering = Lowering::new(module, past, request, dump, common)?;
+    let lowering = Lowering::new(module, past, request, calibrated.as_ref(), dump, common)?;
     let Some(mut lowering) = lowering else { return Ok(out) };
     let mut left: usize = targets.iter().map(|l| l.targets.len()).sum();
     for levels in targets {
@@ -186,6 +191,17 @@ fn compile_module(
     }
     out.warnings.extend(lowering.finish());
     Ok(out)
+}
+
+/// Codes of weights by what the model makes of a text, where the recipe needs that.
+fn calibrated(request: &Request, step: &dyn Fn(&str)) -> Result<Option<Calibrated>, Vec<Diag>> {
+    let recipe = request.compress.as_ref().filter(|r| r.weights.method.needs_data());
+    match (recipe, &request.calibrate) {
+        (Some(recipe), Some(how)) => {
+            calibrate::run(&request.model, &request.import, recipe, how, step).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Emits the programs of all levels of a bundle and describes it.

@@ -1,6 +1,6 @@
 //! The pipeline: the ordered list of passes and the driver that runs them.
 
-use crate::compress::Recipe;
+use crate::compress::{Calibrated, Recipe};
 use crate::lower::Precision;
 use crate::lower::choices::Choices;
 use crate::plan::weights::Store;
@@ -98,6 +98,8 @@ pub struct PipelineOptions<'a> {
     pub lower: LowerOptions,
     /// What to do to the weights before all passes.
     pub compress: Option<Recipe>,
+    /// Codes that were made by calibration.
+    pub calibrated: Option<&'a Calibrated>,
     /// Where codes of compressed weights go; they stay in memory otherwise.
     pub codes: Option<&'a mut dyn Store>,
     /// Where packed constants go; they stay in memory otherwise.
@@ -167,7 +169,12 @@ pub fn rewrite(
     target: Option<&TargetDesc>,
 ) -> Result<(Module, PassReport, bool)> {
     let first = options.start_from.as_deref().map_or(Ok(0), position)?;
-    let last = options.stop_after.as_deref().map_or(Ok(PASSES.len()), position)?;
+    let only_compress = options.stop_after.as_deref() == Some(COMPRESS);
+    let stop = options.stop_after.as_deref().filter(|_| !only_compress);
+    let last = stop.map_or(Ok(PASSES.len()), position)?;
+    if only_compress && options.start_from.is_some() {
+        return Err(Diag::input(format!("cannot start behind {COMPRESS} and stop there")));
+    }
     if last < first {
         let (start, stop) = (name(first), name(last));
         return Err(Diag::input(format!(
@@ -182,7 +189,7 @@ pub fn rewrite(
     if let Some(recipe) = options.compress.filter(|_| options.start_from.is_none()) {
         let nodes_before = rebuild::count_nodes(&module.graph);
         let codes = options.codes.as_mut().map(|s| &mut **s as &mut dyn Store);
-        compress::run(&mut module, recipe, codes, &mut report)?;
+        compress::run(&mut module, recipe, options.calibrated, codes, &mut report)?;
         if check {
             verify(&module, "after compress")?;
         }
@@ -191,6 +198,9 @@ pub fn rewrite(
         if let Some(dump) = options.on_dump.as_mut() {
             dump(COMPRESS, &module, &report);
         }
+    }
+    if only_compress {
+        return Ok((module, report, false));
     }
     for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);
@@ -214,7 +224,7 @@ pub fn rewrite(
 pub fn position(pass: &str) -> Result<usize> {
     let names = || PASSES.iter().map(|p| p.name).chain([ASSEMBLE]);
     names().position(|n| n == pass).ok_or_else(|| {
-        let all: Vec<&str> = names().collect();
+        let all: Vec<&str> = std::iter::once(COMPRESS).chain(names()).collect();
         Diag::input(format!("there is no pass `{pass}`")).help(format!("passes: {}", all.join(", ")))
     })
 }

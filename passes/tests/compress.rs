@@ -94,7 +94,7 @@ fn distance(got: &[f32], want: &[f32]) -> f32 {
 fn compressed(recipe: &str, deferred: bool, store: Option<&mut dyn Store>) -> (Module, PassReport) {
     let (mut m, mut report) = (model(deferred), PassReport::default());
     let recipe = Recipe::parse(recipe).unwrap().unwrap();
-    compress::run(&mut m, recipe, store, &mut report).unwrap();
+    compress::run(&mut m, recipe, None, store, &mut report).unwrap();
     assert_eq!(m.verify(), []);
     (m, report)
 }

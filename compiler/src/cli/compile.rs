@@ -1,5 +1,6 @@
 //! `sinter compile`.
 
+use super::calibrate::CalibrateArgs;
 use super::{ModelArgs, inspect};
 use crate::driver::{self, Request};
 use crate::frontend::onnx::ImportOptions;
@@ -12,7 +13,7 @@ use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Result};
 use sinter_passes::compress::Wanted;
-use sinter_passes::pipeline::{ASSEMBLE, LowerOptions, PASSES};
+use sinter_passes::pipeline::{ASSEMBLE, COMPRESS, LowerOptions, PASSES};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,12 +53,16 @@ pub struct CompileArgs {
     /// How weights are held. stored: matrices that a language model's file has in codes of few bits stay as they are,
     /// activations in products with them become bytes; stored-a16: activations stay floats. none: all become floats.
     /// Or the weights of large products and embeddings in few bits: w8, w4, w3 or w2 (the last two in the room of 4
-    /// bits), rounded to nearest or, with hqq, so that few are far off; then as needed a8 (activations in bytes, the
-    /// default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym (zero
-    /// points), mse (scales of least error): w4, w8, w4g128, hqq-w4-g64, w4a16g64-asym. Embeddings and the product that
-    /// gives logits take 8 bits.
+    /// bits), rounded to nearest, with hqq so that few are far off, with gptq so that errors make up for each other, with
+    /// awq so that strong channels are spared; the last two need --calibrate. Then as needed a8 (activations in bytes,
+    /// the default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym or sym
+    /// (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
+    /// hqq-w4-g64, w4a16g64-asym. Embeddings and the product that gives logits take 8 bits.
     #[arg(long, value_name = "RECIPE", default_value = "stored")]
     pub quantize: String,
+    /// For gptq and awq.
+    #[command(flatten)]
+    pub calibration: CalibrateArgs,
     /// Of a language model: how caches hold keys and values.
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f32", "f16", "bf16"])]
     pub kv_cache: String,
@@ -121,6 +126,7 @@ pub struct CompileArgs {
 /// Lists the passes.
 fn stop_help() -> String {
     let mut text = "Stop after a pass and write no bundle. Passes in order:".to_owned();
+    text += &format!("\n- {COMPRESS}: with --quantize: weights become codes");
     for p in PASSES {
         text += &format!("\n- {}: {}", p.name, p.summary);
     }
@@ -158,7 +164,12 @@ impl Timings {
         Self { clock: Clock::start(), begun: RefCell::default() }
     }
     fn step(&self, what: &str) {
-        self.begun.borrow_mut().push((what.to_owned(), self.clock.seconds()));
+        // Parts of a step are told for progress only.
+        let what = what.split_once(": ").map_or(what, |w| w.0);
+        let mut begun = self.begun.borrow_mut();
+        if begun.last().is_none_or(|b| b.0 != what) {
+            begun.push((what.to_owned(), self.clock.seconds()));
+        }
     }
     /// A line per step, the total, and the peak memory where the system tells it.
     fn table(&self) -> String {
@@ -201,6 +212,11 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if a.quantize != "stored" {
         flags.insert("quantize".to_owned(), a.quantize.clone());
     }
+    if a.calibration.calibrate.is_some() && !compress.is_some_and(|r| r.weights.method.needs_data()) {
+        let d = Diag::input(format!("--calibrate: --quantize {} looks at no text", a.quantize));
+        return Err(vec![d.help("gptq and awq do: --quantize gptq-w4-g128")]);
+    }
+    a.calibration.note(&mut flags).map_err(|d| vec![d])?;
     if a.precision != "f32" {
         flags.insert("precision".to_owned(), a.precision.clone());
     }
@@ -227,6 +243,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         },
         dump_ir: a.dump_ir.clone(),
         compress,
+        calibrate: a.calibration.calibration(),
         spool: Some(a.output.clone()),
         measure: false,
         opt_size: a.opt_size,

@@ -1,5 +1,7 @@
 //! `sinter eval`.
 
+use super::calibrate::CalibrateArgs;
+use super::compare;
 use super::language::{diag, open};
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
@@ -33,6 +35,13 @@ pub struct EvalArgs {
     /// Most windows; default: the whole text.
     #[arg(long, value_name = "N")]
     pub windows: Option<usize>,
+    /// Compare what recipes of `compile --quantize` make of a checkpoint: a table, each line measured against the model
+    /// with float weights.
+    #[arg(long, value_name = "RECIPE", value_delimiter = ',', conflicts_with = "against")]
+    pub quantize: Vec<String>,
+    /// For gptq and awq.
+    #[command(flatten)]
+    pub calibration: CalibrateArgs,
     /// Threads.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
@@ -48,6 +57,9 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     let text = system::read(&a.text).map_err(one)?;
     let text = std::str::from_utf8(&text);
     let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", a.text.display()))))?;
+    if !a.quantize.is_empty() {
+        return compare::run(a, text);
+    }
     let opening = Opening { threads: a.threads, capacity: Some(a.window) };
     let import =
         || ImportOptions { all_logits: true, stored: Some(Activations::Float), ..ImportOptions::default() };

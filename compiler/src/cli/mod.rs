@@ -15,7 +15,9 @@ macro_rules! eprintln {
 }
 
 pub mod bench;
+pub mod calibrate;
 pub mod check;
+pub mod compare;
 pub mod compile;
 pub mod eval;
 pub mod inspect;

@@ -9,6 +9,7 @@ use sinter_ir::program::Program;
 use sinter_ir::target::{Memory, TargetDesc};
 use sinter_ir::tile::Stmt;
 use sinter_ir::{Diag, Module};
+use sinter_passes::compress::Calibrated;
 use sinter_passes::lower::choices::Choices;
 use sinter_passes::pipeline::{self, LowerOptions, PipelineOptions};
 use sinter_passes::plan::weights::Store;
@@ -54,6 +55,7 @@ impl<'a> Lowering<'a> {
         module: Module,
         past: &Past,
         request: &'a Request,
+        calibrated: Option<&Calibrated>,
         mut dump: Option<Dump>,
         target: Option<&TargetDesc>,
     ) -> Result<Option<Self>, Vec<Diag>> {
@@ -71,6 +73,7 @@ impl<'a> Lowering<'a> {
         };
         let mut options = options(request, lower);
         options.past = past.report.clone();
+        options.calibrated = calibrated;
         options.codes = codes.as_mut().map(|s| s as &mut dyn Store);
         options.on_dump = Some(&mut write);
         let rewritten = pipeline::rewrite(module, &mut options, target);

@@ -55,7 +55,9 @@ pub(super) fn page(r: &Report) -> String {
             size(k.touched_bytes)
         );
     }
-    o.push_str("</table><h2>Rewrites</h2><table><tr><th>Rule<th class=n>Times");
+    o.push_str("</table>");
+    compressed(&mut o, r);
+    o.push_str("<h2>Rewrites</h2><table><tr><th>Rule<th class=n>Times");
     for (name, n) in &r.rules {
         let _ = write!(o, "<tr><td>{}<td class=n>{n}", escape(name));
     }
@@ -88,6 +90,31 @@ fn levels(o: &mut String, r: &Report) {
         for bytes in [l.code_bytes, l.weights_bytes, l.own_weights_bytes, l.arena_bytes] {
             let _ = write!(o, "<td class=n>{}", size(bytes));
         }
+    }
+    o.push_str("</table>");
+}
+
+/// What became of weights that are in few bits now.
+fn compressed(o: &mut String, r: &Report) {
+    if r.compressed.is_empty() {
+        return;
+    }
+    o.push_str("<h2>Weights in few bits</h2><p>Signal to noise of weights, and of what products with them give on the text of the calibration.</p><table><tr><th>Weights<th>As<th class=n>Rows<th class=n>Columns<th class=n>Before<th class=n>Now<th class=n>Weights, dB<th class=n>Outputs, dB<th class=n>Cosine");
+    for l in &r.compressed {
+        let number = |v: Option<f64>, digits: usize| v.map(|v| format!("{v:.digits$}")).unwrap_or_default();
+        let _ = write!(
+            o,
+            "<tr><td>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{:.1}<td class=n>{}<td class=n>{}",
+            escape(&l.name),
+            escape(&l.scheme),
+            l.dims[0],
+            l.dims[1],
+            size(l.bytes_before),
+            size(l.bytes),
+            l.sqnr_db,
+            number(l.output_db, 1),
+            number(l.cosine, 5)
+        );
     }
     o.push_str("</table>");
 }

@@ -69,7 +69,7 @@ impl Growing {
         Mapping::of(&self.path)
     }
     /// Gives the file its name; only within one file system.
-    pub(super) fn move_to(&self, to: &Path) -> Result<()> {
+    pub fn move_to(&self, to: &Path) -> Result<()> {
         self.file.sync_all().map_err(|e| failed("write", &self.path, &e))?;
         fs::rename(&self.path, to).map_err(|e| failed("write", to, &e))
     }

@@ -33,3 +33,8 @@ pub fn host_has(feature: &str) -> bool {
 pub fn host_has(_: &str) -> bool {
     false
 }
+
+/// Threads that this machine runs at once.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,7 +1,7 @@
 //! Finds large weights in a module and puts codes in their place.
 
 use super::recipe::Method;
-use super::{Codes, LayerStat, Recipe, Scheme, hqq, rtn};
+use super::{Calibrated, Codes, Layer, LayerStat, Recipe, Scheme, hqq, rtn};
 use crate::plan::weights::Store;
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
@@ -32,30 +32,46 @@ type Known = Vec<(Tensor, Scheme, Codes)>;
 struct Compress<'a, 's> {
     rb: Rebuild<'a>,
     recipe: Recipe,
+    calibrated: Option<&'s Calibrated>,
     known: Known,
-    store: Option<&'s mut dyn Store>,
+    store: Option<&'s mut (dyn Store + 's)>,
     /// End of what is in the store.
     end: u64,
     /// Constants of the new graph, by index in `known`.
     made: Vec<(usize, Made)>,
+    /// Activations multiplied by factors of channels: what they were, the factors, what they are.
+    smooth: Vec<(ValueId, Tensor, ValueId)>,
     /// Tables of rows that are looked up: they and products with them are the model's ends.
     tables: Vec<Tensor>,
 }
 
-/// Runs the pass on the main graph. Codes go to `store`, or stay in memory.
-pub fn run(
+/// Runs the pass on the main graph: codes that were calibrated, and those of rounding for what was not. They go to
+/// `store`, or stay in memory.
+pub fn run<'s>(
     module: &mut Module,
     recipe: Recipe,
-    store: Option<&mut dyn Store>,
+    calibrated: Option<&'s Calibrated>,
+    store: Option<&'s mut (dyn Store + 's)>,
     report: &mut PassReport,
 ) -> Result<()> {
-    if recipe.weights.method.needs_data() {
-        return Err(Diag::unsupported(format!("--quantize {}: there is no calibration yet", recipe.weights)));
+    if recipe.weights.method.needs_data() && calibrated.is_none() {
+        let d = Diag::input(format!("--quantize {}: the method needs to see activations", recipe.weights));
+        return Err(d.help("give a text to run the model on with --calibrate FILE"));
     }
     let g = std::mem::take(&mut module.graph);
     let tables = g.iter().filter_map(|(_, n)| table(&g, n)).collect();
     let rb = Rebuild::new(&g, &mut module.symbols, report);
-    let mut c = Compress { rb, recipe, known: vec![], store, end: 0, made: vec![], tables };
+    let mut c = Compress {
+        rb,
+        recipe,
+        calibrated,
+        known: vec![],
+        store,
+        end: 0,
+        made: vec![],
+        smooth: vec![],
+        tables,
+    };
     let last = g.outputs.first().copied();
     for (_, node) in g.iter() {
         if !c.node(&g, node, last)? {
@@ -67,12 +83,12 @@ pub fn run(
 }
 
 /// The large table of floats whose rows a node looks up.
-fn table(g: &Graph, node: &Node) -> Option<Tensor> {
+pub(super) fn table(g: &Graph, node: &Node) -> Option<Tensor> {
     let t = node.inputs.first().and_then(|v| g.constant(*v))?;
     (matches!(node.op, Op::Gather(Gather { axis: 0 })) && fits(t)).then(|| t.clone())
 }
 
-fn fits(t: &Tensor) -> bool {
+pub(super) fn fits(t: &Tensor) -> bool {
     t.rank() == 2 && t.len() >= WORTH && matches!(t.dtype(), DType::F32 | DType::F16 | DType::BF16)
 }
 
@@ -99,7 +115,15 @@ impl Compress<'_, '_> {
                 let end = last == Some(y) || self.tables.contains(&weights);
                 let scheme = if end { self.recipe.ends } else { self.recipe.weights };
                 let name = g.value(w).name.clone();
+                let done = self.calibrated.zip(name.as_deref()).and_then(|(c, n)| c.layers.get(n));
+                if let Some(layer) = done.filter(|_| !end) {
+                    let (x, m) = (self.smoothed(x, layer)?, self.place(layer.codes.clone())?);
+                    self.rb.graph.set_name(m.codes, layer.stat.name.as_str().into());
+                    self.rb.report.compressed.push(layer.stat.clone());
+                    return self.product(node, x, y, m).map(|()| true);
+                }
                 let m = self.codes(&weights, scheme, name.as_deref().unwrap_or("weights"))?;
+                let x = self.rb.get(x)?;
                 self.product(node, x, y, m)?;
                 Ok(true)
             }
@@ -120,9 +144,22 @@ impl Compress<'_, '_> {
         }
     }
 
-    /// `x W^T` with codes.
+    /// Activations as codes want them.
+    fn smoothed(&mut self, x: ValueId, layer: &Layer) -> Result<ValueId> {
+        let new = self.rb.get(x)?;
+        let Some(by) = &layer.inverse else { return Ok(new) };
+        if let Some((.., done)) = self.smooth.iter().find(|s| s.0 == x && s.1 == *by) {
+            return Ok(*done);
+        }
+        let c = self.rb.add1(Constant { tensor: by.clone() }, &[], &Origin::new())?;
+        let done = self.rb.add1(Binary { kind: BinaryKind::Mul }, &[new, c], &Origin::new())?;
+        self.rb.report.fired("compress/smooth");
+        self.smooth.push((x, by.clone(), done));
+        Ok(done)
+    }
+
+    /// `x W^T` with codes; `x` is one of the new graph.
     fn product(&mut self, node: &Node, x: ValueId, y: ValueId, m: Made) -> Result<()> {
-        let x = self.rb.get(x)?;
         let op = QuantizedMatMul {
             block: m.block,
             activations: self.recipe.activations,
@@ -183,7 +220,7 @@ impl Compress<'_, '_> {
                     _ => rtn::quantise(&weights.load()?, &scheme),
                 };
                 let mut codes = made.map_err(|d| d.at(name.to_owned()))?;
-                self.tell(weights, &scheme, name, &codes);
+                self.rb.report.compressed.push(LayerStat::new(name, &scheme, weights, &codes));
                 codes.codes = self.keep(codes.codes)?;
                 // Weights in memory are not held only to be compared.
                 let key = if weights.is_deferred() { weights.clone() } else { Tensor::i64(0) };
@@ -195,30 +232,28 @@ impl Compress<'_, '_> {
             return Ok(*m);
         }
         let Some((_, _, c)) = self.known.get(i).cloned() else { return Err(Diag::bug("codes")) };
+        let made = self.constants(c)?;
+        self.rb.graph.set_name(made.codes, name.into());
+        self.made.push((i, made));
+        Ok(made)
+    }
+
+    /// Codes as constants of the new graph, out of memory where there is a store.
+    fn place(&mut self, mut c: Codes) -> Result<Made> {
+        c.codes = self.keep(c.codes)?;
+        self.constants(c)
+    }
+
+    fn constants(&mut self, c: Codes) -> Result<Made> {
         let mut add = |t: Tensor| self.rb.add1(Constant { tensor: t }, &[], &Origin::new());
-        let made = Made {
+        Ok(Made {
             codes: add(c.codes)?,
             scale: add(c.scale)?,
             zero: c.zero.map(&mut add).transpose()?,
             minimum: c.minimum.map(&mut add).transpose()?,
             middle: c.middle,
             block: c.block,
-        };
-        self.rb.graph.set_name(made.codes, name.into());
-        self.made.push((i, made));
-        Ok(made)
-    }
-
-    fn tell(&mut self, w: &Tensor, scheme: &Scheme, name: &str, c: &Codes) {
-        let dim = |i: usize| w.shape().get(i).copied().unwrap_or(0) as u64;
-        self.rb.report.compressed.push(LayerStat {
-            name: name.to_owned(),
-            scheme: scheme.to_string(),
-            dims: [dim(0), dim(1)],
-            bytes_before: w.stored_bytes() as u64,
-            bytes: c.bytes(),
-            sqnr_db: c.error.decibels(),
-        });
+        })
     }
 
     /// The same tensor with its elements in the store.

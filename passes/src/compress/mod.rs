@@ -10,10 +10,12 @@ mod cholesky;
 pub mod gptq;
 pub mod grid;
 pub mod hqq;
+pub mod products;
 pub mod recipe;
 pub mod rtn;
 #[cfg(test)]
 mod samples;
+pub mod segments;
 pub mod stats;
 pub mod wanted;
 
@@ -23,6 +25,7 @@ pub use wanted::Wanted;
 
 use serde::{Deserialize, Serialize};
 use sinter_ir::{Diag, Result, Tensor};
+use std::collections::BTreeMap;
 
 /// A matrix `[n, k]` in codes: weight `scale * (code - zero) + minimum`, all but the code per row and block of `k`.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,6 +122,26 @@ impl Error {
     }
 }
 
+/// What calibration made of a model's products, by the names of their weights.
+#[derive(Debug, Clone, Default)]
+pub struct Calibrated {
+    /// Codes.
+    pub layers: BTreeMap<String, Layer>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// A product's weights in codes.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The codes.
+    pub codes: Codes,
+    /// What its inputs are multiplied by, where they are.
+    pub inverse: Option<Tensor>,
+    /// For the report.
+    pub stat: LayerStat,
+}
+
 /// What became of one matrix, for the report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerStat {
@@ -134,4 +157,26 @@ pub struct LayerStat {
     pub bytes: u64,
     /// Signal to noise of the weights in decibels.
     pub sqnr_db: f64,
+    /// Signal to noise of the product on the calibration's text, from a sample of its rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_db: Option<f64>,
+    /// Cosine between the product and what it was, on the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f64>,
+}
+
+impl LayerStat {
+    /// Of weights and their codes.
+    pub fn new(name: &str, scheme: &Scheme, w: &Tensor, c: &Codes) -> Self {
+        let dim = |i: usize| w.shape().get(i).copied().unwrap_or(0) as u64;
+        Self {
+            name: name.to_owned(),
+            scheme: scheme.to_string(),
+            dims: [dim(0), dim(1)],
+            bytes_before: w.stored_bytes() as u64,
+            bytes: c.bytes(),
+            sqnr_db: c.error.decibels(),
+            ..Self::default()
+        }
+    }
 }

@@ -1,0 +1,136 @@
+//! Statistics in a file, so that other recipes need not run the model again.
+//!
+//! `SINTSTA1`, the length of a JSON header (u64, little-endian), the header, then for every tap in its order the upper
+//! triangle of the moments and the magnitudes, as f32.
+
+use crate::system::{Growing, Mapping};
+use serde::{Deserialize, Serialize};
+use sinter_ir::{Diag, Result};
+use sinter_passes::compress::segments::Segment;
+use sinter_passes::compress::stats::Statistics;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const MAGIC: &[u8; 8] = b"SINTSTA1";
+
+/// What statistics are of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// SHA-256 of the model's files, by name.
+    pub model: BTreeMap<String, String>,
+    /// SHA-256 of the text.
+    pub text: String,
+    /// Tokens of a window.
+    pub window: usize,
+    /// Windows that were read.
+    pub windows: usize,
+    /// Channels, and products that read them.
+    taps: Vec<(usize, Vec<String>)>,
+}
+
+impl Header {
+    /// For the taps of all pieces.
+    pub fn new(
+        model: BTreeMap<String, String>,
+        text: String,
+        (window, windows): (usize, usize),
+        pieces: &[Segment],
+    ) -> Self {
+        let taps = pieces.iter().flat_map(|p| &p.taps);
+        let taps = taps.map(|t| (t.k, t.products.iter().map(|p| p.name.clone()).collect())).collect();
+        Self { model, text, window, windows, taps }
+    }
+}
+
+/// Statistics that were stored, read one after the other.
+pub struct Stored {
+    file: Mapping,
+    at: usize,
+    rows: u64,
+}
+
+fn triangle(k: usize) -> usize {
+    k * (k + 1) / 2
+}
+
+impl Stored {
+    /// Opens a file, which must be of what the header says.
+    pub fn open(path: &Path, header: &Header) -> Result<Self> {
+        let bad = |why: &str| {
+            let d = Diag::input(format!("--stats {}: {why}", path.display()));
+            d.help("name a file that does not exist yet to make one")
+        };
+        let file = Mapping::of(path)?;
+        let bytes = file.bytes();
+        let (head, rest) = bytes.split_at_checked(16).ok_or_else(|| bad("no statistics"))?;
+        let length = head.last_chunk().map_or(0, |l| u64::from_le_bytes(*l)) as usize;
+        if !head.starts_with(MAGIC) || length > rest.len() {
+            return Err(bad("no statistics"));
+        }
+        let (text, data) = rest.split_at(length);
+        let found: Header = serde_json::from_slice(text).map_err(|_| bad("a damaged header"))?;
+        if found != *header {
+            return Err(bad("made of another model, another text or other windows"));
+        }
+        let need: usize = found.taps.iter().map(|t| 4 * (triangle(t.0) + t.0)).sum();
+        if data.len() != need {
+            return Err(bad("it is cut off"));
+        }
+        Ok(Self { file, at: 16 + length, rows: (header.window * header.windows) as u64 })
+    }
+    /// Those of the next piece.
+    pub fn next(&mut self, piece: &Segment) -> Result<Vec<Statistics>> {
+        piece.taps.iter().map(|t| self.tap(t.k)).collect()
+    }
+    fn tap(&mut self, k: usize) -> Result<Statistics> {
+        let bytes = self.file.bytes();
+        let end = self.at + 4 * (triangle(k) + k);
+        let part = bytes.get(self.at..end).ok_or_else(|| Diag::bug("statistics that were counted"))?;
+        self.at = end;
+        let mut numbers = part.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+        let mut gram = vec![0f32; k * k];
+        for i in 0..k {
+            for j in i..k {
+                let v = numbers.next().unwrap_or(0.0);
+                for at in [i * k + j, j * k + i] {
+                    if let Some(g) = gram.get_mut(at) {
+                        *g = v;
+                    }
+                }
+            }
+        }
+        let made = Statistics::new(self.rows, gram, numbers.collect());
+        self.file.release();
+        made
+    }
+}
+
+/// Statistics while they are written.
+pub struct Writer(Growing);
+
+impl Writer {
+    /// Begins a file beside `path`.
+    pub fn create(path: &Path, header: &Header) -> Result<Self> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = Growing::create(folder)?;
+        let text = serde_json::to_vec(header).map_err(|e| Diag::bug(format!("writing JSON: {e}")))?;
+        file.append(MAGIC)?;
+        file.append(&(text.len() as u64).to_le_bytes())?;
+        file.append(&text)?;
+        Ok(Self(file))
+    }
+    /// Adds those of the next piece.
+    pub fn add(&mut self, all: &[Statistics]) -> Result<()> {
+        for s in all {
+            let rows = s.gram.chunks(s.k.max(1)).enumerate();
+            let upper = rows.flat_map(|(i, row)| row.get(i..).unwrap_or(&[]));
+            let bytes: Vec<u8> = upper.chain(&s.magnitude).flat_map(|v| v.to_le_bytes()).collect();
+            self.0.append(&bytes)?;
+        }
+        Ok(())
+    }
+    /// The file gets its name.
+    pub fn finish(self, path: &Path) -> Result<()> {
+        self.0.move_to(path)
+    }
+}

@@ -1,0 +1,139 @@
+//! Calibration: a language model reads a text on this machine, piece by piece, and its weights are rounded by what they
+//! are multiplied with.
+//!
+//! The model is cut where one value is all that is known of the text ([`segments`]), usually twice per block. Memory
+//! holds the activations at one cut and the moments of one piece. GPTQ sees what pieces with rounded weights give, AWQ
+//! what the model as it was gives, as their authors do. Statistics that are kept ([`file`]) are always those of the model
+//! as it was.
+
+mod file;
+mod methods;
+mod parallel;
+mod runner;
+
+use crate::frontend::onnx::ImportOptions;
+use crate::frontend::{self, llm};
+use crate::manifest::sha256_of_file;
+use crate::system;
+use file::{Header, Stored, Writer};
+use runner::{Instead, Runner};
+use sinter_ir::{Diag, Fault, Result};
+use sinter_llm::info::TOKENIZER_FILE;
+use sinter_llm::tokenizer::Tokenizer;
+use sinter_passes::compress::recipe::Method;
+use sinter_passes::compress::segments::{Segment, segments};
+use sinter_passes::compress::{Calibrated, Recipe};
+use std::path::{Path, PathBuf};
+
+/// What to calibrate with.
+#[derive(Debug, Clone)]
+pub struct Calibration {
+    /// The text.
+    pub text: PathBuf,
+    /// Tokens of a window, each read from the beginning.
+    pub window: usize,
+    /// Windows, spread evenly over the text.
+    pub windows: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Where statistics are kept: taken from there, or put there where there are none.
+    pub stats: Option<PathBuf>,
+}
+
+/// Runs a model on a text and rounds its weights.
+pub fn run(
+    model: &Path,
+    import: &ImportOptions,
+    recipe: &Recipe,
+    how: &Calibration,
+    step: &dyn Fn(&str),
+) -> Result<Calibrated, Vec<Diag>> {
+    let one = |d: Diag| vec![d];
+    if !llm::is_model(model) {
+        let d = Diag::unsupported(format!("--calibrate: {} is no language model", model.display()));
+        return Err(one(d.help("recipes without gptq and awq need no calibration")));
+    }
+    let dims = [("tokens", how.window), ("capacity", how.window)];
+    let dims = dims.into_iter().map(|(n, v)| (n.to_owned(), (1, v as i64))).collect();
+    let imported = frontend::import(model, &ImportOptions { dims, stored: None, ..import.clone() })?;
+    let language = imported.language.as_ref().ok_or_else(|| one(Diag::bug("a model without language")))?;
+    let tokenizer = language.assets.get(TOKENIZER_FILE);
+    let tokenizer = tokenizer.ok_or_else(|| one(Diag::input("--calibrate: the model has no tokenizer")))?;
+    let tokens = tokens(tokenizer, how).map_err(one)?;
+    let windows = spread(&tokens, how).map_err(one)?;
+    let pieces = segments(&imported.module).map_err(one)?;
+    let mut runner = Runner::new(&windows, how.threads).map_err(one)?;
+    let mut kept = match &how.stats {
+        Some(path) => Kept::new(path, &imported.files, how, windows.len(), &pieces).map_err(one)?,
+        None => Kept::No,
+    };
+    let mut out = Calibrated::default();
+    let sequential = recipe.weights.method == Method::Gptq && how.stats.is_none();
+    for (i, piece) in pieces.iter().enumerate() {
+        let of = format!("calibrating: piece {} of {}", i + 1, pieces.len());
+        step(&of);
+        let stats = match &mut kept {
+            Kept::There(file) => file.next(piece).map_err(one)?,
+            _ => runner
+                .measure(piece, !sequential, &|n| step(&format!("{of}, window {n} of {}", windows.len())))?,
+        };
+        if let Kept::Missing(file) = &mut kept {
+            file.add(&stats).map_err(one)?;
+        }
+        step(&format!("{of}, rounding"));
+        let instead = methods::quantise(piece, &stats, &recipe.weights, how.threads, &mut out);
+        let instead: Instead = instead.map_err(one)?;
+        if sequential {
+            step(&format!("{of}, running with codes"));
+            runner.pass(piece, &instead)?;
+        }
+    }
+    if let (Kept::Missing(file), Some(path)) = (kept, &how.stats) {
+        file.finish(path).map_err(one)?;
+    }
+    Ok(out)
+}
+
+/// A file of statistics.
+enum Kept {
+    No,
+    There(Stored),
+    Missing(Writer),
+}
+
+impl Kept {
+    fn new(
+        path: &Path,
+        model: &[PathBuf],
+        how: &Calibration,
+        windows: usize,
+        pieces: &[Segment],
+    ) -> Result<Self> {
+        let name = |f: &PathBuf| f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let model = model.iter().map(|f| Ok((name(f), sha256_of_file(f)?))).collect::<Result<_>>()?;
+        let header = Header::new(model, sha256_of_file(&how.text)?, (how.window, windows), pieces);
+        match system::exists(path) {
+            true => Stored::open(path, &header).map(Self::There),
+            false => Writer::create(path, &header).map(Self::Missing),
+        }
+    }
+}
+
+fn tokens(tokenizer: &[u8], how: &Calibration) -> Result<Vec<u32>> {
+    let wrong = |e: sinter_llm::Error| Diag { fault: Fault::Input, ..Diag::input(e.message) };
+    let text = system::read(&how.text)?;
+    let text = std::str::from_utf8(&text)
+        .map_err(|e| Diag::input(format!("--calibrate {}: {e}", how.text.display())))?;
+    Tokenizer::from_json(tokenizer).and_then(|t| t.encode(text, false)).map_err(wrong)
+}
+
+/// Windows spread over a text.
+fn spread<'a>(tokens: &'a [u32], how: &Calibration) -> Result<Vec<&'a [u32]>> {
+    let there = tokens.len() / how.window.max(1);
+    if there == 0 || how.windows == 0 {
+        let what = format!("--calibrate: {} tokens, a window has {}", tokens.len(), how.window);
+        return Err(Diag::input(what).help("give a longer text"));
+    }
+    let n = how.windows.min(there);
+    Ok((0..n).filter_map(|i| tokens.chunks_exact(how.window).nth(i * there / n)).collect())
+}

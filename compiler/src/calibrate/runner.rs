@@ -1,0 +1,162 @@
+//! Pieces of a model on this machine: compiled by the usual pipeline, equal ones once, and run on windows of text.
+
+use crate::driver;
+use crate::manifest::Manifest;
+use crate::session::Session;
+use sinter_backends as backends;
+use sinter_ir::{DType, Diag, Module, Result, Tensor};
+use sinter_passes::compress::segments::{Feed, Segment};
+use sinter_passes::compress::stats::Statistics;
+use sinter_passes::pipeline::{self, PipelineOptions};
+use sinter_runtime::{Aligned, Image};
+use std::collections::BTreeMap;
+
+/// Weights in the place of the model's, by name: `[k, n]` of f32.
+pub type Instead = BTreeMap<String, Tensor>;
+
+/// Runs pieces one after the other.
+pub struct Runner {
+    threads: usize,
+    /// Inputs of the model for every window.
+    given: Vec<Vec<Tensor>>,
+    /// What the last piece gave, for every window.
+    carried: Vec<Tensor>,
+    /// Tokens of a window.
+    window: usize,
+    made: Vec<(Module, Session)>,
+}
+
+/// Sums of a tap.
+struct Sums {
+    gram: Vec<f64>,
+    size: Vec<f64>,
+}
+
+fn add(sums: &mut [f64], t: &Tensor) {
+    let values = t.bytes().as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b)));
+    sums.iter_mut().zip(values).for_each(|(s, v)| *s += v);
+}
+
+impl Runner {
+    /// For windows of token ids, all of one length.
+    pub fn new(windows: &[&[u32]], threads: usize) -> Result<Self> {
+        let one = |w: &&[u32]| {
+            let bytes: Vec<u8> = w.iter().flat_map(|t| (*t as i32).to_le_bytes()).collect();
+            Ok(vec![Tensor::from_bytes(DType::I32, vec![w.len()], bytes)?, Tensor::i64s(&[0])])
+        };
+        let given = windows.iter().map(one).collect::<Result<_>>()?;
+        let window = windows.first().map_or(0, |w| w.len());
+        Ok(Self { threads, given, carried: vec![], window, made: vec![] })
+    }
+    /// Moments of what the products of a piece read. Goes on to the next piece where `go_on`.
+    pub fn measure(
+        &mut self,
+        s: &Segment,
+        go_on: bool,
+        step: &dyn Fn(usize),
+    ) -> Result<Vec<Statistics>, Vec<Diag>> {
+        let one = |d: Diag| vec![d];
+        let zero = |k: usize| Sums { gram: vec![0.0; k * k], size: vec![0.0; k] };
+        let mut sums: Vec<Sums> = s.taps.iter().map(|t| zero(t.k)).collect();
+        let next = usize::from(s.plain.is_some());
+        self.each(&s.module, &s.feeds, &Instead::new(), go_on && next > 0, &mut |i, outputs| {
+            for (sums, out) in sums.iter_mut().zip(outputs.get(next..).unwrap_or(&[]).chunks(2)) {
+                if let [gram, size] = out {
+                    add(&mut sums.gram, gram);
+                    add(&mut sums.size, size);
+                }
+            }
+            step(i + 1);
+        })?;
+        let rows = (self.given.len() * self.window) as u64;
+        let mean = |v: Vec<f64>| v.into_iter().map(|v| (v / rows as f64) as f32).collect();
+        let all = sums.into_iter().zip(&s.taps).map(|(sums, t)| {
+            let name = t.products.first().map(|p| p.name.clone()).unwrap_or_default();
+            Statistics::new(rows, mean(sums.gram), mean(sums.size)).map_err(|d| d.at(name))
+        });
+        all.collect::<Result<_>>().map_err(one)
+    }
+    /// Goes on to the next piece, with other weights.
+    pub fn pass(&mut self, s: &Segment, instead: &Instead) -> Result<(), Vec<Diag>> {
+        match &s.plain {
+            Some((m, feeds)) => self.each(m, feeds, instead, true, &mut |_, _| {}),
+            None => Ok(()),
+        }
+    }
+    /// Runs a piece on all windows; its first output is kept for the next one where `keep`.
+    fn each(
+        &mut self,
+        module: &Module,
+        feeds: &[Feed],
+        instead: &Instead,
+        keep: bool,
+        f: &mut dyn FnMut(usize, &[Tensor]),
+    ) -> Result<(), Vec<Diag>> {
+        let one = |d: Diag| vec![d];
+        let at = self.machine(module)?;
+        let constants: Vec<Option<Tensor>> =
+            feeds.iter().map(|f| constant(f, instead)).collect::<Result<_>>().map_err(one)?;
+        for i in 0..self.given.len() {
+            let missing = || Diag::bug("a piece without what it reads");
+            let mut inputs = vec![];
+            for (feed, constant) in feeds.iter().zip(&constants) {
+                inputs.push(match (feed, constant) {
+                    (Feed::State, _) => continue,
+                    (Feed::Carried, _) => self.carried.get(i).cloned(),
+                    (Feed::Given(n), _) => self.given.get(i).and_then(|g| g.get(*n)).cloned(),
+                    (_, constant) => constant.clone(),
+                });
+            }
+            let inputs: Option<Vec<Tensor>> = inputs.into_iter().collect();
+            let inputs = inputs.ok_or_else(|| one(missing()))?;
+            let (_, session) = self.made.get_mut(at).ok_or_else(|| one(missing()))?;
+            let outputs = match module.states.is_empty() {
+                true => session.run(&inputs),
+                false => session
+                    .states(self.window as i64)
+                    .and_then(|mut states| session.run_on(&mut states, &inputs)),
+            };
+            let outputs = outputs.map_err(one)?;
+            f(i, &outputs);
+            if let (true, Some(next)) = (keep, outputs.into_iter().next()) {
+                match self.carried.get_mut(i) {
+                    Some(place) => *place = next,
+                    None => self.carried.push(next),
+                }
+            }
+        }
+        Ok(())
+    }
+    /// The compiled form of a module.
+    fn machine(&mut self, module: &Module) -> Result<usize, Vec<Diag>> {
+        let one = |d: Diag| vec![d];
+        if let Some(i) = self.made.iter().position(|m| m.0 == *module) {
+            return Ok(i);
+        }
+        let target = driver::native().map_err(one)?;
+        let compiled = pipeline::run(module.clone(), &mut PipelineOptions::default(), target)?;
+        let program = compiled.program.ok_or_else(|| one(Diag::bug("a piece without a program")))?;
+        let emitted = backends::emit(&program, target).map_err(one)?;
+        let weights = Aligned::copy_of(&emitted.weights).map_err(|e| one(Diag::limit(e.to_string())))?;
+        let manifest = Manifest::new(&program, target, 0);
+        let session = Session::new(manifest, &emitted.archive, Image::Heap(weights), self.threads);
+        self.made.push((module.clone(), session.map_err(one)?));
+        Ok(self.made.len() - 1)
+    }
+}
+
+/// The constant of an input, in memory.
+fn constant(feed: &Feed, instead: &Instead) -> Result<Option<Tensor>> {
+    let typed = |t: &Tensor, dtype: DType| {
+        let t = t.load()?;
+        if t.dtype() == dtype { Ok(t) } else { Tensor::from_f32(dtype, t.shape().to_vec(), &t.to_f32()?) }
+    };
+    match feed {
+        Feed::Constant(t, dtype) => typed(t, *dtype).map(Some),
+        Feed::Weights(name, t) => match instead.get(name) {
+            Some(other) => Ok(Some(other.clone())),
+            None => typed(t, DType::F32).map(Some),
+        },
+        Feed::Carried | Feed::Given(_) | Feed::State => Ok(None),
+    }
+}

@@ -1,0 +1,124 @@
+//! `sinter eval --quantize`: what recipes make of a language model, one line each.
+
+use super::eval::EvalArgs;
+use super::language::{diag, model_of};
+use crate::driver::{self, Request};
+use crate::frontend::onnx::ImportOptions;
+use crate::progress::Progress;
+use crate::report::size;
+use crate::system::{self, Clock};
+use serde::Serialize;
+use sinter_ir::Diag;
+use sinter_llm::bundle::BundleModel;
+use sinter_llm::eval;
+use sinter_llm::files::Opening;
+use sinter_llm::info::TOKENIZER_FILE;
+use sinter_llm::tokenizer::Tokenizer;
+use sinter_passes::compress::Wanted;
+use std::path::PathBuf;
+
+/// A line of the table.
+#[derive(Debug, Serialize)]
+struct Row {
+    recipe: String,
+    weights_bytes: u64,
+    /// Bits per weight of the matrices that became codes, scales counted.
+    bits: f64,
+    perplexity: f64,
+    /// Divergence from the model with float weights.
+    kl: f64,
+    kl_worst: f64,
+    /// Part of the tokens where both find the same one most probable.
+    agreement: f64,
+    /// Seconds from the checkpoint to the bundle.
+    seconds: f64,
+}
+
+/// Compiles the model once per recipe, and once with float weights to compare with.
+pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
+    let one = |d: Diag| vec![d];
+    let bad = |e| one(diag(e));
+    let progress = Progress::start();
+    let (reference, float) = compile(a, "none", &|w| progress.step(&format!("none: {w}")))?;
+    let (mut reference, floats) = (reference, float.manifest.weights_bytes);
+    let tokenizer = float.files.get(TOKENIZER_FILE);
+    let tokenizer = tokenizer.ok_or_else(|| one(Diag::input("the model has no tokenizer")))?;
+    let tokens = Tokenizer::from_json(tokenizer).and_then(|t| t.encode(text, false)).map_err(bad)?;
+    drop(float);
+    let most = a.windows.unwrap_or(usize::MAX);
+    if !a.json {
+        println!(
+            "| recipe | weights | bits per weight | perplexity | KL | worst KL | same token | made in |"
+        );
+        println!("|---|---|---|---|---|---|---|---|");
+    }
+    let mut rows: Vec<Row> = vec![];
+    for recipe in &a.quantize {
+        let clock = Clock::start();
+        let (mut model, b) = compile(a, recipe, &|w| progress.step(&format!("{recipe}: {w}")))?;
+        let seconds = clock.seconds();
+        let codes = &b.report.compressed;
+        let weights: u64 = codes.iter().map(|l| l.dims[0] * l.dims[1]).sum();
+        let bytes: u64 = codes.iter().map(|l| l.bytes).sum();
+        let mut step =
+            |p: &eval::Perplexity| progress.step(&format!("{recipe}: perplexity {:.3}", p.value()));
+        let measured = eval::compare(&mut model, &mut reference, &tokens, a.window, most, &mut step);
+        let (p, q, d) = measured.map_err(bad)?;
+        if !a.json && rows.is_empty() {
+            println!("| none | {} | | {:.3} | | | | |", size(floats), q.value());
+        }
+        let row = Row {
+            recipe: recipe.clone(),
+            weights_bytes: b.manifest.weights_bytes,
+            bits: bytes as f64 * 8.0 / weights.max(1) as f64,
+            perplexity: p.value(),
+            kl: d.mean(),
+            kl_worst: d.worst,
+            agreement: d.agreement(),
+            seconds,
+        };
+        if !a.json {
+            println!(
+                "| {recipe} | {} | {:.2} | {:.3} | {:.4} | {:.2} | {:.2} % | {seconds:.0} s |",
+                size(row.weights_bytes),
+                row.bits,
+                row.perplexity,
+                row.kl,
+                row.kl_worst,
+                row.agreement * 100.0
+            );
+        }
+        rows.push(row);
+    }
+    drop(progress);
+    if a.json {
+        println!("{}", serde_json::json!({ "model": a.bundle, "window": a.window, "recipes": rows }));
+    }
+    if let Some(bytes) = system::peak_memory() {
+        eprintln!("peak memory: {}", size(bytes));
+    }
+    Ok(())
+}
+
+fn compile(
+    a: &EvalArgs,
+    recipe: &str,
+    step: &dyn Fn(&str),
+) -> Result<(BundleModel, driver::Bundle), Vec<Diag>> {
+    let one = |d: Diag| vec![d];
+    let (stored, compress) = Wanted::parse(recipe).map_err(one)?.parts();
+    let request = Request {
+        model: PathBuf::from(&a.bundle),
+        import: ImportOptions { all_logits: true, stored, ..ImportOptions::default() },
+        targets: vec!["native".into()],
+        compress,
+        calibrate: a.calibration.calibration(),
+        ..Request::default()
+    };
+    let out = driver::compile(&request, step)?;
+    out.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+    let b = out.bundles.into_iter().next().ok_or_else(|| one(Diag::bug("no bundle")))?;
+    let opening = Opening { threads: a.threads, capacity: Some(a.window) };
+    let (model, _) = model_of(&b, opening)?;
+    Ok((model, b))
+}
