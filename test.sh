@@ -13,7 +13,9 @@ need nm binutils
 need xz xz-utils
 need node nodejs
 need qemu-aarch64-static qemu-user-static
+need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 need riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu
+need pip3 "python3-pip python3-venv"
 need arm-none-eabi-gcc "gcc-arm-none-eabi libnewlib-arm-none-eabi"
 need qemu-system-arm qemu-system-arm
 if [ -n "$missing" ] && command -v apt-get >/dev/null; then
@@ -21,6 +23,8 @@ if [ -n "$missing" ] && command -v apt-get >/dev/null; then
     # One by one: what a machine does not offer must not keep the others away.
     for package in $missing; do apt-get install -y -qq "$package" || echo "SKIP: could not install $package"; done
 fi
+[ -x target/zig/bin/python ] || { python3 -m venv target/zig && target/zig/bin/pip install --quiet ziglang; } ||
+    echo "SKIP: could not install zig"
 for target in thumbv7em-none-eabihf wasm32-unknown-unknown aarch64-unknown-linux-musl riscv64gc-unknown-linux-gnu; do
     rustup target add "$target" >/dev/null 2>&1 || echo "SKIP: no rust target $target"
 done

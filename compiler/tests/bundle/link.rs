@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A bundle on disk.
-struct Bundle {
+pub struct Bundle {
     dir: PathBuf,
     manifest: Manifest,
 }
@@ -16,7 +16,8 @@ fn compile(model: &Model, dir: &Path) -> Bundle {
     compile_for(model, dir, "native")
 }
 
-fn compile_for(model: &Model, dir: &Path, target: &str) -> Bundle {
+/// Compiles a model for a target into a folder.
+pub fn compile_for(model: &Model, dir: &Path, target: &str) -> Bundle {
     let options = ["--name", &name(model), "--target", target];
     run(sinter().arg("compile").arg(&model.file).arg("-o").arg(dir).args(options));
     let dir = dir.join(target);
@@ -79,15 +80,32 @@ fn defines(b: &Bundle) -> Vec<String> {
     ]
 }
 
-fn run_host(program: &Path, model: &Model, b: &Bundle, dir: &Path) {
+/// Runs the host, as this command, and compares what it gives.
+pub fn run_host(mut program: Command, model: &Model, b: &Bundle, dir: &Path) {
     let weights = b.dir.join(format!("{}.weights", b.manifest.name));
     let prefix = dir.join("output");
     let dims = model.inputs.iter().flat_map(|t| t.shape().iter().map(ToString::to_string));
-    let out = run(Command::new(program).arg(weights).arg(&prefix).args(write_inputs(model, dir)).args(dims));
+    let out = run(program.arg(weights).arg(&prefix).args(write_inputs(model, dir)).args(dims));
     let lines: Vec<&str> = out.lines().collect();
     compare(model, &b.manifest, &prefix, &numbers(lines[0]));
     let threads = numbers(lines[1]);
     assert!(threads[0] > 0 && threads[1] > threads[0], "{}: parallel_for was not used", model.name);
+}
+
+/// Builds the host with a compiler of C.
+pub fn build_host(compiler: &mut Command, b: &Bundle, program: &Path) {
+    run(compiler
+        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
+        .args(defines(b).iter().map(|d| format!("-D{d}")))
+        .arg("-I")
+        .arg(&b.dir)
+        .arg(common::root().join("compiler/tests/bundle/host.c"))
+        // As a C file or not, the archive is one.
+        .args(["-x", "none"])
+        .arg(b.dir.join(format!("lib{}.a", b.manifest.name)))
+        .arg("-pthread")
+        .arg("-o")
+        .arg(program));
 }
 
 /// Builds the host with one compiler and runs it.
@@ -99,21 +117,8 @@ fn c_like(model: &str, compiler: &str, flags: &[&str]) {
     let dir = scratch(&format!("{compiler}-{}", model.name));
     let b = compile(&model, &dir);
     let program = dir.join("host");
-    let source = common::root().join("compiler/tests/bundle/host.c");
-    run(Command::new(compiler)
-        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
-        .args(flags)
-        .args(defines(&b).iter().map(|d| format!("-D{d}")))
-        .arg("-I")
-        .arg(&b.dir)
-        .arg(source)
-        // As a C file or not, the archive is one.
-        .args(["-x", "none"])
-        .arg(b.dir.join(format!("lib{}.a", b.manifest.name)))
-        .arg("-pthread")
-        .arg("-o")
-        .arg(&program));
-    run_host(&program, &model, &b, &dir);
+    build_host(Command::new(compiler).args(flags), &b, &program);
+    run_host(Command::new(program), &model, &b, &dir);
 }
 
 /// Builds the host with the source of a bundle in C.
@@ -135,7 +140,7 @@ fn from_source(model: &str) {
         .args([format!("{}.c", b.manifest.name), format!("{}_weights.S", b.manifest.name)])
         .arg("-o")
         .arg(&program));
-    run_host(&program, &model, &b, &dir);
+    run_host(Command::new(program), &model, &b, &dir);
 }
 
 #[test]
@@ -271,5 +276,5 @@ fn cmake_package() {
     run(Command::new("cmake").arg("--build").arg(&build));
     let weights = std::fs::read_to_string(build.join("weights.txt")).unwrap();
     assert!(Path::new(&weights).is_file(), "{weights}");
-    run_host(&build.join("host"), &model, &b, &dir);
+    run_host(Command::new(build.join("host")), &model, &b, &dir);
 }
