@@ -102,7 +102,9 @@ fn wrong_folders_say_what_to_do() {
     let text =
         problems(&folder("index", &[("config.json", CONFIG), ("model.safetensors.index.json", index)]));
     assert!(text.contains("must not leave"), "{text}");
-    let quantised = br#"{"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}"#;
-    let text = problems(&folder("gptq", &[("config.json", quantised)]));
-    assert!(text.contains("quantised already"), "{text}");
+    let quantised = br#"{"model_type": "llama", "quantization_config": {"quant_method": "exl2"}}"#;
+    let files: [(&str, &[u8]); 2] =
+        [("config.json", quantised), ("model.safetensors", &safetensors("{}", 0))];
+    let text = problems(&folder("exl2", &files));
+    assert!(text.contains("method `exl2`") && text.contains("compressed-tensors"), "{text}");
 }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use sinter::frontend::llm::hf::safetensors::SafeTensors;
-use sinter::frontend::llm::{self, gguf};
+use sinter::frontend::llm::{self, gguf, hf};
 use sinter::frontend::onnx::{self, ImportOptions};
 use sinter_ir::graph::text::ConstTable;
-use sinter_ir::{Diag, Fault, Module};
+use sinter_ir::op::quantized_matmul::Activations;
+use sinter_ir::{Diag, Fault, Module, Op};
 use sinter_passes::pipeline::{self, PipelineOptions};
 
 /// The parser reads text: a longer one is not more interesting.
@@ -54,13 +55,39 @@ pub fn safetensors(file: &[u8]) {
     }
 }
 
-/// Opens a file and makes the graph of it.
+/// Opens a file, makes the graph of it, of codes and of floats, and reads all weights.
 pub fn gguf(file: &[u8]) {
-    let built = gguf::of_bytes(&Bytes::copy_from_slice(file), "fuzz".into())
-        .map_err(|d| vec![d])
-        .and_then(|c| llm::build(&c, &ImportOptions::default()));
-    if let Err(diags) = built {
-        typed(&diags);
+    match gguf::of_bytes(&Bytes::copy_from_slice(file), "fuzz".into()) {
+        Ok(c) => checkpoint(&c),
+        Err(d) => typed(&[d]),
+    }
+}
+
+/// A checkpoint of one safetensors file: its config.json, a zero byte, the file.
+pub fn checkpoint_files(both: &[u8]) {
+    let both = Bytes::copy_from_slice(both);
+    let Some(end) = both.iter().position(|b| *b == 0) else { return };
+    match hf::of_bytes(&both.slice(..end), &both.slice(end + 1..)) {
+        Ok(c) => checkpoint(&c),
+        Err(d) => typed(&[d]),
+    }
+}
+
+fn checkpoint(c: &llm::Checkpoint) {
+    for stored in [None, Some(Activations::Blocks)] {
+        let module = match llm::build(c, &ImportOptions { stored, ..ImportOptions::default() }) {
+            Ok((module, _)) => module,
+            Err(diags) => {
+                typed(&diags);
+                continue;
+            }
+        };
+        for (_, node) in module.graph.iter() {
+            let Op::Constant(constant) = &node.op else { continue };
+            if let Err(d) = constant.tensor.load() {
+                typed(&[d]);
+            }
+        }
     }
 }
 

@@ -32,6 +32,11 @@ impl Config {
     pub fn part(&self, key: &str) -> Option<Config> {
         self.get(key).filter(|v| v.is_object()).map(|v| Config(v.clone()))
     }
+    /// The parts that are objects, by whatever names.
+    pub fn entries(&self) -> Option<Vec<Config>> {
+        let all = self.0.as_object()?.values().filter(|v| v.is_object());
+        Some(all.map(|v| Config(v.clone())).collect())
+    }
     fn wrong(key: &str, want: &str, have: &Value) -> Diag {
         Diag::input(format!("config.json: `{key}` is {have}, {want} is needed"))
     }

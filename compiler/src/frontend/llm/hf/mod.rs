@@ -1,6 +1,7 @@
 //! Folders as the Hugging Face hub has them: `config.json`, weights in one or several safetensors files, and what the
 //! runtime needs to turn text into tokens.
 
+mod quantised;
 pub mod safetensors;
 
 use super::Checkpoint;
@@ -9,6 +10,7 @@ use super::language::Language;
 use super::weights::Weights;
 use crate::system::{self, Mapping};
 use bytes::Bytes;
+use quantised::Quantised;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use sinter_ir::{DType, Diag, Result, Tensor};
@@ -26,13 +28,28 @@ pub fn open(dir: &Path) -> Result<Checkpoint> {
     let config_file = dir.join("config.json");
     let text = system::read(&config_file)?;
     let config = Config::parse(&text)?;
-    if config.get("quantization_config").is_some() {
-        return Err(Diag::unsupported("checkpoints that are quantised already (quantization_config)"));
-    }
     let language = Language::of_folder(dir, &text)?;
     let (weights, shards) = shards(dir)?;
     let files = std::iter::once(config_file).chain(shards).collect();
-    Ok(Checkpoint { config, weights: Arc::new(weights), language, files, name: last_name(dir) })
+    let weights = weights_of(&config, weights)?;
+    Ok(Checkpoint { config, weights, language, files, name: last_name(dir) })
+}
+
+/// From a configuration and the bytes of one file.
+pub fn of_bytes(config: &Bytes, file: &Bytes) -> Result<Checkpoint> {
+    let config = Config::parse(config)?;
+    let mut all = Shards::default();
+    all.add(file.clone())?;
+    let weights = weights_of(&config, all)?;
+    Ok(Checkpoint { config, weights, language: Language::default(), files: vec![], name: "model".into() })
+}
+
+/// Weights under the names of checkpoints that are not quantised.
+fn weights_of(config: &Config, weights: Shards) -> Result<Arc<dyn Weights>> {
+    Ok(match config.get("quantization_config").or(config.get("compression_config")) {
+        None => Arc::new(weights),
+        Some(how) => Arc::new(Quantised::new(weights, config, &Config::of(how.clone())?)?),
+    })
 }
 
 /// The last part of a path's name.
@@ -95,6 +112,13 @@ impl Shards {
         }
         self.files.push(file);
         Ok(())
+    }
+    /// A tensor as it is stored.
+    fn stored(&self, name: &str) -> Option<Result<Tensor>> {
+        self.file(name)?.load(name)
+    }
+    fn has(&self, name: &str) -> bool {
+        self.at.contains_key(name)
     }
     fn file(&self, name: &str) -> Option<&SafeTensors> {
         self.at.get(name).and_then(|i| self.files.get(*i))
