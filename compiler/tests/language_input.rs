@@ -5,9 +5,10 @@
 mod common;
 
 use common::{no_panic, root};
-use sinter::frontend::llm::{self, gguf};
+use sinter::frontend::llm::{self, gguf, hf};
 use sinter::frontend::onnx::ImportOptions;
-use sinter_ir::{Diag, Fault};
+use sinter_ir::op::quantized_matmul::Activations;
+use sinter_ir::{Diag, Fault, Op};
 use std::path::{Path, PathBuf};
 
 fn seed() -> Vec<u8> {
@@ -43,6 +44,53 @@ fn broken_gguf_files_are_answered() {
         try_one(whole[..n].to_vec(), &format!("cut at {n}"));
     }
     assert!(refused > 2000, "only {refused} were refused");
+}
+
+/// Imports a quantised checkpoint (its configuration, a zero byte, its weights) and reads all its weights.
+fn read_all(both: &[u8]) -> Result<(), Vec<Diag>> {
+    let end = both.iter().position(|b| *b == 0).unwrap_or(both.len());
+    let (config, file) = (both[..end].to_vec(), both.get(end + 1..).unwrap_or_default().to_vec());
+    let c = hf::of_bytes(&config.into(), &file.into()).map_err(|d| vec![d])?;
+    let stored = Some(Activations::Blocks);
+    let (module, _) = llm::build(&c, &ImportOptions { stored, ..ImportOptions::default() })?;
+    for (_, node) in module.graph.iter() {
+        if let Op::Constant(constant) = &node.op {
+            constant.tensor.load().map_err(|d| vec![d])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn broken_quantised_checkpoints_are_answered() {
+    let (mut tried, mut refused) = (0, 0);
+    for entry in std::fs::read_dir(root().join("fuzz/seeds/checkpoint")).unwrap() {
+        let path = entry.unwrap().path();
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(read_all(&whole), Ok(()), "{}", path.display());
+        let mut try_one = |file: Vec<u8>, what: &str| {
+            let answer = no_panic(|| Ok(read_all(&file)));
+            let answer = answer.unwrap_or_else(|p| panic!("{}, {what}: {p}", path.display()));
+            tried += 1;
+            if let Err(diags) = answer {
+                let typed = !diags.is_empty() && diags.iter().all(|d| d.fault != Fault::Bug);
+                assert!(typed, "{}, {what}: {diags:?}", path.display());
+                refused += 1;
+            }
+        };
+        // The configuration and the header in front of the weights.
+        for i in (0..3500).step_by(7) {
+            for x in [0x01, 0x11] {
+                let mut f = whole.clone();
+                f[i] ^= x;
+                try_one(f, &format!("byte {i} changed by {x:#x}"));
+            }
+        }
+        for n in (0..whole.len()).step_by(997) {
+            try_one(whole[..n].to_vec(), &format!("cut at {n}"));
+        }
+    }
+    assert!(tried > 5000 && refused > tried / 2, "{refused} of {tried} were refused");
 }
 
 /// A folder with these files.
