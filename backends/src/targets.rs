@@ -45,7 +45,7 @@ const SOURCES: &[&str] = &[
 ];
 
 /// What some processors of a level have beyond it, and emitters can use.
-pub const EXTRAS: &[&str] = &["avx512bf16", "avx512vnni"];
+pub const EXTRAS: &[&str] = &["avx512bf16", "avx512vbmi", "avx512vnni"];
 
 fn parse(files: &[&str]) -> Vec<TargetDesc> {
     files.iter().filter_map(|t| TargetDesc::from_toml(t).ok()).collect()

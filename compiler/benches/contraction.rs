@@ -1,4 +1,4 @@
-//! Single contractions compiled for this machine, timed against its multiply-add peak.
+//! Single contractions compiled for this machine, timed against its multiply-add peak: of f32, and of bytes.
 //!
 //! `cargo bench -p sinter --bench contraction [-- FILTER] [--check]`: one line per shape, best of several rounds on
 //! one thread. The peak is measured in the same rounds. Shapes with a bar of their own say whether they reach it; the
@@ -36,10 +36,44 @@ struct Case {
     w: Vec<usize>,
     /// Multiply-adds.
     terms: f64,
+    /// Element types of data and weights.
+    types: [DType; 2],
     bar: Bar,
 }
 
 impl Case {
+    /// The same of bytes, counted from a zero point, with sums in i32.
+    fn of_bytes(mut self) -> Self {
+        match &mut self.op {
+            Op::MatMul(op) => op.zero = Some(128),
+            Op::Conv(op) => op.zero = Some(128),
+            _ => {}
+        }
+        self.types = [DType::U8, DType::I8];
+        self.name += " i8";
+        self
+    }
+    fn is_bytes(&self) -> bool {
+        self.types[0] == DType::U8
+    }
+    /// Data and weights: small numbers of both signs, which repeat slowly.
+    fn operands(&self) -> [Tensor; 2] {
+        let ramp = |shape: &[usize], dtype: DType| {
+            let n = shape.iter().product();
+            let numbers = (0..n).map(|i| (i * 37 + i / 11) % 101);
+            let shape = shape.to_vec();
+            match dtype {
+                DType::F32 => {
+                    Tensor::f32s(shape, &numbers.map(|v| v as f32 / 50.0 - 1.0).collect::<Vec<_>>())
+                }
+                DType::U8 => {
+                    Tensor::from_bytes(dtype, shape, numbers.map(|v| v as u8 + 78).collect::<Vec<_>>())
+                }
+                _ => Tensor::from_bytes(dtype, shape, numbers.map(|v| v as u8 - 50).collect::<Vec<_>>()),
+            }
+        };
+        [(&self.x, self.types[0]), (&self.w, self.types[1])].map(|(s, t)| ramp(s, t).unwrap())
+    }
     fn bar(self, bar: Bar) -> Self {
         Self { bar, ..self }
     }
@@ -48,7 +82,8 @@ impl Case {
 fn matmul(m: usize, k: usize, n: usize) -> Case {
     let terms = (m * k * n) as f64;
     let (x, w) = (vec![m, k], vec![k, n]);
-    Case { name: format!("matmul {m}x{k}x{n}"), op: MatMul::default().into(), x, w, terms, bar: Bar::None }
+    let (types, bar) = ([DType::F32; 2], Bar::None);
+    Case { name: format!("matmul {m}x{k}x{n}"), op: MatMul::default().into(), x, w, terms, types, bar }
 }
 
 /// Square images and kernels, channels last, padded to keep the size at stride 1.
@@ -86,8 +121,33 @@ fn conv_of(
         x: vec![1, h, w, c],
         w: vec![o, c / group, kh, kw],
         terms,
+        types: [DType::F32; 2],
         bar: Bar::None,
     }
+}
+
+/// Bytes: the shapes of the bars, then ResNet-50's and some of MiniLM's.
+fn of_bytes() -> Vec<Case> {
+    let bars =
+        [matmul(384, 1536, 128), matmul(1024, 1024, 1024), matmul(64, 3136, 576), matmul(64, 576, 3136)];
+    let others = [
+        matmul(128, 384, 384),
+        matmul(128, 384, 1536),
+        matmul(128, 1536, 384),
+        conv(56, 64, 64, 3, 1, 1),
+        conv(28, 128, 128, 3, 1, 1),
+        conv(14, 256, 256, 3, 1, 1),
+        conv(7, 512, 512, 3, 1, 1),
+        conv(56, 64, 256, 1, 1, 1),
+        conv(28, 512, 128, 1, 1, 1),
+        conv(14, 1024, 256, 1, 1, 1),
+        conv(7, 2048, 512, 1, 1, 1),
+        conv(56, 256, 512, 1, 2, 1),
+        conv(224, 3, 64, 7, 2, 1),
+        conv(56, 144, 144, 3, 1, 144),
+    ];
+    let bars = bars.map(|c| c.bar(Bar::Own(95.0)));
+    bars.into_iter().chain(others).map(Case::of_bytes).collect()
 }
 
 fn cases() -> Vec<Case> {
@@ -134,14 +194,8 @@ fn cases() -> Vec<Case> {
         conv(56, 144, 144, 3, 1, 144),
         conv(28, 192, 192, 5, 1, 192),
     ]);
+    all.extend(of_bytes());
     all
-}
-
-/// Values that repeat slowly: small, of both signs.
-fn ramp(shape: &[usize]) -> Tensor {
-    let n: usize = shape.iter().product();
-    let v: Vec<f32> = (0..n).map(|i| ((i * 37 + i / 11) % 101) as f32 / 50.0 - 1.0).collect();
-    Tensor::f32s(shape.to_vec(), &v).unwrap()
 }
 
 /// The strongest target that this machine can run.
@@ -152,8 +206,10 @@ fn target() -> TargetDesc {
 fn compile(case: &Case, target: &TargetDesc) -> (Bundle, usize, u64) {
     let (mut graph, mut symbols) = (Graph::default(), Symbols::default());
     let dims = case.x.iter().map(|&d| d.into()).collect();
-    let x = graph.add_input(TensorType::new(DType::F32, dims), Some("x".into()));
-    let w = graph.add1(&mut symbols, Constant { tensor: ramp(&case.w) }.into(), &[], &vec![]).unwrap();
+    let x = graph.add_input(TensorType::new(case.types[0], dims), Some("x".into()));
+    let w = graph
+        .add1(&mut symbols, Constant { tensor: case.operands()[1].clone() }.into(), &[], &vec![])
+        .unwrap();
     let y = graph.add1(&mut symbols, case.op.clone(), &[x, w], &vec!["contraction".into()]).unwrap();
     graph.set_name(y, "y".into());
     graph.outputs = vec![y];
@@ -191,14 +247,15 @@ fn time(rounds: usize, mut f: impl FnMut()) -> f64 {
 }
 
 /// Multiply-adds per second of one thread at most.
-fn peak() -> f64 {
-    peaks::operations(Peak::Fma, 1).unwrap().map_or(f64::NAN, |operations| operations / 2.0)
+fn peak(bytes: bool) -> f64 {
+    let of = if bytes { Peak::Dot8 } else { Peak::Fma };
+    peaks::operations(of, 1).unwrap().map_or(f64::NAN, |operations| operations / 2.0)
 }
 
 /// Largest difference from the evaluator, relative to the largest result.
-fn difference(case: &Case, x: &Tensor, got: &[u8]) -> f64 {
-    let want = case.op.eval(&mut Default::default(), &[x.clone(), ramp(&case.w)]).unwrap().remove(0);
-    let got = Tensor::from_bytes(DType::F32, want.shape().to_vec(), got.to_vec()).unwrap();
+fn difference(case: &Case, got: &[u8]) -> f64 {
+    let want = case.op.eval(&mut Default::default(), &case.operands()).unwrap().remove(0);
+    let got = Tensor::from_bytes(want.dtype(), want.shape().to_vec(), got.to_vec()).unwrap();
     let (got, want) = (got.to_f64().unwrap(), want.to_f64().unwrap());
     let most = want.iter().fold(0f64, |m, v| m.max(v.abs()));
     got.iter().zip(&want).fold(0f64, |d, (a, b)| d.max((a - b).abs())) / most
@@ -214,18 +271,18 @@ fn main() {
     let mut largest = vec![];
     for case in cases().iter().filter(|c| filter.iter().all(|f| c.name.contains(f.as_str()))) {
         let (mut bundle, bytes, code) = compile(case, &target);
-        let x = ramp(&case.x);
+        let [x, _] = case.operands();
         let dims: Vec<i64> = case.x.iter().map(|&d| d as i64).collect();
         // SAFETY: the input has the bytes of the shape that was compiled, and the output its own.
         let mut bound: Bound = unsafe { bundle.bind(None, &[x.bytes()], &dims, &[bytes], 4) }.unwrap();
         let (mut seconds, mut best) = (f64::MAX, 0f64);
         for _ in 0..4 {
             seconds = seconds.min(time(5, || bound.run().unwrap()));
-            best = best.max(peak());
+            best = best.max(peak(case.is_bytes()));
         }
         let rate = case.terms / seconds;
         let off = if check {
-            format!(" off by {:.1e}", difference(case, &x, &bound.into_outputs().bytes[0]))
+            format!(" off by {:.1e}", difference(case, &bound.into_outputs().bytes[0]))
         } else {
             String::new()
         };

@@ -44,6 +44,7 @@ impl Pass {
 pub const PASSES: &[Pass] = &[
     pass("canon", "dce", canon::dce::run, "drop what nothing needs"),
     pass("canon", "captures", canon::captures::run, "move captured constants into regions"),
+    pass("canon", "tables", canon::tables::run, "functions of quantised bytes become tables"),
     pass("canon", "integers", canon::integers::run, "contract quantised operands as integers"),
     pass("canon", "dots", canon::dots::run, "contract bytes where there are dot products of them")
         .only(TargetDesc::dots),

@@ -3,8 +3,10 @@
 
 mod kernels;
 
+use kernels::group::Body;
 use kernels::{Case, Rng};
-use sinter_ir::op::{Conv, MatMul};
+use sinter_ir::op::binary::BinaryKind;
+use sinter_ir::op::{Binary, Cast, Conv, Lookup, MatMul, Quantize};
 use sinter_ir::tile::{Inst, Stmt};
 use sinter_ir::{DType, Tensor};
 
@@ -80,7 +82,7 @@ fn convolutions() {
         let (dtype, zero) = data(&mut rng);
         let channels_last = rng.below(4) > 0;
         let group = rng.pick(&[1, 1, 1, 2, 3]);
-        let per = rng.pick(&[1, 3, 4, 4, 8, 12, 16]);
+        let per = rng.pick(&[1, 3, 4, 5, 8, 13, 16]);
         let o = group * rng.dim(1, 40);
         let most = if rank == 3 { 5 } else { 12 };
         let padded = rng.flip();
@@ -136,5 +138,35 @@ fn depthwise() {
         let mut case = Case::new(op, vec![x, w]).fix(1);
         on_any_target(&mut case, &mut rng);
         case.check();
+    }
+}
+
+/// Sums on their way back to bytes, to the last bit: scales that keep them small and scales that do not.
+#[test]
+fn requantised() {
+    let mut rng = Rng::new(5);
+    for _ in 0..120 {
+        let (dtype, zero) = data(&mut rng);
+        let (m, k, n) = (rng.dim(1, 40), 4 * rng.dim(1, 20), rng.dim(1, 70));
+        let mut g = Body::default();
+        let a = g.input(bytes(&mut rng, dtype, vec![m, k]));
+        let b = g.input(bytes(&mut rng, DType::I8, vec![k, n]));
+        let most = rng.pick(&[1e-4, 1e-3, 0.02, 3.0, 1e30]);
+        let scales: Vec<f32> = (0..n).map(|_| most * (1 + rng.below(99)) as f32 / 100.0).collect();
+        let scale = g.input(Tensor::f32s(vec![n], &scales).unwrap());
+        let sum = g.add(MatMul { zero: Some(zero) }, &[a, b]);
+        let float = g.add(Cast { to: DType::F32, saturate: true }, &[sum]);
+        let scaled = g.add(Binary { kind: BinaryKind::Mul }, &[float, scale]);
+        let to = rng.pick(&[DType::U8, DType::I8]);
+        let (one, z) = (g.number(1.0, DType::F32), g.number(rng.below(128) as f64, to));
+        let mut y = g.add(Quantize { axis: 0, block: 0 }, &[scaled, one, z]);
+        if rng.flip() {
+            let table = (0..256).map(|_| rng.below(256) as u8).collect();
+            y = g.add(Lookup { to: rng.pick(&[DType::U8, DType::I8]), table }, &[y]);
+        }
+        let mut c = g.case(&[y]);
+        (c.fixed[1], c.fixed[2]) = (true, rng.below(5) > 0);
+        on_any_target(&mut c, &mut rng);
+        c.check();
     }
 }

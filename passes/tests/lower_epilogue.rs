@@ -67,6 +67,8 @@ fn case(rng: &mut Rng, root: impl Into<Op>, operands: Vec<Tensor>, fixed: usize)
         let q = g.add(Quantize { axis: 0, block: 0 }, &[v, scale, zero]);
         v = if rng.flip() {
             q
+        } else if rng.flip() {
+            g.add(Lookup { to: DType::I8, table: (0..=255).rev().map(|b: u8| b / 2).collect() }, &[q])
         } else {
             g.add(Dequantize { axis: 0, block: 0, to: DType::F32 }, &[q, scale, zero])
         };

@@ -15,6 +15,7 @@ fn allowed(f: CpuidFeature, isa: Isa) -> bool {
         INTEL8086 | INTEL186 | INTEL286 | INTEL386 | INTEL486 | X64 | CMOV | MULTIBYTENOP | AVX | AVX2
         | FMA | BMI1 | BMI2 | LZCNT | POPCNT => true,
         AVX512F | AVX512BW | AVX512DQ | AVX512VL => isa.avx512,
+        AVX512_VBMI => isa.vbmi,
         AVX512_VNNI => isa.vnni,
         AVX512_BF16 => isa.bf16,
         F16C => isa.f16c,

@@ -41,7 +41,7 @@ fn runnable() -> Vec<&'static TargetDesc> {
         if let Some(v4) = targets().iter().find(|t| t.has("avx512f")) {
             let mut most = v4.clone();
             most.name = "x86-64-v4 and more".into();
-            most.features.extend(["avx512bf16", "avx512vnni", "f16c"].map(String::from));
+            most.features.extend(["avx512bf16", "avx512vbmi", "avx512vnni", "f16c"].map(String::from));
             most.features.sort();
             all.push(most);
         }
@@ -79,6 +79,7 @@ fn has_all(t: &TargetDesc) -> bool {
     t.features.iter().all(|f| match f.as_str() {
         "avx" | "avx2" | "bmi1" | "bmi2" | "fma" | "lzcnt" => std::is_x86_feature_detected!("avx2"),
         "avx512f" | "avx512bw" | "avx512dq" | "avx512vl" => std::is_x86_feature_detected!("avx512vl"),
+        "avx512vbmi" => std::is_x86_feature_detected!("avx512vbmi"),
         "avx512vnni" => std::is_x86_feature_detected!("avx512vnni"),
         "avx512bf16" => std::is_x86_feature_detected!("avx512bf16"),
         "f16c" => std::is_x86_feature_detected!("f16c"),

@@ -22,6 +22,7 @@ pub fn host_has(feature: &str) -> bool {
         "avx512bw" => has!("avx512bw"),
         "avx512dq" => has!("avx512dq"),
         "avx512vl" => has!("avx512vl"),
+        "avx512vbmi" => has!("avx512vbmi"),
         "avx512vnni" => has!("avx512vnni"),
         "avx512bf16" => has!("avx512bf16"),
         _ => false,

@@ -123,6 +123,7 @@ ops! {
     identity::Identity,
     if_::If,
     iota::Iota,
+    lookup::Lookup,
     loop_::Loop,
     matmul::MatMul,
     mul_add::MulAdd,
@@ -164,7 +165,13 @@ impl Op {
     pub fn is_pointwise(&self) -> bool {
         matches!(
             self,
-            Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) | Op::Cast(_)
+            Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Compare(_)
+                | Op::Select(_)
+                | Op::MulAdd(_)
+                | Op::Cast(_)
+                | Op::Lookup(_)
         )
     }
     /// Gives its first operand with a part replaced: the only ops that may change a state.

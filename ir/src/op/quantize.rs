@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// linear quantisation (ONNX QuantizeLinear).
 ///
 /// Inputs: `[x, scale, zero_point]`; scale and zero_point are scalars, 1-D along `axis`, or blocked (same rank as x).
-/// `y = saturate(round_half_even(x / scale) + zero_point)`; result dtype is that of zero_point. Float-8 results round to nearest.
+/// `y = saturate(round_half_even(x / scale) + zero_point)`; result dtype is that of zero_point. NaN gives the
+/// lowest integer. Float-8 results round to nearest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantize {
@@ -40,7 +41,7 @@ impl OpSpec for Quantize {
             .map(|(v, i)| {
                 let q = v / sv[i];
                 match to.int_range() {
-                    Some((lo, hi)) => (f64::from(q.round_ties_even()) + zv[i]).clamp(lo as f64, hi as f64),
+                    Some((lo, hi)) => (f64::from(q.round_ties_even()) + zv[i]).max(lo as f64).min(hi as f64),
                     None => f64::from(q) + zv[i],
                 }
             })

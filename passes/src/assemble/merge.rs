@@ -1,6 +1,6 @@
-//! Kernels that differ only in float constants become one kernel that reads them from the weights.
+//! Kernels that differ only in constants of 32 bits become one kernel that reads them from the weights.
 //!
-//! Layers of one shape often end in a scale or clip of their own; a copy of the whole kernel for each would cost
+//! Layers of one shape often end in a scale, clip or zero point of their own; a copy of the whole kernel for each would cost
 //! kilobytes of code where a few bytes of data do.
 
 use super::Assembler;
@@ -8,7 +8,7 @@ use super::kernels::{fingerprint, same};
 use crate::plan::{Place, VStep};
 use bytes::Bytes;
 use sinter_ir::Result;
-use sinter_ir::tile::{Access, Addr, Buf, Buffer, Inst, Kernel, Reg, Scalar, Stmt, Ty};
+use sinter_ir::tile::{Access, Addr, Buf, Buffer, Elem, Inst, Kernel, Reg, Scalar, Stmt, Ty};
 use std::collections::BTreeMap;
 
 /// What becomes of a kernel: its index in the new table and the constants that its calls pass.
@@ -26,7 +26,7 @@ impl Assembler<'_> {
         for group in groups {
             let kernel = out.len() as u32;
             let first = &kernels[group[0]];
-            let values: Vec<Vec<f32>> = group.iter().map(|&k| constants(&kernels[k])).collect();
+            let values: Vec<Vec<u32>> = group.iter().map(|&k| constants(&kernels[k])).collect();
             let slots = slots(&values);
             let tables = values.iter().map(|v| table(v, &slots));
             for (&k, consts) in group.iter().zip(tables) {
@@ -70,13 +70,13 @@ impl Assembler<'_> {
     }
 }
 
-/// Kernels that are equal up to float constants, in the order of their first one.
+/// Kernels that are equal up to constants of 32 bits, in the order of their first one.
 fn groups(kernels: &[Kernel]) -> Vec<Vec<usize>> {
     let mut groups: Vec<(Kernel, Vec<usize>)> = Vec::new();
     let mut by_content: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (k, kernel) in kernels.iter().enumerate() {
         let mut skeleton = kernel.clone();
-        visit(&mut skeleton.body, &mut |value| *value = 0.0);
+        visit(&mut skeleton, &mut |value| *value = 0);
         let bucket = by_content.entry(fingerprint(&skeleton)).or_default();
         match bucket.iter().find(|&&g| same(&groups[g].0, &skeleton)) {
             Some(&g) => groups[g].1.push(k),
@@ -89,18 +89,18 @@ fn groups(kernels: &[Kernel]) -> Vec<Vec<usize>> {
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
-/// The float constants of a kernel, in order.
-fn constants(kernel: &Kernel) -> Vec<f32> {
+/// The bits of the constants of a kernel, in order.
+fn constants(kernel: &Kernel) -> Vec<u32> {
     let mut out = Vec::new();
-    visit(&mut kernel.body.clone(), &mut |value| out.push(*value));
+    visit(&mut kernel.clone(), &mut |value| out.push(*value));
     out
 }
 
 /// For each constant of the group its place in the table, when the members disagree on it.
-fn slots(values: &[Vec<f32>]) -> Vec<Option<usize>> {
+fn slots(values: &[Vec<u32>]) -> Vec<Option<usize>> {
     let mut columns: Vec<Vec<u32>> = Vec::new();
     let slot = |i: usize| {
-        let column: Vec<u32> = values.iter().map(|v| v[i].to_bits()).collect();
+        let column: Vec<u32> = values.iter().map(|v| v[i]).collect();
         if column.iter().all(|c| *c == column[0]) {
             return None;
         }
@@ -113,8 +113,8 @@ fn slots(values: &[Vec<f32>]) -> Vec<Option<usize>> {
 }
 
 /// One member's table.
-fn table(values: &[f32], slots: &[Option<usize>]) -> Option<Bytes> {
-    let mut out: Vec<f32> = Vec::new();
+fn table(values: &[u32], slots: &[Option<usize>]) -> Option<Bytes> {
+    let mut out: Vec<u32> = Vec::new();
     for (value, slot) in values.iter().zip(slots) {
         // Places are given in the order of their first use.
         if *slot == Some(out.len()) {
@@ -144,23 +144,42 @@ fn lift(mut kernel: Kernel, slots: &[Option<usize>]) -> Kernel {
     kernel
 }
 
-/// Calls `f` for every F32 constant, in order.
-fn visit(body: &mut [Stmt], f: &mut dyn FnMut(&mut f32)) {
-    for s in body {
-        if let Stmt::Let { inst: Inst::Const(Scalar::F32(value)), .. } = s {
-            f(value);
-        }
-        s.blocks_mut().into_iter().for_each(|b| visit(b, f));
+/// The bits of a constant of 32 bits.
+fn bits(constant: Scalar, ty: Ty) -> Option<u32> {
+    match constant {
+        Scalar::F32(v) => Some(v.to_bits()),
+        Scalar::Int(v) if ty.elem == Elem::I32 => Some(v as u32),
+        _ => None,
     }
+}
+
+/// Calls `f` for the bits of every constant of 32 bits, in order.
+fn visit(kernel: &mut Kernel, f: &mut dyn FnMut(&mut u32)) {
+    fn walk(body: &mut [Stmt], regs: &[Ty], f: &mut dyn FnMut(&mut u32)) {
+        for s in body {
+            if let Stmt::Let { dst, inst: Inst::Const(c) } = s
+                && let Some(mut value) = bits(*c, regs[dst.0 as usize])
+            {
+                f(&mut value);
+                *c = match c {
+                    Scalar::F32(_) => Scalar::F32(f32::from_bits(value)),
+                    _ => Scalar::Int((value as i32).into()),
+                };
+            }
+            s.blocks_mut().into_iter().for_each(|b| walk(b, regs, f));
+        }
+    }
+    walk(&mut kernel.body, &kernel.regs, f);
 }
 
 /// What stands for the constant of a register; fresh registers may be added.
 type Replacement<'a> = dyn FnMut(Reg, &mut Vec<Ty>) -> Option<Vec<Stmt>> + 'a;
 
-/// Replaces F32 constants, in order, where `f` gives other statements.
+/// Replaces constants of 32 bits, in order, where `f` gives other statements.
 fn replace(body: &mut Vec<Stmt>, regs: &mut Vec<Ty>, f: &mut Replacement) {
     for mut s in std::mem::take(body) {
-        if let Stmt::Let { dst, inst: Inst::Const(Scalar::F32(_)) } = s
+        if let Stmt::Let { dst, inst: Inst::Const(c) } = s
+            && bits(c, regs[dst.0 as usize]).is_some()
             && let Some(other) = f(dst, regs)
         {
             body.extend(other);

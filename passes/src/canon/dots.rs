@@ -161,7 +161,11 @@ impl Dots<'_> {
         }
         if to == DType::F32 {
             let most = channel_sums(&weights, channel)?.into_iter().fold(0.0, f64::max);
-            if matches!(zero, Zero::Value(_)) || most * 255.0 >= EXACT {
+            let (Zero::Known(z), Some((lo, hi))) = (zero, self.dtype(bytes).int_range()) else {
+                return Ok(None);
+            };
+            let farthest = (hi - i128::from(z)).max(i128::from(z) - lo);
+            if most * farthest as f64 >= EXACT {
                 return Ok(None);
             }
         }

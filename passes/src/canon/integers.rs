@@ -36,7 +36,10 @@ fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport) -> Result<Gr
         let new = match &node.op {
             Op::Conv(_) => pass.contraction(node, &inputs)?,
             Op::MatMul(_) => match pass.contraction(node, &inputs)? {
-                None => weights::product(&mut pass.rb, node, &inputs)?,
+                None => match pass.activations(node, &inputs)? {
+                    None => weights::product(&mut pass.rb, node, &inputs)?,
+                    done => done,
+                },
                 done => done,
             },
             Op::Binary(Binary { kind: BinaryKind::Add }) => pass.bias(node, &inputs)?,
@@ -138,6 +141,17 @@ impl Integers<'_> {
             }
         }
     }
+    /// Whether data is constant bytes.
+    fn is_constant(&self, v: ValueId) -> bool {
+        let Some(node) = self.producer(v) else { return false };
+        match &node.op {
+            Op::Constant(_) => true,
+            Op::Dequantize(_) | Op::Transpose(_) | Op::Reshape(_) | Op::Pad(_) => {
+                node.inputs.first().is_some_and(|&v| self.is_constant(v))
+            }
+            _ => false,
+        }
+    }
     fn is_zero(&self, v: ValueId) -> bool {
         self.constant(v).and_then(|t| t.to_f64().ok()).is_some_and(|v| v.iter().all(|x| *x == 0.0))
     }
@@ -202,6 +216,30 @@ impl Integers<'_> {
         }
         let scale = self.rb.add1(Constant { tensor: Tensor::f32s(shape, &product)? }, &[], origin)?;
         self.rb.report.fired(if to == DType::F32 { "integers/exact-f32" } else { "integers/i32" });
+        self.scale(Scaled { sum, scale, bound }, origin).map(Some)
+    }
+    /// A product of two dequantised activations whose sums f32 holds exactly, as in quantised attention.
+    fn activations(&mut self, node: &Node, inputs: &[ValueId]) -> Result<Option<ValueId>> {
+        let &[x, y] = inputs else { return Ok(None) };
+        let (Some((sx, mx)), Some((sy, my))) = (self.data_scale(x), self.data_scale(y)) else {
+            return Ok(None);
+        };
+        if self.is_constant(x) || self.is_constant(y) {
+            return Ok(None);
+        }
+        let terms = self.rb.graph.ty(x).dims.last().and_then(|d| d.as_const());
+        let bound = terms.map_or(f64::INFINITY, |k| k as f64 * mx * my);
+        if bound >= EXACT {
+            return Ok(None);
+        }
+        let (origin, to) = (&node.origin, DType::F32);
+        let (Some(a), Some(b)) = (self.data(x, to, origin)?, self.data(y, to, origin)?) else {
+            return Ok(None);
+        };
+        let sum = self.rb.add1(node.op.clone(), &[a, b], origin)?;
+        let scale = first(&sx)? as f32 * first(&sy)? as f32;
+        let scale = self.number(DType::F32, scale.into(), origin)?;
+        self.rb.report.fired("integers/activations");
         self.scale(Scaled { sum, scale, bound }, origin).map(Some)
     }
     /// The float value of a scaled sum.

@@ -12,6 +12,7 @@ pub mod join;
 pub mod ranges;
 pub mod simplify;
 pub mod substitute;
+pub mod tables;
 pub mod texts;
 mod weights;
 pub mod widen;

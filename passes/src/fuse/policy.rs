@@ -61,7 +61,7 @@ pub(crate) fn cost(op: &Op) -> u64 {
             _ => 1,
         },
         Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) | Op::Cast(_) => 1,
-        Op::Dequantize(_) => 2,
+        Op::Dequantize(_) | Op::Lookup(_) => 2,
         Op::Quantize(_) => 6,
         Op::Concat(_) | Op::Pad(_) => 2,
         Op::Gather(_) | Op::GatherElements(_) => 2,

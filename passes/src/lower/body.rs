@@ -117,18 +117,21 @@ impl Params {
             return Ok(self.buf(b, Arg::Input(i), Access::Read, &ty));
         }
         let t = body.const_of(v).ok_or_else(|| Diag::bug("a value without a buffer"))?;
-        let bytes = t.shared_bytes();
-        let at = self.packed.iter().position(|p| *p == bytes).unwrap_or_else(|| {
+        let at = self.place(t.shared_bytes());
+        Ok(self.buf(b, Arg::Packed(at), Access::Read, &ty))
+    }
+    /// The place of packed data, which is there once.
+    fn place(&mut self, bytes: Bytes) -> usize {
+        self.packed.iter().position(|p| *p == bytes).unwrap_or_else(|| {
             self.packed.push(bytes);
             self.packed.len() - 1
-        });
-        Ok(self.buf(b, Arg::Packed(at), Access::Read, &ty))
+        })
     }
     /// A buffer of data in an order of its own.
     pub fn pack(&mut self, b: &mut KernelBuilder, bytes: Bytes, dtype: DType) -> Buf {
         let ty = TensorType::new(dtype, vec![(bytes.len() * 8 / dtype.bits().max(1)).into()]);
-        self.packed.push(bytes);
-        self.buf(b, Arg::Packed(self.packed.len() - 1), Access::Read, &ty)
+        let at = self.place(bytes);
+        self.buf(b, Arg::Packed(at), Access::Read, &ty)
     }
     /// One finished kernel as the whole lowering.
     pub fn finish(self, b: KernelBuilder) -> Lowered {

@@ -102,7 +102,7 @@ fn cost(op: &Op) -> usize {
             16
         }
         Op::Quantize(_) => 6,
-        Op::Dequantize(_) => 3,
+        Op::Dequantize(_) | Op::Lookup(_) => 3,
         Op::Unary(_) | Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) => 1,
         Op::Binary(_) | Op::Cast(_) => 2,
         _ => 0,

@@ -1,5 +1,6 @@
 //! What selection knows about a kernel before it starts: constants, use counts, values that need no register.
 
+use super::patterns::{Known, Patterns};
 use sinter_ir::Expr;
 use sinter_ir::tile::{Addr, Buf, Elem, Inst, Kernel, Reg, Scalar, Stmt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ pub struct Facts {
     pub consts: BTreeMap<Reg, Scalar>,
     /// Loads, splats of loads and comparisons of scalars that are made where their only use is.
     pub late: BTreeSet<Reg>,
+    /// Instructions that are made together.
+    pub patterns: Patterns,
     /// Symbolic integers.
     pub dims: BTreeSet<Expr>,
     /// Whether symbols change while the kernel runs.
@@ -31,8 +34,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Collects everything.
-    pub fn of(k: &Kernel) -> Self {
+    /// Collects everything. `saturates`: there are instructions that narrow integers with saturation.
+    pub fn of(k: &Kernel, saturates: bool) -> Self {
         let mut f = Self { writes: vec![0; k.regs.len()], reads: vec![0; k.regs.len()], ..Self::default() };
         let mut splats = Vec::new();
         f.count(&k.body, &mut splats);
@@ -43,6 +46,8 @@ impl Facts {
                 f.consts.insert(dst, c);
             }
         }
+        f.patterns =
+            Patterns::of(&Known { k, writes: &f.writes, reads: &f.reads, consts: &f.consts }, saturates);
         f.defer(k, &k.body, None);
         f
     }
@@ -130,7 +135,10 @@ impl Facts {
             Inst::Cmp(_, a, b) if k.ty(*a).lanes == 1 => (vec![*a, *b], false),
             _ => return,
         };
-        if self.once(dst) && reaches(rest, dst, &inputs, memory, last) {
+        // What is made together with its reader's reader is read later than the text says.
+        let p = &self.patterns;
+        let moved = p.places.values().any(|r| *r == dst) || p.packs.values().any(|(r, _)| *r == dst);
+        if !moved && self.once(dst) && reaches(rest, dst, &inputs, memory, last) {
             self.late.insert(dst);
         }
     }

@@ -176,6 +176,12 @@ impl Select<'_> {
         let apart = self.three(self.logic(BinOp::Xor), p, Opnd::Use(q, 16));
         self.three(self.float_code(BinOp::Sub, e), both, Opnd::Use(apart, 16))
     }
+    /// `a > b ? a : b` of F32.
+    pub(super) fn float_greater(&mut self, a: Reg, b: Reg) -> VReg {
+        let x = self.one(a);
+        let y = self.float_operand(b);
+        self.three(self.float_code(BinOp::Max, Elem::F32), x, y)
+    }
     /// `a * b + c`.
     pub(super) fn float_mul_add(&mut self, e: Elem, a: Reg, b: Reg, c: Reg) -> VReg {
         let code =

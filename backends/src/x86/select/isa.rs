@@ -9,6 +9,8 @@ pub struct Isa {
     pub avx512: bool,
     /// AVX512-VNNI.
     pub vnni: bool,
+    /// AVX512-VBMI.
+    pub vbmi: bool,
     /// AVX512-BF16.
     pub bf16: bool,
     /// Conversions of half floats.
@@ -24,6 +26,7 @@ impl Isa {
             Self {
                 avx512,
                 vnni: avx512 && t.has("avx512vnni"),
+                vbmi: avx512 && t.has("avx512vbmi"),
                 bf16: avx512 && t.has("avx512bf16"),
                 f16c: avx512 || t.has("f16c"),
             }

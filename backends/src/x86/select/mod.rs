@@ -15,6 +15,7 @@ mod float;
 mod int;
 mod isa;
 mod layout;
+mod patterns;
 mod scalar;
 mod tails;
 pub mod vector;
@@ -86,7 +87,7 @@ pub fn supports(k: &Kernel, isa: Isa) -> Result<(), String> {
 /// Machine IR of a kernel that the emitter [`supports`].
 pub fn select(k: &Kernel, isa: Isa) -> Func {
     let mut f = Func::default();
-    let facts = Facts::of(k);
+    let facts = Facts::of(k, isa.avx512);
     let regs = k.regs.iter().map(|ty| layout(*ty, isa).iter().map(|p| f.vreg(p.class)).collect()).collect();
     let syms = f.vreg(Class::Gpr);
     let mut s = Select {
@@ -318,6 +319,8 @@ impl Select<'_> {
     fn assign(&mut self, dst: Reg, inst: &Inst) {
         let late = self.facts.late.contains(&dst);
         match inst {
+            // Made together with what reads it.
+            _ if self.facts.patterns.absent.contains(&dst) => {}
             // Made in front of everything.
             Inst::Const(_) | Inst::Splat(_) if self.is_constant_vector(dst) => {}
             Inst::Load { buf, at, tail: None } if late => {

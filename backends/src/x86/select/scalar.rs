@@ -37,6 +37,10 @@ impl Select<'_> {
             Inst::Bin(op, a, b) if float => self.float_bin(*op, e, *a, *b),
             Inst::Bin(op, a, b) => self.int_bin(*op, e, *a, *b),
             Inst::Cmp(op, a, b) => self.compare(*op, *a, *b),
+            Inst::Select(..) if self.facts.patterns.greater.contains_key(&dst) => {
+                let (x, y) = self.facts.patterns.greater[&dst];
+                self.float_greater(x, y)
+            }
             Inst::Select(c, a, b) if float => self.float_select(*c, *a, *b),
             Inst::Select(c, a, b) => self.int_select(*c, *a, *b, view(e)),
             Inst::MulAdd(a, b, c) if float => self.float_mul_add(e, *a, *b, *c),

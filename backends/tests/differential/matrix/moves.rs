@@ -2,7 +2,7 @@
 
 use super::{Build, FORMS, Form, LANES, TAILS, check, check_on, check_with, kernel};
 use crate::r#gen::NUMBERS;
-use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, UnOp};
+use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, Scalar, UnOp};
 
 #[test]
 fn conversions() {
@@ -123,6 +123,79 @@ fn dot_products_of_pairs() {
     check_with("avx512bf16", &all);
     // One operation after the other.
     check_on(&|t| t.has("sse4.2") && !t.has("avx2"), &all);
+}
+
+/// Floats on their way to bytes: one bound or both, in both forms, rounded or not.
+#[test]
+fn clamped_floats() {
+    let mut all = vec![];
+    for (lo, hi) in [(-131072.0, 131072.0), (0.0, 255.0), (-0.0, 7.5), (-3e9, 3e9), (f64::NEG_INFINITY, 2.5)]
+    {
+        for nearest in [false, true] {
+            let name = format!("clamp {lo} {hi} {nearest}");
+            let k = kernel(name, Form::Loaded, &LANES, &mut |b, n| {
+                let x = b.load(Elem::F32, n);
+                let (lo, hi) = (b.b.float(Elem::F32, n, lo), b.b.float(Elem::F32, n, hi));
+                let above = b.b.cmp(CmpOp::Gt, x, lo);
+                let up = b.b.select(above, x, lo);
+                b.keep(up);
+                let mut v = b.b.bin(BinOp::Min, up, hi);
+                if nearest {
+                    v = b.b.un(UnOp::Nearest, v);
+                }
+                let i = b.b.cvt(CvtOp::FToS, Elem::I32, v);
+                b.keep(i);
+            });
+            all.push((Elem::F32, k));
+        }
+    }
+    check(&all);
+}
+
+/// Integers clamped to bytes, and to other ranges.
+#[test]
+fn clamped_integers() {
+    let mut all = vec![];
+    for (lo, hi, again) in
+        [(0, 255, false), (-128, 127, false), (0, 255, true), (-3, 255, false), (0, 90, false)]
+    {
+        let k = kernel(format!("pack {lo} {hi} {again}"), Form::Loaded, &LANES, &mut |b, n| {
+            let x = b.load(Elem::I32, n);
+            let bound = |b: &mut super::Build, v: i64| {
+                let r = b.b.reg(Elem::I32, n);
+                b.b.set(r, Inst::Const(Scalar::Int(v)));
+                r
+            };
+            let (lo, hi) = (bound(b, lo), bound(b, hi));
+            let x = b.b.bin(BinOp::MaxS, x, lo);
+            let x = b.b.bin(BinOp::MinS, x, hi);
+            let y = b.b.cvt(CvtOp::Narrow, Elem::I8, x);
+            b.keep(y);
+            if again {
+                b.keep(x);
+            }
+        });
+        all.push((Elem::I32, k));
+    }
+    check(&all);
+}
+
+/// Bytes as places in a table, with and without room for all of them.
+#[test]
+fn tables() {
+    let mut all = vec![];
+    for (place, tail) in [(0, false), (3, false), (3, true)] {
+        let k = kernel(format!("table {place} {tail}"), Form::Loaded, &LANES, &mut |b, n| {
+            let x = b.load(Elem::I8, n);
+            let index = b.b.cvt(CvtOp::ZExt, Elem::I32, x);
+            let y = b.b.reg(Elem::I8, n);
+            let tail = tail.then(|| b.b.i64(i64::from(n) / 2));
+            b.b.set(y, Inst::LoadGather { buf: b.input, at: Addr::at(place), index, tail });
+            b.keep(y);
+        });
+        all.push((Elem::I8, k));
+    }
+    check(&all);
 }
 
 #[test]

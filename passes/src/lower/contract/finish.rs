@@ -78,6 +78,9 @@ impl Tiles<'_> {
             Strip::Last { lanes, .. } => b.i64(self.tile.column(self.tile.nv - 1) + lanes),
             Strip::Open(left) => b.bin(BinOp::MinS, *left, nr),
         };
+        if self.finish == Finish::Memory && !matches!(strip, Strip::Open(_)) {
+            return self.row_by_row(b, at, strip, acc, spill, sink);
+        }
         if self.finish != Finish::Registers {
             return self.through_memory(b, at, acc, spill, cols, sink);
         }
@@ -112,6 +115,36 @@ impl Tiles<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Stores the tile and hands it on row by row, all vectors of a row in turn.
+    fn row_by_row(
+        &self,
+        b: &mut KernelBuilder,
+        at: Place,
+        strip: &Strip,
+        acc: &[Reg],
+        (buf, base): (Buf, Reg),
+        sink: &mut Sink,
+    ) -> Result<()> {
+        let lanes = self.tile.lanes;
+        for (i, &v) in acc.iter().enumerate() {
+            b.store(buf, Addr::reg(base).offset(i as i64 * i64::from(lanes)), v, None);
+        }
+        let mut done = Ok(());
+        b.for_(Bound::Const(0), Bound::Const(self.tile.mr as i64), 1, LoopKind::Serial, |b, i| {
+            let row = b.add(at.row, i);
+            let skip = scaled(b, i, self.tile.nr() as i64);
+            let from = b.add(base, skip);
+            for v in 0..self.tile.nv {
+                let column = self.tile.column(v);
+                let value = b.load(self.num.acc, lanes, buf, Addr::reg(from).offset(column), None);
+                let col = add_const(b, at.col, column);
+                let tail = strip.tail(b, self.tile, v);
+                done = done.clone().and_then(|()| sink(b, Place { row, col, tail, ..at }, value));
+            }
+        });
+        done
     }
 
     /// Stores the tile and hands it on row by row: whole vectors, then the rest of the row.

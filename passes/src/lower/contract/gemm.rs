@@ -149,11 +149,24 @@ impl Gemm {
             }
         }
     }
+    /// Makes smaller items when there are fewer than threads could take.
+    pub fn split(&mut self, slots: i64) {
+        let (Some(m), Some(trips)) = (self.m.as_const(), self.trips().as_const()) else { return };
+        if trips <= 0 || trips >= slots {
+            return;
+        }
+        let blocks = (m + self.rows_per_block() - 1) / self.rows_per_block();
+        let more = blocks * ((slots + trips - 1) / trips);
+        self.block = (m + more - 1) / more * self.row_bytes();
+    }
+    /// Bytes of a row of A.
+    fn row_bytes(&self) -> i64 {
+        self.k.as_const().unwrap_or(512).max(1) * self.a.1.bytes()
+    }
     /// Rows that a work item covers.
     pub(super) fn rows_per_block(&self) -> i64 {
         let mr = self.tile.mr as i64;
-        let row_bytes = self.k.as_const().unwrap_or(512).max(1) * self.a.1.bytes();
-        let block = (self.block / row_bytes).max(mr) / mr * mr;
+        let block = (self.block / self.row_bytes()).max(mr) / mr * mr;
         match self.m.as_const() {
             Some(m) if m <= block => (m + mr - 1).max(mr) / mr * mr,
             _ => block,

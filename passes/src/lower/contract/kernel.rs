@@ -137,7 +137,9 @@ pub fn lower(
         (gemm.a.2, gemm.b.2) = (k.source(a)?, k.source(b)?);
         gemm.start = start.clone().map(|s| k.source(Source::Packed(s, DType::I32))).transpose()?;
         gemm.finish = k.out.finish();
-        let slots = slots::for_work(cx.target, &gemm.trips(), gemm.vector_ops().as_ref());
+        let work = gemm.vector_ops();
+        gemm.split(slots::wanted(cx.target, work.as_ref()));
+        let slots = slots::for_work(cx.target, &gemm.trips(), work.as_ref());
         let spill = k.spill(&gemm, slots, false);
         let Kernel { b, out, .. } = k;
         gemm.emit(b, slots, spill, &mut |b, at, v| shape.put(b, at, v, out))

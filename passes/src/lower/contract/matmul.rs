@@ -63,8 +63,8 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let (mut start, mut family) = (None, "matmul");
     let second = match paired.as_ref().or(body.const_of(y)) {
         Some(t) => {
-            let columns = (t.rank() - 2, t.rank() - 1);
-            let words = if shared { Words::of(cx, (a.dtype, zero), t, columns.0, columns.1)? } else { None };
+            let axes = (t.rank() - 2, t.rank() - 1);
+            let words = if shared { Words::of(cx, (a.dtype, zero), t, axes, false)? } else { None };
             match words {
                 Some(w) => {
                     gemm.k = gemm.k.div(&4.into());

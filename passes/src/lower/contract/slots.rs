@@ -17,6 +17,11 @@ pub fn count(target: &TargetDesc, trips: &Expr) -> i64 {
     trips.as_const().map_or(most, |t| t.clamp(1, most))
 }
 
+/// Slots that `work` vector operations should be cut into, whatever their trips.
+pub fn wanted(target: &TargetDesc, work: Option<&i64>) -> i64 {
+    for_work(target, &i64::MAX.into(), work)
+}
+
 /// Slots for a number of trips that are `work` vector operations in all, where that is known.
 pub fn for_work(target: &TargetDesc, trips: &Expr, work: Option<&i64>) -> i64 {
     let most = work.map_or(i64::MAX, |w| (w / target.cost.thread_work.max(1)).max(1));

@@ -18,43 +18,47 @@ pub struct Words {
     pub data: Num,
     /// What unsigned data is counted from.
     pub zero: u8,
+    /// Bytes along k, where the last word is not whole: its other weights are 0.
+    pub ragged: Option<i64>,
     /// Sum of the weights of every column.
     columns: Vec<i64>,
 }
 
 impl Words {
-    /// Of signed weights with k along `axis` and columns along `column`; none where dot products do not pay or k is
-    /// no whole number of words. `data` is the type of the data, counted from `zero` where that is a contraction of
-    /// bytes.
+    /// Of signed weights with k along `axis` and columns along `column`; none where dot products do not pay, and where
+    /// k is no whole number of words unless `pads`. `data` is the type of the data, counted from `zero` where that is
+    /// a contraction of bytes.
     pub fn of(
         cx: &LowerCx,
         (data, zero): (DType, Option<i64>),
         w: &Tensor,
-        axis: usize,
-        column: usize,
+        (axis, column): (usize, usize),
+        pads: bool,
     ) -> Result<Option<Self>> {
         let (Some(zero), true) = (zero, cx.target.dots() && w.dtype() == DType::I8) else { return Ok(None) };
         let k = w.shape()[axis];
-        if !k.is_multiple_of(4) || k == 0 {
+        let whole = k.is_multiple_of(4);
+        if !whole && !pads || k == 0 {
             return Ok(None);
         }
         let inner: usize = w.shape()[axis + 1..].iter().product();
         let outer: usize = w.shape()[..axis].iter().product();
         let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
         let mut words = Vec::with_capacity(w.bytes().len());
-        for (o, i) in (0..outer).flat_map(|o| (0..k / 4).map(move |i| (o, i))) {
+        for (o, i) in (0..outer).flat_map(|o| (0..k.div_ceil(4)).map(move |i| (o, i))) {
             for j in 0..inner {
-                words.extend((0..4).filter_map(|b| at(o, 4 * i + b, j)));
+                words.extend((4 * i..4 * i + 4).map(|b| if b < k { at(o, b, j).unwrap_or(0) } else { 0 }));
             }
         }
         let mut shape = w.shape().to_vec();
-        shape[axis] = k / 4;
+        shape[axis] = k.div_ceil(4);
         let signed = data == DType::I8;
         let zero = u8::try_from(zero + if signed { 128 } else { 0 });
         Ok(Some(Self {
             weights: Tensor::from_bytes(DType::I32, shape, words)?,
             data: Num::words(signed),
             zero: zero.map_err(|_| Diag::bug("a zero point is no byte"))?,
+            ragged: (!whole).then_some(k as i64),
             columns: column_sums(w, column),
         }))
     }

@@ -145,10 +145,10 @@ impl Puller<'_> {
         };
         Ok(own)
     }
-    /// Whether a value is a constant with this number everywhere.
-    fn holds(&self, v: ValueId, number: f64) -> bool {
-        let constant = self.body.const_of(v).filter(|t| t.len() <= 1);
-        constant.and_then(|t| t.to_f64().ok()).is_some_and(|t| t.iter().all(|v| *v == number))
+    /// The number that a constant of one element is.
+    fn number_of(&self, v: ValueId) -> Option<f64> {
+        let constant = self.body.const_of(v).filter(|t| t.len() == 1);
+        constant.and_then(|t| t.to_f64().ok())?.first().copied()
     }
     pub(super) fn quantize(
         &mut self,
@@ -163,7 +163,7 @@ impl Puller<'_> {
         let at = self.scale_index(b, x[1], op.axis, op.block, idx)?;
         let value = self.at(b, x[0], idx, lanes)?;
         let value = self.convert(b, self.ty(x[0]).dtype, DType::F32, value, false)?;
-        let q = if self.holds(x[1], 1.0) {
+        let q = if self.number_of(x[1]) == Some(1.0) {
             value
         } else {
             let scale = self.at(b, x[1], &at, lanes)?;
@@ -174,21 +174,31 @@ impl Puller<'_> {
             let code = mini::encode(b, to, q, true);
             return Ok(mini::decode(b, to, code));
         };
+        // The addition of a known zero point and the last clamp are left to integers: kernels that differ in zero points
+        // are alike then but for one number.
+        if let Some(zero) = self.number_of(x[2]).filter(|_| to.bits() <= 16) {
+            let elem = access::compute(to)?;
+            let q = match self.number_of(x[1]).zip(self.reach(x[0])) {
+                Some((scale, reach)) if reach < SHIFTED * scale.abs() => nearest(b, q, zero as i64),
+                _ => {
+                    let q = clamp(b, q, (-BEYOND, BEYOND));
+                    let q = b.un(UnOp::Nearest, q);
+                    let q = b.cvt(CvtOp::FToS, elem, q);
+                    let zero = access::whole(b, elem, lanes, zero as i64);
+                    b.add(q, zero)
+                }
+            };
+            let lo = access::whole(b, elem, lanes, lo as i64);
+            let hi = access::whole(b, elem, lanes, hi as i64);
+            let q = b.bin(BinOp::MaxS, q, lo);
+            return Ok(b.bin(BinOp::MinS, q, hi));
+        }
         let q = b.un(UnOp::Nearest, q);
+        let zero = self.at(b, x[2], &at, lanes)?;
+        let zero = self.convert(b, to, DType::F32, zero, false)?;
         // Zero points are small: the sum is exact in f32 wherever it is not clamped.
-        let q = if self.holds(x[2], 0.0) {
-            q
-        } else {
-            let zero = self.at(b, x[2], &at, lanes)?;
-            let zero = self.convert(b, to, DType::F32, zero, false)?;
-            b.add(q, zero)
-        };
-        let (lo, hi) = (
-            access::constant(b, Elem::F32, lanes, lo as f64),
-            access::constant(b, Elem::F32, lanes, hi as f64),
-        );
-        let q = b.bin(BinOp::Max, q, lo);
-        let q = b.bin(BinOp::Min, q, hi);
+        let q = b.add(q, zero);
+        let q = clamp(b, q, (lo as f64, hi as f64));
         Ok(b.cvt(CvtOp::FToS, access::compute(to)?, q))
     }
     pub(super) fn dequantize(
@@ -216,4 +226,31 @@ impl Puller<'_> {
         let y = b.mul(d, scale);
         self.convert(b, t, op.to, y, true)
     }
+}
+
+/// Numbers below are brought to integers by [`nearest`]. It leaves room for rounding.
+const SHIFTED: f64 = 4_000_000.0;
+
+/// A float below 2^22, rounded to nearest even, plus a zero point: the sum with 1.5 * 2^23 has whole numbers at its low
+/// end.
+fn nearest(b: &mut KernelBuilder, x: Reg, zero: i64) -> Reg {
+    let lanes = b.ty(x).lanes;
+    let shift = 12_582_912f32;
+    let up = access::constant(b, Elem::F32, lanes, shift.into());
+    let sum = b.add(x, up);
+    let bits = b.cvt(CvtOp::Bits, Elem::I32, sum);
+    let by = access::whole(b, Elem::I32, lanes, zero - i64::from(shift.to_bits()));
+    b.add(bits, by)
+}
+
+/// Beyond what any zero point brings back into the range of 16 bits.
+const BEYOND: f64 = 131072.0;
+
+/// A float between two numbers; NaN is the lower one.
+fn clamp(b: &mut KernelBuilder, x: Reg, (lo, hi): (f64, f64)) -> Reg {
+    let (elem, lanes) = (b.ty(x).elem, b.ty(x).lanes);
+    let (lo, hi) = (access::constant(b, elem, lanes, lo), access::constant(b, elem, lanes, hi));
+    let above = b.cmp(CmpOp::Gt, x, lo);
+    let x = b.select(above, x, lo);
+    b.bin(BinOp::Min, x, hi)
 }

@@ -1,10 +1,11 @@
 //! Elements at positions that the data gives.
 
 use super::{Puller, not_vector};
+use crate::lower::access;
 use crate::lower::index::{Idx, dim, int};
-use sinter_ir::op::ReverseSequence;
+use sinter_ir::op::{Lookup, ReverseSequence};
 use sinter_ir::tile::build::{KernelBuilder, code};
-use sinter_ir::tile::{CmpOp, CvtOp, Elem, Reg};
+use sinter_ir::tile::{Addr, CmpOp, CvtOp, Elem, Inst, Reg};
 use sinter_ir::{Expr, Result, ValueId};
 
 impl Puller<'_> {
@@ -29,6 +30,24 @@ impl Puller<'_> {
         let p = self.position(b, x[1], &idx[axis..axis + k], &self.dims(x[0])[axis])?;
         let own = [&idx[..axis], &[p], &idx[axis + k..]].concat();
         self.at(b, x[0], &own, lanes)
+    }
+    /// A byte of a table at the place that a byte says.
+    pub(super) fn lookup(
+        &mut self,
+        b: &mut KernelBuilder,
+        op: &Lookup,
+        x: ValueId,
+        idx: &[Idx],
+        lanes: u16,
+    ) -> Result<Reg> {
+        let from = self.ty(x).dtype;
+        let x = self.at(b, x, idx, lanes)?;
+        let x = access::narrow(b, from, x);
+        let index = b.cvt(CvtOp::ZExt, Elem::I32, x);
+        let table = self.params.pack(b, op.table.clone().into(), op.to);
+        let y = b.reg(Elem::I8, b.ty(index).lanes);
+        b.set(y, Inst::LoadGather { buf: table, at: Addr::at(0), index, tail: None });
+        Ok(access::widen(b, op.to, y))
     }
     pub(super) fn gather_elements(
         &mut self,

@@ -11,6 +11,7 @@ pub use lookup::checked;
 mod movement;
 pub(crate) use movement::groups;
 mod random;
+mod reach;
 
 use super::Arg;
 use super::body::{Body, Params};
@@ -59,6 +60,8 @@ pub struct Puller<'a> {
     pub tail: Option<Reg>,
     given: Given,
     memo: Memo,
+    /// Bounds of values, see [`reach`].
+    reaches: BTreeMap<ValueId, Option<f64>>,
 }
 
 /// Values emitted so far: valid where the code that follows is dominated by theirs.
@@ -76,6 +79,7 @@ impl<'a> Puller<'a> {
             tail: None,
             given: Given::new(),
             memo: Memo::new(),
+            reaches: BTreeMap::new(),
         }
     }
     /// Fixes the value of a node result at the element being emitted (a root's accumulator).
@@ -161,6 +165,7 @@ impl<'a> Puller<'a> {
             Op::Cast(o) => self.cast(b, o, x[0], idx, lanes),
             Op::Quantize(o) => self.quantize(b, o, x, v, idx, lanes),
             Op::Dequantize(o) => self.dequantize(b, o, x, idx, lanes),
+            Op::Lookup(o) => self.lookup(b, o, x[0], idx, lanes),
             Op::Identity(_) => self.at(b, x[0], idx, lanes),
             Op::Bitcast(o) => self.bitcast(b, o.to, x[0], idx, lanes),
             Op::Transpose(o) => {

@@ -167,6 +167,16 @@ impl Vx<'_, '_> {
         }
         true
     }
+    /// A selection that is the larger of two floats: the instruction gives its second operand where either is NaN.
+    pub fn greater(&mut self, dst: Reg) {
+        let Some(&(a, b)) = self.facts.patterns.greater.get(&dst) else { return };
+        let parts = self.layout(self.ty(dst));
+        let (x, y) = (self.operand(a), self.operand(b));
+        for (((p, d), x), y) in parts.iter().zip(self.dst(dst)).zip(x).zip(y) {
+            let x = self.in_reg(x, 4, p.bytes);
+            self.v2(V::Maxps, p.bytes, d, x, y);
+        }
+    }
     /// Float Min and Max: NaN where either is, -0 below 0.
     fn min_max(&mut self, op: BinOp, e: Elem, n: u8, d: VReg, a: VReg, b: Src) {
         let b = self.in_reg(b, e.bytes(), n);

@@ -24,6 +24,11 @@ impl Vx<'_, '_> {
                 let e = extension(from.bytes(), to.bytes(), op == CvtOp::SExt);
                 self.widened(a, to.bytes(), &mut |s, n, d, x| s.extend(e, n, d, x))
             }
+            CvtOp::Narrow if self.facts.patterns.packs.contains_key(&dst) => {
+                let (from, signed) = self.facts.patterns.packs[&dst];
+                let v = self.lanes_of(from);
+                self.narrow_by(&v, 1, &mut |s, n, r| s.saturated(n, r, signed))
+            }
             CvtOp::Narrow => {
                 let v = self.lanes_of(a);
                 self.resize(&v, to.bytes(), true)
@@ -46,6 +51,14 @@ impl Vx<'_, '_> {
                 };
                 // What was narrower is not negative in 32 bits, if unsigned.
                 self.floats_of(&v, signed || from.bytes() < 4, to)
+            }
+            CvtOp::FToS if self.facts.patterns.rounded.contains_key(&dst) => {
+                let v = self.lanes_of(self.facts.patterns.rounded[&dst]);
+                self.each(&v, &mut |s, n, r| s.new1(V::Cvtps2dq, n, r))
+            }
+            CvtOp::FToS if to == Elem::I32 && self.facts.patterns.small.contains(&a) => {
+                let v = self.lanes_of(a);
+                self.each(&v, &mut |s, n, r| s.new1(V::Cvttps2dq, n, r))
             }
             CvtOp::FToS | CvtOp::FToU => {
                 let v = self.lanes_of(a);
@@ -85,6 +98,19 @@ impl Vx<'_, '_> {
             s.v(op, n, &[Opnd::Def(d, (n / 2).max(16)), Opnd::Use(r, n)]);
             d
         })
+    }
+    /// I32 clamped to bytes. AVX-512.
+    fn saturated(&mut self, n: u8, r: VReg, signed: bool) -> VReg {
+        let d = self.vec();
+        let (op, r) = match signed {
+            true => (V::Movsdb, r),
+            false => {
+                let zero = self.new_zero(n);
+                (V::Movusdb, self.new2(V::Maxsd, n, r, zero))
+            }
+        };
+        self.v(op, n, &[Opnd::Def(d, (n / 4).max(16)), Opnd::Use(r, n)]);
+        d
     }
     /// An instruction on every part.
     pub fn each(&mut self, v: &Lanes, f: &mut dyn FnMut(&mut Self, u8, VReg) -> VReg) -> Lanes {

@@ -1,6 +1,6 @@
 //! Loads of elements that lie anywhere.
 
-use super::codes::X;
+use super::codes::{V, X};
 use super::emit::Vx;
 use super::resize::Lanes;
 use crate::x86::mir::{Base, Cond, Label, Mem, Opnd, VReg};
@@ -38,7 +38,16 @@ impl Vx<'_, '_> {
     pub fn gather(&mut self, dst: Reg, buf: Buf, at: &Addr, index: Reg, tail: Option<Reg>) {
         let ty = self.ty(dst);
         let m = self.address(buf, at, ty.elem);
+        let places = self.facts.patterns.places.get(&index).copied();
+        if let Some(bytes) = places
+            && self.isa.vbmi
+            && tail.is_none()
+            && self.is_table(buf, at)
+        {
+            return self.table(dst, m, bytes);
+        }
         let base = self.lea(m);
+        let index = places.unwrap_or(index);
         let ity = self.ty(index);
         let index = Lanes { width: ity.elem.bytes(), lanes: ity.lanes, regs: self.parts(index) };
         if ty.elem.bytes() < 4 {
@@ -163,10 +172,42 @@ impl Vx<'_, '_> {
         self.0.compare_imm(n, 8, i.into());
         self.f.branch(Cond::LE, done);
     }
-    /// One index, sign-extended.
+    /// Whether 256 bytes lie at an address.
+    fn is_table(&self, buf: Buf, at: &Addr) -> bool {
+        let bytes = self.k.bufs.get(buf.0 as usize).and_then(|b| b.bytes.as_const());
+        at.terms.is_empty() && bytes.is_some_and(|n| at.offset >= 0 && n >= at.offset + 256)
+    }
+    /// Bytes from a table of 256 at the places that bytes say: each half is two registers, which one instruction
+    /// permutes by the lower seven bits; the eighth chooses.
+    fn table(&mut self, dst: Reg, table: Mem, places: Reg) {
+        let parts = self.layout(self.ty(dst));
+        let (x, d) = (self.parts(places), self.dst(dst));
+        let half = |s: &mut Self, x: VReg, n: u8, from: Mem| {
+            let (low, t) = (s.vec(), s.vec());
+            s.v(V::Movdqu, 64, &[Opnd::Def(low, 64), Opnd::Mem(from)]);
+            s.mov(t, x, n);
+            let high = Opnd::Mem(from.plus(64));
+            s.op(Code::EVEX_Vpermi2b_zmm_k1z_zmm_zmmm512, &[Opnd::UseDef(t, 64), Opnd::Use(low, 64), high]);
+            t
+        };
+        for ((p, d), x) in parts.iter().zip(d).zip(x) {
+            let n = p.bytes;
+            let (low, high) = (half(self, x, n, table), half(self, x, n, table.plus(128)));
+            let k = self.mask();
+            self.v(V::Movb2m, n, &[Opnd::Def(k, 8), Opnd::Use(x, n)]);
+            let code = V::Blendmb.code(self.isa, n);
+            self.f.op_masked(code, &[Opnd::Def(d, n), Opnd::Use(low, n), Opnd::Use(high, n)], k, false);
+        }
+    }
+    /// One index, sign-extended; of bytes, without a sign.
     fn index_lane(&mut self, ity: Ty, index: &Lanes, i: u16) -> VReg {
-        let v = self.piece(index, i, 1);
         let x = self.gpr();
+        if ity.elem == Elem::I8 {
+            let v = self.piece(index, i & !15, 16.min(ity.lanes - (i & !15)));
+            self.x(X::ExtractB, &[Opnd::Def(x, 4), Opnd::Use(v, 16), Opnd::Imm((i & 15).into())]);
+            return x;
+        }
+        let v = self.piece(index, i, 1);
         if ity.elem == Elem::I64 {
             self.x(X::ToGpr64, &[Opnd::Def(x, 8), Opnd::Use(v, 16)]);
             return x;

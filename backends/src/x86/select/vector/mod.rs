@@ -60,6 +60,7 @@ impl Select<'_> {
             Inst::Un(op, a) => s.unary(op, dst, a),
             Inst::Bin(op, a, b) => s.binary(op, dst, a, b),
             Inst::Cmp(op, a, b) => s.compare(op, dst, a, b),
+            Inst::Select(..) if s.facts.patterns.greater.contains_key(&dst) => s.greater(dst),
             Inst::Select(c, a, b) => s.select(dst, c, a, b),
             Inst::MulAdd(a, b, c) => s.mul_add(dst, a, b, c),
             Inst::Dot2 { acc, a, b } => s.dot2(dst, acc, a, b),

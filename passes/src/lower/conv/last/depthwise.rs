@@ -5,6 +5,7 @@
 //! of the code of the first and the last tile; otherwise points at its ends are done one by one.
 
 use super::super::Layer;
+use super::columns::{Columns, Rows};
 use crate::lower::Lowered;
 use crate::lower::contract::gemm::{add_const, scaled, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build};
@@ -15,7 +16,7 @@ use crate::lower::window::{Axis, Span};
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, Inst, LoopKind, Reg, Ty};
-use sinter_ir::{Expr, Result, Tensor};
+use sinter_ir::{DType, Expr, Result, Tensor};
 
 /// Taps of a row that are written out; more are looped over.
 const WRITTEN: i64 = 7;
@@ -35,8 +36,17 @@ pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Lowered> {
         let ops = (trips.clone() * inner.points.clone()).as_const().and_then(|p| p.checked_mul(vectors));
         let slots = slots::for_work(layer.cx.target, &trips, ops.as_ref());
         // [vector of channels][tap][lane]
-        let packed = pack::panels(w, (1, taps, channels), width, |_, tap, c| Some(c * taps + tap))?;
-        let weights = k.source(Source::Packed(packed, layer.wt.dtype))?;
+        let columns = Columns::of(layer, w, axes, width)?.filter(|_| Row::tiles(inner, layer).is_some());
+        let (packed, dtype) = match &columns {
+            Some(c) => (c.weights.clone(), DType::I32),
+            None => {
+                let packed = pack::panels(w, (1, taps, channels), width, |_, tap, c| Some(c * taps + tap))?;
+                (packed, layer.wt.dtype)
+            }
+        };
+        let weights = k.source(Source::Packed(packed, dtype))?;
+        let first = columns.as_ref().and_then(|c| c.start.clone());
+        let first = first.map(|s| k.source(Source::Packed(s, DType::I32))).transpose()?;
         let x = k.source(Source::Value(layer.x))?;
         let Kernel { b, out, .. } = k;
         let mut done = Ok(());
@@ -49,7 +59,8 @@ pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Lowered> {
                 let at = unravel(b, t, &work);
                 let spans: Vec<Span> = outer.iter().zip(&at[1..]).map(|(a, &o)| a.inside(b, o)).collect();
                 let image = b.dim(&product(&layer.xt.dims[1..]));
-                let mut origin = b.mul(at[0], image);
+                let image = b.mul(at[0], image);
+                let mut origin = image;
                 let mut steps = vec![];
                 for (i, span) in spans.iter().enumerate() {
                     let pitch = b.dim(&product(&layer.xt.dims[2 + i..]));
@@ -57,7 +68,12 @@ pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Lowered> {
                     origin = b.add(origin, from);
                     steps.push(scaled(b, pitch, outer[i].dilation));
                 }
+                let rows = columns.as_ref().zip(outer.last()).map(|(c, axis)| {
+                    let pitch = b.dim(&product(&layer.xt.dims[1 + outer.len()..]));
+                    Rows::under(b, c, (x, weights, first), lanes, axis, at[outer.len()], (image, pitch))
+                });
                 let row = Row {
+                    rows: rows.as_ref(),
                     layer,
                     inner,
                     outer,
@@ -80,6 +96,8 @@ pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Lowered> {
 
 /// One row of points.
 struct Row<'a> {
+    /// Rows to be taken by columns.
+    rows: Option<&'a Rows<'a>>,
     layer: &'a Layer<'a>,
     inner: &'a Axis,
     outer: &'a [Axis],
@@ -98,58 +116,64 @@ struct Row<'a> {
     steps: &'a [Reg],
 }
 
+/// A row of known size in tiles, of which those from `first` to `last` need no care.
+struct Tiles {
+    points: i64,
+    size: i64,
+    before: i64,
+    tile: i64,
+    tiles: i64,
+    first: i64,
+    last: i64,
+}
+
 /// Which taps of which points of a tile count.
 type Counts<'c> = &'c dyn Fn(i64, i64) -> bool;
 
 impl Row<'_> {
     fn emit(&self, b: &mut KernelBuilder, out: &mut Out) -> Result<()> {
         let a = self.inner;
-        let kernel = a.taps.as_const().unwrap_or(1);
-        let most = self.tile(kernel);
-        let known = (a.points.as_const(), a.size.as_const(), a.before.as_const());
-        if let (Some(points), Some(size), Some(before)) = known
-            && kernel <= WRITTEN
-        {
-            let tile = fitting(points, most);
-            let position = |x: i64, k: i64| x * a.stride + k * a.dilation - before;
-            let inside = |x: i64, k: i64| (0..size).contains(&position(x, k));
-            // The tiles that need no care lie between the first and the last.
-            let tiles = (points + tile - 1) / tile;
-            let whole = |t: i64| {
-                position(t * tile, 0) >= 0
-                    && (t + 1) * tile <= points
-                    && position((t + 1) * tile - 1, kernel - 1) < size
-            };
-            let first = i64::from(tiles > 0 && !whole(0));
-            let last = tiles - i64::from(tiles > first && !whole(tiles - 1));
-            if (first..last).all(whole) {
-                let mut done = Ok(());
-                for t in (0..first).chain(first..first + i64::from(last > first)).chain(last..tiles) {
-                    if (first..last).contains(&t) {
-                        b.for_(
-                            Bound::Const(first * tile),
-                            Bound::Const(last * tile),
-                            tile,
-                            LoopKind::Serial,
-                            |b, x| {
-                                done = done.clone().and_then(|()| self.points(b, out, x, tile, &|_, _| true));
-                            },
-                        );
-                    } else {
-                        let (x, count) = (b.i64(t * tile), tile.min(points - t * tile));
-                        done = done
-                            .and_then(|()| self.points(b, out, x, count, &|i, k| inside(t * tile + i, k)));
-                    }
-                }
-                return done;
+        let Some(Tiles { points, size, before, tile, tiles, first, last }) = Self::tiles(a, self.layer)
+        else {
+            return self.open(b, out, Self::most(a, self.layer));
+        };
+        let inside = |x: i64, k: i64| (0..size).contains(&(x * a.stride + k * a.dilation - before));
+        let mut done = Ok(());
+        for t in (0..first).chain(first..first + i64::from(last > first)).chain(last..tiles) {
+            if (first..last).contains(&t) {
+                let (lo, hi) = (Bound::Const(first * tile), Bound::Const(last * tile));
+                b.for_(lo, hi, tile, LoopKind::Serial, |b, x| {
+                    done = done.clone().and_then(|()| self.points(b, out, x, tile, &|_, _| true));
+                });
+            } else {
+                let (x, count) = (b.i64(t * tile), tile.min(points - t * tile));
+                done = done.and_then(|()| self.points(b, out, x, count, &|i, k| inside(t * tile + i, k)));
             }
         }
-        self.open(b, out, most)
+        done
+    }
+    /// How a row of known size is cut into tiles; none: it cannot be.
+    fn tiles(a: &Axis, layer: &Layer) -> Option<Tiles> {
+        let kernel = a.taps.as_const().filter(|&k| k <= WRITTEN)?;
+        let (points, size, before) = (a.points.as_const()?, a.size.as_const()?, a.before.as_const()?);
+        let tile = fitting(points, Self::most(a, layer));
+        let position = |x: i64, k: i64| x * a.stride + k * a.dilation - before;
+        // The tiles that need no care lie between the first and the last.
+        let tiles = (points + tile - 1) / tile;
+        let whole = |t: i64| {
+            position(t * tile, 0) >= 0
+                && (t + 1) * tile <= points
+                && position((t + 1) * tile - 1, kernel - 1) < size
+        };
+        let first = i64::from(tiles > 0 && !whole(0));
+        let last = tiles - i64::from(tiles > first && !whole(tiles - 1));
+        (first..last).all(whole).then_some(Tiles { points, size, before, tile, tiles, first, last })
     }
     /// Points at a time: accumulators, a row of weights and an element must fit the registers.
-    fn tile(&self, kernel: i64) -> i64 {
+    fn most(a: &Axis, layer: &Layer) -> i64 {
+        let kernel = a.taps.as_const().unwrap_or(1);
         let weights = if kernel > WRITTEN { 1 } else { kernel };
-        let target = self.layer.cx.target;
+        let target = layer.cx.target;
         let registers = i64::from(target.vector_registers);
         (registers - weights - 2).min(target.cost.depthwise / weights.max(3)).max(1)
     }
@@ -234,6 +258,9 @@ impl Row<'_> {
 
     /// `count` points from `x` on.
     fn points(&self, b: &mut KernelBuilder, out: &mut Out, x: Reg, count: i64, counts: Counts) -> Result<()> {
+        if let Some(rows) = self.rows {
+            return self.by_columns(b, out, rows, x, count, counts);
+        }
         let (stride, dilation) = (self.inner.stride, self.inner.dilation);
         let kernel = self.inner.taps.as_const().unwrap_or(1);
         let start = self.start(b, x);
@@ -265,6 +292,48 @@ impl Row<'_> {
                     }
                 }
             });
+            for (i, &sum) in acc.iter().enumerate() {
+                let x = add_const(b, x, i as i64);
+                done = done.clone().and_then(|()| self.put(b, out, x, channel, (sum, tail)));
+            }
+        });
+        done
+    }
+    /// The same, column by column of the windows.
+    fn by_columns(
+        &self,
+        b: &mut KernelBuilder,
+        out: &mut Out,
+        rows: &Rows,
+        x: Reg,
+        count: i64,
+        counts: Counts,
+    ) -> Result<()> {
+        let (stride, dilation) = (self.inner.stride, self.inner.dilation);
+        let kernel = self.inner.taps.as_const().unwrap_or(1);
+        let before = b.dim(&self.inner.before);
+        let start = scaled(b, x, stride);
+        let start = b.sub(start, before);
+        let start = scaled(b, start, self.channels);
+        let mut done = Ok(());
+        self.vectors(b, &mut |b, channel, tail| {
+            let acc = rows.sums(b, channel, count);
+            let weights: Vec<Vec<Reg>> = (0..kernel).map(|k| rows.weights(b, channel, k)).collect();
+            for position in 0..(count - 1) * stride + (kernel - 1) * dilation + 1 {
+                // The points and taps that read here.
+                let reads = (0..kernel).filter_map(|k| {
+                    let ahead = position - k * dilation;
+                    let i = ahead / stride;
+                    (ahead >= 0 && ahead % stride == 0 && i < count).then_some((i, k))
+                });
+                let reads: Vec<(i64, i64)> = reads.collect();
+                let Some(&(i, k)) = reads.first() else { continue };
+                let at = Addr::reg(start).plus(channel, 1).offset(position * self.channels);
+                let column = rows.column(b, counts(i, k).then_some(at), tail);
+                for (i, k) in reads {
+                    rows.add(b, acc[i as usize], &column, &weights[k as usize]);
+                }
+            }
             for (i, &sum) in acc.iter().enumerate() {
                 let x = add_const(b, x, i as i64);
                 done = done.clone().and_then(|()| self.put(b, out, x, channel, (sum, tail)));

@@ -41,9 +41,8 @@ fn emit(
     fold: i64,
     name: &str,
 ) -> Result<Lowered> {
-    let mut plan = Plan::new(layer, w, axes, words.map_or(0, |w| w.zero));
-    let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
-    plan.split(slots);
+    let mut plan = Plan::new(layer, w, axes, words);
+    plan.split(slots::wanted(layer.cx.target, plan.vector_ops().as_ref()));
     let slots = slots::for_work(layer.cx.target, &plan.trips(), plan.vector_ops().as_ref());
     let packed = plan.pack(w)?;
     let first = words.and_then(|w| w.start(layer.op.group, plan.tile.nr()));

@@ -6,6 +6,7 @@
 //! - all others: [`direct`], with the image in place or rows of it copied to a padded [`slab`]; with few
 //!   output channels neighbouring points are columns, see [`fold`].
 
+mod columns;
 mod depthwise;
 mod direct;
 mod fold;
@@ -25,6 +26,9 @@ use crate::lower::window::Axis;
 use sinter_ir::expr::product;
 use sinter_ir::tile::{Buf, Elem};
 use sinter_ir::{DType, Diag, Result, Tensor};
+
+/// Channels that may be filled up to whole words: those of one vector.
+const MOST_PADDED: usize = 16;
 
 /// Lowers a convolution of channels-last data with constant weights.
 pub fn lower(layer: &Layer) -> Result<Lowered> {
@@ -56,12 +60,16 @@ fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     }
     // Rows of the zero point stand for the padding of one outer axis.
     let clipped = axes.iter().rev().skip(2).any(|a| !a.unpadded());
-    let words = if clipped { None } else { Words::of(layer.cx, (layer.xt.dtype, layer.op.zero), w, 1, 0)? };
+    // Few channels are made whole words on the way to a slab.
+    let vectors = layer.cx.target.lanes(32) > 1;
+    let pads = vectors && group == 1 && w.shape()[1] <= MOST_PADDED;
+    let data = (layer.xt.dtype, layer.op.zero);
+    let words = if clipped { None } else { Words::of(layer.cx, data, w, (1, 0), pads)? };
     let Some(words) = words else { return dense(layer, w, axes, None) };
     let (mut xt, mut wt) = (layer.xt.clone(), layer.wt.clone());
     (xt.dtype, wt.dtype) = (DType::I32, DType::I32);
     let channels = [xt.dims.last_mut(), wt.dims.get_mut(1)];
-    channels.into_iter().flatten().for_each(|d| *d = d.div(&4.into()));
+    channels.into_iter().flatten().for_each(|d| *d = d.ceil_div(&4.into()));
     let weights = Num::plain(DType::I32, Elem::I32);
     let layer = Layer { xt: &xt, wt: &wt, num: words.data, weights, ..*layer };
     dense(&layer, &words.weights, axes, Some(&words))
@@ -70,7 +78,8 @@ fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
 /// One that is not depthwise; `w` are the weights, those of `words` where there are any.
 fn dense(layer: &Layer, w: &Tensor, axes: Vec<Axis>, words: Option<&Words>) -> Result<Lowered> {
     let plain = |a: &Axis| a.stride == 1 && a.taps.is(1) && a.unpadded();
-    if layer.op.group == 1 && axes.iter().all(plain) {
+    let ragged = words.is_some_and(|w| w.ragged.is_some());
+    if layer.op.group == 1 && axes.iter().all(plain) && !ragged {
         return pointwise(layer, w, words);
     }
     match winograd::lower(layer, w, &axes)? {

@@ -4,6 +4,7 @@ use super::super::Layer;
 use crate::lower::contract::gemm::block_bytes;
 use crate::lower::contract::micro::Tile;
 use crate::lower::contract::pack;
+use crate::lower::contract::words::Words;
 use crate::lower::window::Axis;
 use sinter_ir::expr::product;
 use sinter_ir::{Expr, Result, Tensor};
@@ -33,10 +34,13 @@ pub struct Plan<'a> {
     pub slab: Option<i64>,
     /// Unsigned bytes of words that padding stands for: then it takes part in the sums.
     pub zero: u8,
+    /// Bytes per point of the data, where they become whole words on the way to the slab.
+    pub bytes: Option<i64>,
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: Vec<Axis>, zero: u8) -> Self {
+    pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: Vec<Axis>, words: Option<&Words>) -> Self {
+        let (zero, bytes) = (words.map_or(0, |w| w.zero), words.and_then(|w| w.ragged));
         // Axes of one position do nothing.
         let trivial = |a: &Axis| a.size.is(1) && a.points.is(1) && a.taps.is(1) && a.unpadded();
         let mut kept: Vec<(usize, Axis)> =
@@ -68,9 +72,10 @@ impl<'a> Plan<'a> {
             points: None,
             slab,
             zero,
+            bytes,
         };
         // Rows of zero points are rows of a slab, and bytes are brought into the form of the arithmetic once.
-        let converts = layer.xt.dtype.is_int() && layer.num != layer.num.ready();
+        let converts = layer.xt.dtype.is_int() && layer.num != layer.num.ready() || bytes.is_some();
         if plan.slab.is_none() && (plan.fills_rows() || converts) {
             plan.slab = Some(channels);
         }
@@ -172,10 +177,14 @@ impl<'a> Plan<'a> {
     pub fn pitch(&self, axis: usize) -> Expr {
         let inner: Vec<&Expr> =
             self.outer[axis + 1..].iter().map(|a| &a.size).chain([&self.inner.size]).collect();
-        product(inner) * self.channels.into()
+        product(inner) * self.source().into()
     }
     /// Elements of one image.
     pub fn image(&self) -> Expr {
-        product(&self.layer.xt.dims[1..])
+        product(&self.layer.xt.dims[1..self.layer.xt.rank() - 1]) * self.source().into()
+    }
+    /// Elements of the image per point.
+    pub fn source(&self) -> i64 {
+        self.bytes.unwrap_or(self.channels)
     }
 }

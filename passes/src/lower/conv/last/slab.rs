@@ -2,10 +2,11 @@
 
 use super::super::run;
 use super::direct::Item;
+use crate::lower::access;
 use crate::lower::contract::gemm::{add_const, scaled};
 use crate::lower::window::{Axis, Span};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Bound, Buf, LoopKind, Reg};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, Elem, LoopKind, Reg};
 
 /// A slab to fill.
 pub struct Slab<'a> {
@@ -101,7 +102,7 @@ impl Slab<'_> {
         let room = b.sub(size, start);
         let last = b.bin(BinOp::MaxS, room, first);
         let last = b.bin(BinOp::MinS, last, width);
-        let ahead = scaled(b, start, plan.channels);
+        let ahead = scaled(b, start, plan.source());
         let from = b.add(from, ahead);
         self.points(b, None, to, (zero, first));
         self.points(b, Some(from), to, (first, last));
@@ -110,7 +111,7 @@ impl Slab<'_> {
     /// Points `lo .. hi` of a row: zeros without a source.
     fn points(&self, b: &mut KernelBuilder, from: Option<Reg>, to: Reg, (lo, hi): (Reg, Reg)) {
         let channels = self.item.plan.channels;
-        if channels == self.pitch {
+        if channels == self.pitch && self.item.plan.bytes.is_none() {
             let (lo, hi) = (scaled(b, lo, channels), scaled(b, hi, channels));
             return self.elements(b, (from, to), (lo, hi));
         }
@@ -118,12 +119,30 @@ impl Slab<'_> {
             let skip = scaled(b, p, self.pitch);
             let to = b.add(to, skip);
             let from = from.map(|f| {
-                let skip = scaled(b, p, channels);
+                let skip = scaled(b, p, self.item.plan.source());
                 b.add(f, skip)
             });
+            if let Some(bytes) = self.item.plan.bytes {
+                return self.words(b, (from, to), bytes);
+            }
             let (zero, n) = (b.i64(0), b.i64(channels));
             self.elements(b, (from, to), (zero, n));
         });
+    }
+    /// A point of `count` bytes as whole words.
+    fn words(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), count: i64) {
+        let plan = self.item.plan;
+        let lanes = 4 * plan.channels as u16;
+        let value = match from {
+            Some(f) => {
+                let tail = b.i64(count);
+                let x = b.load(Elem::I8, lanes, self.item.x, Addr::reg(f), Some(tail));
+                let flip = access::whole(b, Elem::I8, lanes, 0x80);
+                if plan.layer.num == plan.layer.num.ready() { x } else { b.bin(BinOp::Xor, x, flip) }
+            }
+            None => access::whole(b, Elem::I8, lanes, plan.zero.into()),
+        };
+        b.store(self.buf, Addr { terms: vec![(to, 4)], offset: 0 }, value, None);
     }
     fn elements(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), (lo, hi): (Reg, Reg)) {
         let num = self.item.plan.layer.num;

@@ -1,0 +1,156 @@
+//! Several instructions of TileIR that are one of the machine: bounded floats and their way to integers.
+
+use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, UnOp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Floats from here on are no i32.
+const LIMIT: f64 = 2147483648.0;
+
+/// What was found. A register here is assigned once: wherever it is read it has the value that was looked at.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    /// Selections that are the larger one of two floats, the second where either is NaN: those two.
+    pub greater: BTreeMap<Reg, (Reg, Reg)>,
+    /// Vectors of F32 that are numbers within the range of I32.
+    pub small: BTreeSet<Reg>,
+    /// Conversions to I32 of such numbers rounded to nearest even: those in front of the rounding.
+    pub rounded: BTreeMap<Reg, Reg>,
+    /// I32 vectors of unsigned bytes that are only places of a gather: those bytes.
+    pub places: BTreeMap<Reg, Reg>,
+    /// Bytes of I32 vectors clamped to the range of bytes: what is clamped, and whether to that of signed ones.
+    pub packs: BTreeMap<Reg, (Reg, bool)>,
+    /// What nothing reads but such a selection or conversion.
+    pub absent: BTreeSet<Reg>,
+}
+
+/// What is known about the kernel.
+pub struct Known<'a> {
+    pub k: &'a Kernel,
+    pub writes: &'a [u32],
+    pub reads: &'a [u32],
+    pub consts: &'a BTreeMap<Reg, Scalar>,
+}
+
+impl Patterns {
+    /// Of a kernel.
+    pub fn of(known: &Known, saturates: bool) -> Self {
+        let mut found =
+            Finder { known, made: BTreeMap::new(), low: BTreeSet::new(), saturates, out: Self::default() };
+        found.block(&known.k.body);
+        found.out
+    }
+}
+
+struct Finder<'a> {
+    known: &'a Known<'a>,
+    /// Comparisons and roundings so far.
+    made: BTreeMap<Reg, &'a Inst>,
+    /// Floats that are numbers and not below the range of I32.
+    low: BTreeSet<Reg>,
+    saturates: bool,
+    out: Patterns,
+}
+
+impl<'a> Finder<'a> {
+    fn block(&mut self, body: &'a [Stmt]) {
+        for s in body {
+            if let Stmt::Let { dst, inst } = s
+                && self.once(*dst)
+            {
+                self.inst(*dst, inst);
+            }
+            s.blocks().into_iter().for_each(|b| self.block(b));
+        }
+    }
+    fn once(&self, r: Reg) -> bool {
+        self.known.writes[r.0 as usize] == 1
+    }
+    /// A float constant within the range of I32.
+    fn bound(&self, r: Reg) -> bool {
+        match self.known.consts.get(&r) {
+            Some(Scalar::F32(v)) => (-LIMIT..LIMIT).contains(&f64::from(*v)),
+            _ => false,
+        }
+    }
+    /// A comparison or rounding that only one instruction reads, which stands for it then.
+    fn only_read(&mut self, r: Reg) -> Option<&'a Inst> {
+        self.made.get(&r).copied().filter(|_| self.known.reads[r.0 as usize] == 1)
+    }
+    /// `min(max(v, lo), hi)` that nothing else reads: the maximum, v, and the bounds.
+    fn clamped(&mut self, x: Reg) -> Option<(Reg, Reg, i64, i64)> {
+        let number = |s: &Self, r: &Reg| match s.known.consts.get(r) {
+            Some(Scalar::Int(v)) => Some(*v),
+            _ => None,
+        };
+        let Some(&Inst::Bin(BinOp::MinS, inner, hi)) = self.only_read(x) else { return None };
+        let Some(&Inst::Bin(BinOp::MaxS, from, lo)) = self.only_read(inner) else { return None };
+        let (lo, hi) = (number(self, &lo)?, number(self, &hi)?);
+        self.once(from).then_some((inner, from, lo, hi))
+    }
+    fn inst(&mut self, dst: Reg, inst: &'a Inst) {
+        let ty = self.known.k.ty(dst);
+        match *inst {
+            Inst::Cmp(CmpOp::Gt, ..) => {
+                self.made.insert(dst, inst);
+            }
+            Inst::Select(cond, x, c) if ty.elem == Elem::F32 && self.once(x) && self.once(c) => {
+                let same = |i: &Inst| matches!(i, Inst::Cmp(_, a, b) if (*a, *b) == (x, c));
+                let lanes = self.known.k.ty(cond).lanes;
+                if lanes == ty.lanes && self.only_read(cond).is_some_and(same) {
+                    self.out.greater.insert(dst, (x, c));
+                    self.out.absent.insert(cond);
+                    if self.bound(c) {
+                        self.low.insert(dst);
+                    }
+                }
+            }
+            Inst::Bin(BinOp::Min, a, b)
+                if ty.elem == Elem::F32
+                    && ty.lanes > 1
+                    && [(a, b), (b, a)].into_iter().any(|(x, c)| self.low.contains(&x) && self.bound(c)) =>
+            {
+                self.out.small.insert(dst);
+            }
+            Inst::Un(UnOp::Nearest, x) if self.out.small.contains(&x) => {
+                self.out.small.insert(dst);
+                self.made.insert(dst, inst);
+            }
+            Inst::Cvt(CvtOp::ZExt, x)
+                if ty.lanes > 1
+                    && ty.elem == Elem::I32
+                    && self.known.k.ty(x).elem == Elem::I8
+                    && self.once(x) =>
+            {
+                self.made.insert(dst, inst);
+            }
+            Inst::Bin(BinOp::MaxS | BinOp::MinS, ..) if ty.elem == Elem::I32 && ty.lanes > 1 => {
+                self.made.insert(dst, inst);
+            }
+            Inst::Cvt(CvtOp::Narrow, x) if ty.elem == Elem::I8 && self.saturates => {
+                if let Some((inner, from, lo, hi)) = self.clamped(x)
+                    && let Some(signed) = match (lo, hi) {
+                        (0, 255) => Some(false),
+                        (-128, 127) => Some(true),
+                        _ => None,
+                    }
+                {
+                    self.out.packs.insert(dst, (from, signed));
+                    self.out.absent.extend([x, inner]);
+                }
+            }
+            Inst::LoadGather { index, .. } if ty.elem == Elem::I8 => {
+                if let Some(Inst::Cvt(_, bytes)) = self.only_read(index) {
+                    self.out.places.insert(index, *bytes);
+                    self.out.absent.insert(index);
+                }
+            }
+            Inst::Cvt(CvtOp::FToS, x) if ty.elem == Elem::I32 && self.out.small.contains(&x) => {
+                if let Some(Inst::Un(_, from)) = self.only_read(x) {
+                    self.out.rounded.insert(dst, *from);
+                    self.out.absent.insert(x);
+                }
+            }
+            _ => {}
+        }
+    }
+}
