@@ -6,11 +6,17 @@ mod apps;
 mod bench;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/guard.rs"]
+mod guard;
+mod memory;
 mod toy;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+#[global_allocator]
+static ALLOCATOR: guard::Counting = guard::Counting;
 
 /// An empty folder for one test.
 fn scratch(name: &str) -> PathBuf {
