@@ -113,7 +113,7 @@ mod tests {
         let t = target("x86-64-v4+avx512vnni").unwrap();
         assert!(t.has("avx512vnni") && !t.has("avx512bf16") && t.features.is_sorted());
         assert_eq!(
-            target("x86-64-v4+avx512bf16+avx512vnni").unwrap().features,
+            target("x86-64-v4+avx512bf16+avx512vbmi+avx512vnni").unwrap().features,
             target("zen4").unwrap().features
         );
         assert_eq!(target("x86-64-v4+sse9"), None);
