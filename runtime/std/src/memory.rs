@@ -80,7 +80,11 @@ impl Image {
         #[allow(clippy::disallowed_methods)] // The host that links this runtime has no `system.rs`.
         let file = File::open(path)?;
         // SAFETY: read-only mapping; the caller keeps the bundle's files unchanged while it runs, as documented.
-        Ok(Self::Mapped(unsafe { Mmap::map(&file)? }))
+        let map = unsafe { Mmap::map(&file)? };
+        // Weights are read from end to end, over and over: fewer, larger pages, where the system has them for files.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(Self::Mapped(map))
     }
     /// Gives the memory of mapped pages back to the system; they are read from the file again when they are used.
     pub fn forget(&self) {
