@@ -227,6 +227,11 @@ fn wrong_requests_are_explained() {
     refused(&compile(&["tiny.mir", "--start-from", "nothing"]), &dir, "passes: dce, captures");
     refused(&compile(&["tiny.mir", "--stop-after", "nothing"]), &dir, "no pass `nothing`");
     refused(&compile(&["tiny.mir", "--start-from", "cse", "--stop-after", "fold"]), &dir, "comes before");
+    refused(
+        &compile(&["tiny.mir", "--start-from", "cse", "--stop-after", "compress"]),
+        &dir,
+        "cannot start behind compress",
+    );
     refused(&compile(&["tiny.mir", "--dim", "n=1"]), &dir, "has its dims");
     refused(&compile(&["model.onnx", "--start-from", "cse"]), &dir, "needs a dumped module");
     refused(&compile(&["cut.mir"]), &dir, "cut.mir: line");

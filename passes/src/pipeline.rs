@@ -225,7 +225,7 @@ pub fn rewrite(
 pub fn position(pass: &str) -> Result<usize> {
     let names = || PASSES.iter().map(|p| p.name).chain([ASSEMBLE]);
     names().position(|n| n == pass).ok_or_else(|| {
-        let all: Vec<&str> = std::iter::once(COMPRESS).chain(names()).collect();
+        let all: Vec<&str> = names().collect();
         Diag::input(format!("there is no pass `{pass}`")).help(format!("passes: {}", all.join(", ")))
     })
 }

@@ -9,7 +9,7 @@ use sinter_passes::compress::products::Product;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, Tap};
 use sinter_passes::compress::stats::Statistics;
-use sinter_passes::compress::{Calibrated, Codes, Layer, LayerStat, Scheme, awq, gptq, rtn};
+use sinter_passes::compress::{Calibrated, Codes, Error, Layer, LayerStat, Scheme, awq, gptq, rtn};
 use std::collections::BTreeMap;
 
 /// Rows of weights that are one piece of work: results do not depend on the number of threads.
@@ -176,13 +176,20 @@ impl Work<'_> {
         let all = Rows::new(w)?;
         let (mut old, mut new) = (vec![], vec![]);
         let mut row = vec![0f32; k];
-        for i in (0..all.n).step_by(all.n.div_ceil(SAMPLE).max(1)) {
+        let mut error = Error::default();
+        let step = all.n.div_ceil(SAMPLE).max(1);
+        for (i, value) in values.chunks(k).enumerate() {
             all.read(i, &mut row);
-            old.extend_from_slice(&row);
-            new.extend_from_slice(values.get(i * k..(i + 1) * k).unwrap_or(&[]));
+            row.iter().zip(value).for_each(|(w, q)| error.count(*w, *q));
+            if i.is_multiple_of(step) {
+                old.extend_from_slice(&row);
+                new.extend_from_slice(value);
+            }
         }
         let d = stats.difference(&old, &new);
         let stat = LayerStat {
+            // Of the weights as the model has them, whatever was rounded in their place.
+            sqnr_db: error.decibels(),
             output_db: Some(d.decibels()),
             cosine: Some(d.cosine),
             ..LayerStat::new(&p.name, scheme, w, &codes)

@@ -53,9 +53,14 @@ pub fn run(
         let d = Diag::unsupported(format!("--calibrate: {} is no language model", model.display()));
         return Err(one(d.help("recipes without gptq and awq need no calibration")));
     }
+    let import = ImportOptions { stored: None, ..import.clone() };
+    // A window is no longer than what the model was made for.
+    let known = frontend::import(model, &import)?.language.map_or(0, |l| l.info.context);
+    let window = if known > 1 { how.window.min(known) } else { how.window };
+    let how = &Calibration { window, ..how.clone() };
     let dims = [("tokens", how.window), ("capacity", how.window)];
     let dims = dims.into_iter().map(|(n, v)| (n.to_owned(), (1, v as i64))).collect();
-    let imported = frontend::import(model, &ImportOptions { dims, stored: None, ..import.clone() })?;
+    let imported = frontend::import(model, &ImportOptions { dims, ..import })?;
     let language = imported.language.as_ref().ok_or_else(|| one(Diag::bug("a model without language")))?;
     let tokenizer = language.assets.get(TOKENIZER_FILE);
     let tokenizer = tokenizer.ok_or_else(|| one(Diag::input("--calibrate: the model has no tokenizer")))?;

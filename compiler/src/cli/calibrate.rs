@@ -8,7 +8,7 @@ use sinter_ir::Result;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Tokens of a window.
+/// Tokens of a window, unless the model was made for fewer.
 const WINDOW: usize = 512;
 
 /// What to calibrate with.

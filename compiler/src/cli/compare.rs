@@ -27,6 +27,8 @@ struct Row {
     perplexity: f64,
     /// Divergence from the model with float weights.
     kl: f64,
+    /// Its standard error.
+    kl_error: f64,
     kl_worst: f64,
     /// Part of the tokens where both find the same one most probable.
     agreement: f64,
@@ -73,17 +75,19 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
             bits: bytes as f64 * 8.0 / weights.max(1) as f64,
             perplexity: p.value(),
             kl: d.mean(),
+            kl_error: d.standard_error(),
             kl_worst: d.worst,
             agreement: d.agreement(),
             seconds,
         };
         if !a.json {
             println!(
-                "| {recipe} | {} | {:.2} | {:.3} | {:.4} | {:.2} | {:.2} % | {seconds:.0} s |",
+                "| {recipe} | {} | {:.2} | {:.3} | {:.4} +- {:.4} | {:.2} | {:.2} % | {seconds:.0} s |",
                 size(row.weights_bytes),
                 row.bits,
                 row.perplexity,
                 row.kl,
+                row.kl_error,
                 row.kl_worst,
                 row.agreement * 100.0
             );

@@ -93,7 +93,7 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     drop(progress);
     if a.json {
         let compared = compared.map(|(q, d)| {
-            serde_json::json!({ "perplexity": q.value(), "top1": q.accuracy(), "kl": d.mean(), "kl_worst": d.worst,
+            serde_json::json!({ "perplexity": q.value(), "top1": q.accuracy(), "kl": d.mean(), "kl_error": d.standard_error(), "kl_worst": d.worst,
                 "agreement": d.agreement() })
         });
         println!(
@@ -107,7 +107,12 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     println!("the most probable token was right for {:.2} %", p.accuracy() * 100.0);
     if let (Some((q, d)), Some(name)) = (compared, &a.against) {
         println!("{name}: perplexity {:.4}", q.value());
-        println!("KL divergence from it: mean {:.6}, worst {:.4}", d.mean(), d.worst);
+        println!(
+            "KL divergence from it: mean {:.6} +- {:.6}, worst {:.4}",
+            d.mean(),
+            d.standard_error(),
+            d.worst
+        );
         println!("same most probable token: {:.2} %", d.agreement() * 100.0);
     }
     eprintln!(

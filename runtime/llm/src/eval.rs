@@ -47,6 +47,8 @@ impl Perplexity {
 pub struct Distance {
     /// Sum over tokens of the Kullback-Leibler divergence of the model from the reference.
     pub divergence: f64,
+    /// Sum of its squares.
+    pub squares: f64,
     /// The largest one.
     pub worst: f64,
     /// Tokens where both have the same most probable one.
@@ -59,6 +61,11 @@ impl Distance {
     /// Mean divergence.
     pub fn mean(&self) -> f64 {
         self.divergence / self.tokens.max(1) as f64
+    }
+    /// Standard error of the mean, as if tokens knew nothing of each other.
+    pub fn standard_error(&self) -> f64 {
+        let n = self.tokens.max(1) as f64;
+        ((self.squares / n - self.mean() * self.mean()).max(0.0) / n).sqrt()
     }
     /// Part of the tokens where both agree.
     pub fn agreement(&self) -> f64 {
@@ -73,6 +80,7 @@ impl Distance {
         // Rounding can make it a little less than nothing.
         let kl = reference.iter().zip(logits).filter(|(r, _)| r.is_finite()).map(term).sum::<f64>().max(0.0);
         self.divergence += kl;
+        self.squares += kl * kl;
         self.worst = self.worst.max(kl);
         self.agree += usize::from(best(reference) == best(logits));
         self.tokens += 1;
@@ -198,6 +206,8 @@ mod tests {
         assert!((d.mean() - kl).abs() < 1e-6 && d.agree == 0, "{d:?}");
         d.add(&logits, &[5.0, 5.0 + 3f32.ln()]);
         assert!((d.divergence - kl).abs() < 1e-6 && d.agreement() == 0.5 && (d.worst - kl).abs() < 1e-6);
+        // One of two divergences is nothing: mean and deviation are half of the other.
+        assert!((d.standard_error() - kl / 2.0 / 2f64.sqrt()).abs() < 1e-6, "{d:?}");
         // What the reference excludes does not count.
         d.add(&[f32::NEG_INFINITY, 0.0], &[1.0, 1.0]);
         assert!((d.divergence - kl - 2f64.ln()).abs() < 1e-6, "{d:?}");
