@@ -110,6 +110,7 @@ fn conv_of(
         group,
         channels_last: true,
         zero: None,
+        wide: false,
     };
     let out: usize = (0..2).map(|i| (size[i] + 2 * pads[i] - kernel[i]) / stride + 1).product();
     let terms = (out * kernel[0] * kernel[1] * c / group * o) as f64;

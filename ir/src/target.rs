@@ -110,6 +110,10 @@ impl TargetDesc {
     pub fn dots(&self) -> bool {
         self.has("avx512vnni") || self.has("byte-dots")
     }
+    /// Whether products of pairs of bf16 are single instructions.
+    pub fn pairs(&self) -> bool {
+        self.has("avx512bf16")
+    }
     /// Whether a feature is present.
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|f| f == feature)

@@ -60,12 +60,14 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "dce-final", canon::dce::run_final, "drop what the rewrites left over"),
     pass("canon", "texts", canon::texts::run, "constant strings become views made while running"),
     pass("fuse", "layout", layout::run, "channels first or last, by cost; transposes move and cancel"),
-    pass("fuse", BF16, layout::bf16::run, "with --precision bf16: weights of contractions in bf16"),
+    pass("fuse", BF16[0], layout::bf16::run, "with --precision bf16: weights of contractions in bf16"),
+    pass("fuse", BF16[1], layout::bf16_data::run, "with --precision bf16: data of contractions in bf16")
+        .only(TargetDesc::pairs),
     pass("fuse", "fuse", fuse::run, "group nodes into kernels"),
 ];
 
-/// Name of the pass that only [`Precision::Bf16`] asks for.
-const BF16: &str = "bf16";
+/// Names of the passes that only [`Precision::Bf16`] asks for.
+const BF16: [&str; 2] = ["bf16", "bf16-data"];
 
 /// Name of the last phase, which makes the program.
 pub const ASSEMBLE: &str = "assemble";
@@ -205,7 +207,7 @@ pub fn rewrite(
     }
     for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);
-        let asked = p.name != BF16 || options.lower.precision == Precision::Bf16;
+        let asked = !BF16.contains(&p.name) || options.lower.precision == Precision::Bf16;
         if asked && p.only.is_none_or(|only| target.is_some_and(only)) {
             (p.run)(&mut module, &mut report)?;
         }

@@ -70,6 +70,7 @@ impl Net {
             group,
             channels_last: false,
             zero: None,
+            wide: false,
         };
         self.add(op, &[x, w])
     }

@@ -46,8 +46,8 @@ fn matrix_products() {
             2 => (a, b) = (vec![2, 3, m, k], vec![3, k, n]),
             _ => {}
         }
-        let (a, b) = (whole(&mut rng, DType::F32, a), whole(&mut rng, DType::BF16, b));
-        let mut c = paired(Case::new(MatMul::default(), vec![a, b]), &mut rng);
+        let (a, b) = (whole(&mut rng, DType::BF16, a), whole(&mut rng, DType::BF16, b));
+        let mut c = paired(Case::new(MatMul { wide: true, ..MatMul::default() }, vec![a, b]), &mut rng);
         if round % 4 == 0 && round % 3 == 0 {
             c.free(&[(0, 0)]);
         }
@@ -69,28 +69,88 @@ fn convolutions_with_channels_last() {
             group: 1,
             channels_last: true,
             zero: None,
+            wide: true,
         };
-        let x = whole(&mut rng, DType::F32, vec![n, h, w, c]);
+        let x = whole(&mut rng, DType::BF16, vec![n, h, w, c]);
         let w = whole(&mut rng, DType::BF16, vec![o, c, kh, kw]);
-        assert_eq!(pairs(&paired(Case::new(op, vec![x, w]), &mut rng).check()), 1);
+        let mut c = paired(Case::new(op, vec![x, w]), &mut rng);
+        c.exact_convolutions = true;
+        assert_eq!(pairs(&c.check()), 1);
     }
 }
 
 #[test]
-fn data_is_rounded_to_nearest() {
-    // An eighth of a unit below the next bf16: cutting it off would be wrong by seven eighths.
-    let x = Tensor::f32s(vec![1, 2], &[1.0 + 15.0 / 1024.0, -(1.0 + 15.0 / 1024.0)]).unwrap();
-    let w = Tensor::from_f32(DType::BF16, vec![2, 2], &[1.0, 0.0, 0.0, 1.0]).unwrap();
-    let mut c = paired(Case::new(MatMul::default(), vec![x, w]), &mut Rng::new(3));
-    (c.exact, c.tolerance) = (false, 0.002);
-    c.check();
+fn convolutions_of_odd_channels() {
+    let mut rng = Rng::new(6);
+    for _ in 0..60 {
+        let (h, w, c, o) = (rng.dim(7, 12), 2 * rng.dim(4, 12), 2 * rng.dim(0, 3) + 1, rng.dim(1, 40));
+        let (kh, kw, n) = (rng.dim(1, 3), rng.dim(1, 7), rng.dim(1, 2));
+        let pad = [rng.below(2), rng.below(4)].map(Expr::from);
+        let op = Conv {
+            strides: vec![rng.dim(1, 2), 2 * rng.dim(1, 2)],
+            dilations: vec![1; 2],
+            pads_before: pad.to_vec(),
+            pads_after: pad.to_vec(),
+            group: 1,
+            channels_last: true,
+            zero: None,
+            wide: true,
+        };
+        let x = whole(&mut rng, DType::BF16, vec![n, h, w, c]);
+        let w = whole(&mut rng, DType::BF16, vec![o, c, kh, kw]);
+        let mut c = paired(Case::new(op, vec![x, w]), &mut rng);
+        if rng.flip() {
+            c.free(&[(0, 1)]);
+        }
+        assert_eq!(pairs(&c.check()), 1);
+    }
+}
+
+#[test]
+fn winograd_rounds_what_it_transforms() {
+    let (mut rng, mut seen) = (Rng::new(5), 0);
+    for round in 0..40 {
+        let (h, w, c, o) = (rng.dim(3, 19), rng.dim(3, 19), 2 * rng.dim(16, 40), rng.dim(33, 80));
+        let pad = rng.below(2);
+        let op = Conv {
+            strides: vec![1; 2],
+            dilations: vec![1; 2],
+            pads_before: vec![Expr::from(pad); 2],
+            pads_after: vec![Expr::from(pad); 2],
+            group: 1,
+            channels_last: true,
+            zero: None,
+            wide: true,
+        };
+        let (x, w) = (vec![rng.dim(1, 2), h, w, c], vec![o, c, 3, 3]);
+        let exact = round % 2 == 0;
+        let (x, w) = match exact {
+            // Sums of four and quarters of sums of nine still have 8 bits.
+            true => {
+                let v: Vec<f32> = (0..o * c * 9).map(|_| 4.0 * (rng.below(3) as f32 - 1.0)).collect();
+                (whole(&mut rng, DType::BF16, x), Tensor::from_f32(DType::BF16, w, &v).unwrap())
+            }
+            false => (rng.tensor(DType::BF16, x), rng.tensor(DType::BF16, w)),
+        };
+        let mut c = paired(Case::new(op, vec![x, w]), &mut rng);
+        if rng.flip() {
+            c.free(&[(0, 1)]);
+        }
+        (c.exact, c.tolerance) = (exact, 0.1);
+        let lowered = c.check();
+        assert_eq!(pairs(&lowered), 1);
+        seen += usize::from(lowered.calls[0].kernel.name.starts_with("winograd2_bf16"));
+    }
+    assert!(seen > 20, "{seen}");
 }
 
 #[test]
 fn other_targets_compute_in_f32_with_narrow_weights() {
     let mut rng = Rng::new(4);
-    let (a, b) = (rng.tensor(DType::F32, vec![7, 12]), whole(&mut rng, DType::BF16, vec![12, 33]));
-    let mut c = Case::new(MatMul::default(), vec![a, b]).fix(1);
-    c.precision = Precision::Bf16;
-    assert_eq!(pairs(&c.check()), 0);
+    for (data, wide) in [(DType::F32, false), (DType::BF16, true)] {
+        let (a, b) = (rng.tensor(data, vec![7, 12]), whole(&mut rng, DType::BF16, vec![12, 33]));
+        let mut c = Case::new(MatMul { wide, ..MatMul::default() }, vec![a, b]).fix(1);
+        c.precision = Precision::Bf16;
+        assert_eq!(pairs(&c.check()), 0);
+    }
 }

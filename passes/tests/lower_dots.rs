@@ -49,7 +49,7 @@ fn products() {
         let (m, n) = (rng.dim(1, 40), rng.dim(1, 70));
         let a = if rng.flip() { vec![2, m, k] } else { vec![m, k] };
         let (a, b) = (bytes(&mut rng, dtype, a), bytes(&mut rng, DType::I8, vec![k, n]));
-        let mut c = Case::new(MatMul { zero: Some(zero) }, vec![a, b]);
+        let mut c = Case::new(MatMul { zero: Some(zero), wide: false }, vec![a, b]);
         on_any_target(&mut c, &mut rng);
         c.fixed[1] = rng.below(5) > 0;
         if rng.below(3) == 0 {
@@ -68,7 +68,7 @@ fn products() {
 fn weights_without_a_sign() {
     let mut rng = Rng::new(2);
     let (a, b) = (bytes(&mut rng, DType::U8, vec![3, 8]), bytes(&mut rng, DType::U8, vec![8, 5]));
-    let mut c = Case::new(MatMul { zero: Some(7) }, vec![a, b]).fix(1);
+    let mut c = Case::new(MatMul { zero: Some(7), wide: false }, vec![a, b]).fix(1);
     c.target.features = vec!["avx512vnni".into()];
     c.check();
 }
@@ -107,6 +107,7 @@ fn convolutions() {
             group,
             channels_last,
             zero: Some(zero),
+            wide: false,
         };
         let (x, w) = (bytes(&mut rng, dtype, x), bytes(&mut rng, DType::I8, w));
         let mut c = Case::new(op, vec![x, w]).fix(1);
@@ -133,6 +134,7 @@ fn depthwise() {
             group: c,
             channels_last,
             zero: Some(zero),
+            wide: false,
         };
         let (x, w) = (bytes(&mut rng, dtype, x), bytes(&mut rng, DType::I8, vec![c, 1, 3, 3]));
         let mut case = Case::new(op, vec![x, w]).fix(1);

@@ -114,6 +114,7 @@ fn convolutions() {
             group,
             channels_last: false,
             zero: None,
+            wide: false,
         };
         let (x, w) =
             (rng.tensor(DType::F32, vec![n, c, h, w]), rng.tensor(DType::F32, vec![o, c / group, k, k]));

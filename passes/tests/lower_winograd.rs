@@ -17,6 +17,7 @@ fn case(rng: &mut Rng, x: [usize; 4], o: usize, before: [usize; 2], after: [usiz
         group: 1,
         channels_last: true,
         zero: None,
+        wide: false,
     };
     let w = rng.tensor(DType::F32, vec![o, x[3], 3, 3]);
     Case::new(op, vec![rng.tensor(DType::F32, x.to_vec()), w]).fix(1)

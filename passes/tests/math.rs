@@ -7,7 +7,7 @@ use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::interp::{Options, Space, View, run_in};
 use sinter_ir::tile::verify::verify;
 use sinter_ir::tile::{Access, Addr, BinOp, Bound, Elem, Kernel, LoopKind, Reg, Ty, UnOp};
-use sinter_passes::math::{Primitives, expand};
+use sinter_passes::math::{Primitives, coarse, expand};
 
 /// A kernel that applies `f` to `n` elements of every input buffer, `lanes` at a time, expanded.
 fn kernel(
@@ -320,6 +320,32 @@ fn hyperbolic_and_erf() {
     check64(UnOp::Erf, 1e-14, (-7.0, 7.0), all, erf);
     check64(UnOp::Sinh, 1e-14, (-5.0, 5.0), all, f64::sinh);
     check64(UnOp::Cosh, 1e-14, (-5.0, 5.0), all, f64::cosh);
+}
+
+#[test]
+fn coarse_functions() {
+    let relative = |x: &[f32], bound: f64, want: fn(f64) -> f64, f: fn(&mut KernelBuilder, Reg) -> Reg| {
+        for mode in modes() {
+            for (&x, y) in x.iter().zip(run_f32(&[x], 16, mode, |b, x| f(b, x[0]))) {
+                let want = want(x.into());
+                let off = (f64::from(y) - want).abs();
+                assert!(
+                    off <= bound * want.abs() || (want.is_nan() && y.is_nan()),
+                    "{x:e}: {y:e}, not {want:e}"
+                );
+            }
+        }
+    };
+    let mut x: Vec<f32> = range(-6.0, 6.0, 20_001).map(|v| v as f32).collect();
+    x.extend([0.0, -0.0, 1e-20, -1e-20, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+    relative(&x, 2f64.powi(-12), erf, coarse::erf);
+    let mut x: Vec<f32> = range(-87.0, 0.0, 20_001).map(|v| v as f32).collect();
+    x.extend([-1e-20, -0.0, f32::NAN]);
+    relative(&x, 2f64.powi(-13), f64::exp, coarse::exp_not_positive);
+    let small = run_f32(&[&[-88.0, -200.0, -3.4e38, f32::NEG_INFINITY]], 4, true, |b, x| {
+        coarse::exp_not_positive(b, x[0])
+    });
+    assert!(small.iter().all(|y| (0.0..1e-37).contains(y)), "{small:?}");
 }
 
 #[test]

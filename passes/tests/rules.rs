@@ -81,6 +81,7 @@ impl G {
             group,
             channels_last: false,
             zero: None,
+            wide: false,
         };
         self.add(op, &[a, w])
     }

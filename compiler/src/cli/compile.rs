@@ -78,7 +78,8 @@ pub struct CompileArgs {
     #[arg(long)]
     pub exact_convolutions: bool,
     /// Arithmetic of models in f32: `f32`, or `bf16`: weights of contractions are stored as bf16, and where the target
-    /// multiplies those (avx512bf16) their data is rounded too. Sums and everything else stay f32.
+    /// multiplies those (avx512bf16) their data and the operands of attentions are rounded to bf16 and stored so. Sums and
+    /// everything else stay f32.
     #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
     pub precision: String,
     /// Make small code rather than the fastest: less and less is unrolled until a bundle's code fits 50 KB, as far as

@@ -73,8 +73,16 @@ mod tests {
     fn channels_last_is_the_transposed_op() {
         let pads = || (vec![Expr::from(1), 0.into()], vec![Expr::from(0), 2.into()]);
         let (strides, dilations, ((pads_before, pads_after), group)) = (vec![2, 1], vec![1, 2], (pads(), 2));
-        let conv =
-            Conv { strides, dilations, pads_before, pads_after, group, channels_last: false, zero: None };
+        let conv = Conv {
+            strides,
+            dilations,
+            pads_before,
+            pads_after,
+            group,
+            channels_last: false,
+            zero: None,
+            wide: false,
+        };
         let transposed = ConvTranspose {
             strides: conv.strides.clone(),
             dilations: conv.dilations.clone(),
@@ -125,6 +133,7 @@ mod tests {
             group: 1,
             channels_last,
             zero: None,
+            wide: false,
         };
         let json = |c| Op::from(op(c)).attributes();
         assert!(json(false).get("channels_last").is_none());

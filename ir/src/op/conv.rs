@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// N-D convolution (cross-correlation), channels first or last.
 ///
 /// Inputs: `[x: [n, c, spatial..], w: [o, c/group, kernel..]]` of one dtype, or `w` of one that [weighs](DType::weighs) `x`.
-/// Integers accumulate in i32. With `zero` the operands are bytes of any signedness, and the result is i32.
+/// Integers accumulate in i32. With `zero` the operands are bytes of any signedness, and the result is i32. `wide` sums of
+/// f16/bf16 stay f32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv {
@@ -30,6 +31,9 @@ pub struct Conv {
     /// Sums of bytes: what each element of `x` is counted from, a value of its type. Padding adds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero: Option<i64>,
+    /// Operands are 16-bit floats, and the result is f32.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wide: bool,
 }
 
 impl OpSpec for Conv {
@@ -52,9 +56,9 @@ impl OpSpec for Conv {
             && self.group > 0
             && !w.dims[2..].iter().any(|k| k.is(0))
             && self.strides.iter().chain(&self.dilations).all(|&v| v > 0);
-        if !fits {
+        let Some(dtype) = super::matmul::sums(d.dtype, self.zero, self.wide).filter(|_| fits) else {
             return Err(Diag::input(format!("{why}: ranks, types or attributes do not fit")));
-        }
+        };
         s.require_eq(&d.dims[1], &(w.dims[1].clone() * self.group.into()), &format!("{why}: channels"))?;
         if w.dims[0].as_const().is_some_and(|o| o % self.group as i64 != 0) {
             return Err(Diag::input(format!(
@@ -68,7 +72,7 @@ impl OpSpec for Conv {
             let padded = d.dims[2 + i].clone() + self.pads_before[i].clone() + self.pads_after[i].clone();
             dims.push((padded - window).div(&self.strides[i].into()) + 1.into());
         }
-        Ok(vec![TensorType::new(if self.zero.is_some() { DType::I32 } else { d.dtype }, dims)])
+        Ok(vec![TensorType::new(dtype, dims)])
     }
     fn eval(&self, cx: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [d, w] = args(x)?;
@@ -116,7 +120,7 @@ impl OpSpec for Conv {
             )?
         } else {
             Tensor::from_f32(
-                d.dtype(),
+                super::matmul::sums(d.dtype(), self.zero, self.wide).unwrap_or(d.dtype()),
                 shape,
                 &self.sum(&d.to_f32()?, &w.to_f32()?, d.shape(), w.shape(), &out, &before, |c, a, b| {
                     c + a * b

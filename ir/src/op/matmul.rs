@@ -10,13 +10,16 @@ use serde::{Deserialize, Serialize};
 /// matrix product with numpy batch broadcasting (rank >= 2 both).
 ///
 /// Inputs: `[a: [.., m, k], b: [.., k, n]]` of one dtype, or `b` of one that [weighs](DType::weighs) `a`. f16/bf16 accumulate in f32;
-/// integers wrap. With `zero` the operands are bytes of any signedness, and the result is i32.
+/// integers wrap. With `zero` the operands are bytes of any signedness, and the result is i32. `wide` sums of f16/bf16 stay f32.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatMul {
     /// Products of bytes: what each element of `a` is counted from, a value of its type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero: Option<i64>,
+    /// Operands are 16-bit floats, and the result is f32.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wide: bool,
 }
 
 impl OpSpec for MatMul {
@@ -27,14 +30,17 @@ impl OpSpec for MatMul {
             Some(zero) => bytes(a.dtype, b.dtype, zero),
             None => b.dtype.weighs(a.dtype),
         };
-        if !types || a.rank() < 2 || b.rank() < 2 || !(a.dtype.is_float() || a.dtype.is_int()) {
+        let Some(dtype) = sums(a.dtype, self.zero, self.wide).filter(|_| types) else {
+            return Err(Diag::input(why));
+        };
+        if a.rank() < 2 || b.rank() < 2 || !(a.dtype.is_float() || a.dtype.is_int()) {
             return Err(Diag::input(why));
         }
         let (ar, br) = (a.rank(), b.rank());
         s.require_eq(&a.dims[ar - 1], &b.dims[br - 2], &why)?;
         let mut dims = s.broadcast_dims(&a.dims[..ar - 2], &b.dims[..br - 2], &why)?;
         dims.extend([a.dims[ar - 2].clone(), b.dims[br - 1].clone()]);
-        Ok(vec![TensorType::new(if self.zero.is_some() { DType::I32 } else { a.dtype }, dims)])
+        Ok(vec![TensorType::new(dtype, dims)])
     }
     fn eval(&self, _: &mut EvalCx, x: &[Tensor]) -> Result<Vec<Tensor>> {
         let [a, b] = args(x)?;
@@ -57,7 +63,7 @@ impl OpSpec for MatMul {
             )?
         } else if a.dtype().is_float() {
             Tensor::from_f32(
-                a.dtype(),
+                sums(a.dtype(), self.zero, self.wide).unwrap_or(a.dtype()),
                 shape,
                 &product(&a.to_f32()?, &b.to_f32()?, size, &ao, &bo, |c, a, b| a * b + c),
             )?
@@ -76,6 +82,16 @@ impl OpSpec for MatMul {
 pub(super) fn bytes(data: DType, weights: DType, zero: i64) -> bool {
     let byte = |t| matches!(t, DType::I8 | DType::U8);
     byte(data) && byte(weights) && data.int_range().is_some_and(|(lo, hi)| (lo..=hi).contains(&zero.into()))
+}
+
+/// The type of a contraction's result.
+pub(super) fn sums(data: DType, zero: Option<i64>, wide: bool) -> Option<DType> {
+    match (zero, wide) {
+        (Some(_), true) => None,
+        (Some(_), false) => Some(DType::I32),
+        (None, true) => matches!(data, DType::F16 | DType::BF16).then_some(DType::F32),
+        (None, false) => Some(data),
+    }
 }
 
 /// Row-major products of every matrix pair; `ao`, `bo` are the matrix numbers per batch.

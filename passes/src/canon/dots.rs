@@ -26,7 +26,7 @@ fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport) -> Result<Gr
     for (_, node) in g.iter() {
         let inputs = pass.rb.operands(node)?;
         let new = match &node.op {
-            Op::Conv(Conv { zero: None, .. }) | Op::MatMul(MatMul { zero: None }) => {
+            Op::Conv(Conv { zero: None, .. }) | Op::MatMul(MatMul { zero: None, .. }) => {
                 pass.contraction(node, &inputs)?
             }
             Op::Cast(Cast { to: DType::I32, .. }) => pass.sums.get(&inputs[0]).copied(),

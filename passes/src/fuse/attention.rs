@@ -3,8 +3,8 @@
 
 use super::cluster::{Cluster, Clusters};
 use super::policy;
-use sinter_ir::{DType, Expr, NodeId, Op, Symbols, ValueId};
-use std::collections::BTreeSet;
+use sinter_ir::{DType, Expr, Graph, NodeId, Op, Symbols, ValueId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Widest queries, keys and values: a block of them should stay in the first-level cache.
 const MOST_WIDE: i64 = 512;
@@ -21,6 +21,22 @@ pub(super) fn grow(cl: &mut Clusters, symbols: &Symbols) {
             set.into_iter().for_each(|n| cl.join(c, n));
         }
     }
+}
+
+/// Operands of products that attentions multiply as pairs of bf16, where the widths of queries and keys allow it.
+pub(crate) fn pairs(g: &Graph, symbols: &Symbols) -> BTreeMap<NodeId, Vec<usize>> {
+    let cl = Clusters::new(g);
+    let mut out = BTreeMap::new();
+    for &n in g.order() {
+        let Some((set, second)) = around(&cl, symbols, n) else { continue };
+        let product = |m: &&NodeId| matches!(g.node(**m).op, Op::MatMul(_)) && **m != second;
+        let Some(&first) = set.iter().find(product) else { continue };
+        if g.ty(g.node(first).inputs[0]).dims.last().is_some_and(|d| d.modulo(&2.into()).is(0)) {
+            out.insert(first, vec![0, 1]);
+            out.insert(second, vec![1]);
+        }
+    }
+    out
 }
 
 /// The group round a softmax, and its second product.
@@ -44,14 +60,23 @@ fn around(cl: &Clusters, symbols: &Symbols, n: NodeId) -> Option<(BTreeSet<NodeI
     let fits = |v: ValueId| width(v).is_some_and(|w| (1..=MOST_WIDE).contains(&w));
     let full = &cl.g.ty(out).dims;
     let same = full.len() == dims.len() && full.iter().zip(batch).all(|(a, b)| symbols.known_eq(a, b));
-    let floats = first.inputs.iter().chain(&second.inputs).all(|v| cl.g.ty(*v).dtype == DType::F32);
+    let float = |v: &ValueId| matches!(cl.g.ty(*v).dtype, DType::F32 | DType::BF16);
+    let floats = first.inputs.iter().chain(&second.inputs).all(float) && cl.g.ty(x).dtype == DType::F32;
     let computed = [first.inputs[1], second.inputs[1]].iter().all(|v| cl.g.constant(*v).is_none());
     let large = rows.as_const().is_none_or(|r| r >= FEWEST_ROWS) && symbols.max(keys) <= MOST_KEYS;
     if !(same && floats && computed && large && fits(first.inputs[0]) && fits(out)) {
         return None;
     }
-    // Heads go back behind the rows while the result is stored.
+    // The result may be rounded, and heads go back behind the rows while it is stored.
+    let mut stored = out;
     if let Some(t) = only_user(cl, out)
+        && matches!(cl.g.node(t).op, Op::Cast(_))
+        && cl.g.ty(cl.g.node(t).outputs[0]).dtype == DType::BF16
+    {
+        set.insert(t);
+        stored = cl.g.node(t).outputs[0];
+    }
+    if let Some(t) = only_user(cl, stored)
         && let Op::Transpose(p) = &cl.g.node(t).op
         && p.perm.last().is_some_and(|&a| a + 1 == dims.len())
     {

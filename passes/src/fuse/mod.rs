@@ -5,7 +5,7 @@
 //! users where that saves memory traffic without repeating heavy work. [`cluster`] keeps the groups acyclic,
 //! [`policy`] decides what pays, [`build`] makes the new graph.
 
-mod attention;
+pub(crate) mod attention;
 mod build;
 mod cluster;
 mod epilogue;

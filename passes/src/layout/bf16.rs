@@ -1,9 +1,11 @@
 //! `bf16`: constant weights of contractions are stored as bf16, where products of bf16 can be had.
 //!
 //! Runs when layouts are known: the instruction takes two neighbours along the terms of the sums, so convolutions need
-//! channels last and an even number of them, matrix products an even number of terms. All others keep their digits.
+//! channels last and an even number of them (or rows and strides of whole words), matrix products an even number of
+//! terms. All others keep their digits.
 
 use crate::canon::dce;
+use crate::lower::odd_channels as odd;
 use crate::rebuild::{Rebuild, map_regions};
 use crate::report::PassReport;
 use sinter_ir::op::Constant;
@@ -23,7 +25,10 @@ fn weights<'a>(g: &'a Graph, node: &Node) -> Option<(ValueId, &'a Tensor)> {
     let data = g.ty(*node.inputs.first()?);
     let even = match &node.op {
         Op::MatMul(_) => t.rank() >= 2 && t.shape()[t.rank() - 2] % 2 == 0,
-        Op::Conv(c) => c.channels_last && c.group == 1 && t.shape()[1] % 2 == 0,
+        Op::Conv(c) => {
+            let pairs = t.shape()[1].is_multiple_of(2) || odd::fits(c, data, t.shape());
+            c.channels_last && c.group == 1 && pairs
+        }
         _ => false,
     };
     (even && data.dtype == DType::F32).then_some((w, t))

@@ -117,6 +117,7 @@ mod tests {
             group,
             channels_last: false,
             zero: None,
+            wide: false,
         };
         conv(&Sizes::new(&Symbols::default()), &op, &ty(x), &ty(w), &ty(y))
     }

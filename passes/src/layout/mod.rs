@@ -6,6 +6,7 @@
 //! ([`cut`]). [`rewrite`] builds the graph. Inputs, outputs and the borders of regions keep the model's order.
 
 pub mod bf16;
+pub mod bf16_data;
 mod carry;
 mod choose;
 mod cost;

@@ -54,6 +54,19 @@ impl Idx {
             step: self.step * c,
         }
     }
+    /// Half of it, known to be whole.
+    pub fn half(&self, b: &mut KernelBuilder) -> Self {
+        let even = self.offset % 2 == 0 && self.terms.iter().all(|t| t.1 % 2 == 0);
+        if !even {
+            let (whole, one) = (self.materialise(b), int(b, 1));
+            return Self { step: self.step / 2, ..Self::reg(b.bin(BinOp::ShrU, whole, one)) };
+        }
+        Self {
+            terms: self.terms.iter().map(|&(r, s)| (r, s / 2)).collect(),
+            offset: self.offset / 2,
+            step: self.step / 2,
+        }
+    }
     /// The constant value, when it is one for all lanes.
     pub fn as_const(&self) -> Option<i64> {
         (self.terms.is_empty() && self.step == 0).then_some(self.offset)

@@ -40,6 +40,8 @@ mod turn;
 mod window;
 mod write_slice;
 
+pub(crate) use conv::odd as odd_channels;
+
 use body::Body;
 use bytes::Bytes;
 use choices::Choices;

@@ -6,6 +6,7 @@
 //! sin, cos and tan hold to |x| = 1e6 and lose digits beyond. fmod is exact; infinities, NaN, -0 and subnormals
 //! are as in C.
 
+pub mod coarse;
 mod erf;
 mod exp;
 mod fmod;

@@ -7,6 +7,7 @@
 //! the same result once more.
 
 mod pack;
+mod raw;
 mod scores;
 
 use super::body::Body;

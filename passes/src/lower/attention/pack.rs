@@ -1,11 +1,11 @@
 //! Operands of an attention in the layouts that the register tile reads. They are pulled, so that transposes of heads
 //! and other movement in front of them cost nothing extra.
 
-use super::{Attention, Memory};
+use super::{Attention, Memory, raw};
 use crate::lower::contract::gemm::scaled;
 use crate::lower::index::{Idx, dim, int};
 use crate::lower::line::{Line, Place};
-use crate::lower::pull::{Puller, is_not_vector};
+use crate::lower::pull::{Puller, Raw, is_not_vector};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, Bound, CvtOp, Elem, Inst, LoopKind, Reg, Scalar, Stmt, UnOp};
 use sinter_ir::{Expr, Result, ValueId};
@@ -40,12 +40,26 @@ fn part(b: &mut KernelBuilder, p: &mut Puller, v: ValueId, idx: &[Idx], lanes: u
     Ok(b.splat(r, lanes))
 }
 
-/// Words of two bf16 each.
+/// The same as it is in memory.
+fn raw_part(
+    b: &mut KernelBuilder,
+    p: &mut Puller,
+    v: ValueId,
+    idx: &[Idx],
+    (lanes, raw): (u16, Raw),
+) -> Result<Reg> {
+    p.raw = raw;
+    let r = part(b, p, v, idx, lanes);
+    p.raw = Raw::No;
+    r
+}
+
+/// Words of two bf16 each, given as numbers or as bits.
 fn words(b: &mut KernelBuilder, low: Reg, high: Reg) -> Reg {
     let lanes = b.ty(low).lanes;
     let [low, high] = [low, high].map(|r| {
-        let narrow = b.un(UnOp::F32ToBf16, r);
-        b.cvt(CvtOp::ZExt, Elem::I32, narrow)
+        let bits = if b.ty(r).elem == Elem::F32 { b.un(UnOp::F32ToBf16, r) } else { r };
+        b.cvt(CvtOp::ZExt, Elem::I32, bits)
     });
     let half = b.hoist(Elem::I32, lanes, Inst::Const(Scalar::Int(16)));
     let high = b.bin(BinOp::Shl, high, half);
@@ -53,19 +67,26 @@ fn words(b: &mut KernelBuilder, low: Reg, high: Reg) -> Reg {
 }
 
 impl Attention<'_> {
+    /// How an operand is loaded whose pairs run along its axis `back` from the end.
+    fn raw(&self, p: &Puller, v: ValueId, back: usize) -> Raw {
+        match p.ty(v).rank().checked_sub(back) {
+            Some(axis) if self.pairs => raw::form(p.body, v, axis),
+            _ => Raw::No,
+        }
+    }
     /// Stores a vector of an operand; of pairs the two at `at` that become words.
     fn put_part(
         &self,
         b: &mut KernelBuilder,
         p: &mut Puller,
         m: &Memory,
-        (v, at): (ValueId, [Vec<Idx>; 2]),
+        (v, raw, at): (ValueId, Raw, [Vec<Idx>; 2]),
         (place, to): (Place, Idx),
     ) -> Result<()> {
         p.tail = place.tail;
-        let mut value = part(b, p, v, &at[0], place.lanes)?;
-        if self.pairs {
-            let high = part(b, p, v, &at[1], place.lanes)?;
+        let mut value = raw_part(b, p, v, &at[0], (place.lanes, raw))?;
+        if self.pairs && raw != Raw::Words {
+            let high = raw_part(b, p, v, &at[1], (place.lanes, raw))?;
             value = words(b, value, high);
         }
         b.store(m.buf, to.addr(), value, place.tail);
@@ -106,6 +127,7 @@ impl Attention<'_> {
         lanes: u16,
     ) -> Result<()> {
         let (nr, depth) = (self.first.nr() as i64, self.depth_words());
+        let raw = self.raw(p, self.k, 2);
         let mut done = Ok(());
         let outer = if lanes > 1 { Bound::Const(depth) } else { Bound::Reg(count) };
         b.for_(Bound::Const(0), outer, 1, LoopKind::Serial, |b, o| {
@@ -124,7 +146,7 @@ impl Attention<'_> {
                 let j = j.plus(&Idx::reg(j0));
                 let k = if self.pairs { k.times(2) } else { k };
                 let own = [k.clone(), k.plus(&Idx::at(1))].map(|k| [batch, &[k, j.clone()]].concat());
-                self.put_part(b, p, m, (self.k, own), (at, to))
+                self.put_part(b, p, m, (self.k, raw, own), (at, to))
             });
         });
         p.tail = None;
@@ -141,6 +163,7 @@ impl Attention<'_> {
         let nr = self.second.nr() as i64;
         with_lanes(b, p, self.lanes, &mut |b, p, lanes| {
             let mut done = Ok(());
+            let raw = self.raw(p, self.v, 2);
             let size = dim(b, &(self.key_words() * nr.into()));
             b.range(&self.key_words(), |b, j| {
                 let row = scaled(b, j, nr);
@@ -163,7 +186,7 @@ impl Attention<'_> {
                     let line = Line { lanes, unroll: 1 };
                     done = line.emit(b, (Bound::Const(0), hi), &length.into(), &mut |b, at| {
                         let own = keys.clone().map(|j| [batch, &[j, at.idx().plus(&Idx::reg(c0))]].concat());
-                        self.put_part(b, p, m, (self.v, own), (at, at.idx().plus(&Idx::reg(to))))
+                        self.put_part(b, p, m, (self.v, raw, own), (at, at.idx().plus(&Idx::reg(to))))
                     });
                 });
             });
@@ -195,6 +218,10 @@ impl Attention<'_> {
     ) -> Result<()> {
         with_lanes(b, p, self.lanes, &mut |b, p, lanes| {
             let mut done = Ok(());
+            let raw = match self.raw(p, self.q, 1) {
+                Raw::Words => Raw::Bits,
+                other => other,
+            };
             b.range(&self.first.mr.into(), |b, i| {
                 let r = self.row(b, row, i);
                 // Pairs lie as rows of bf16 do.
@@ -205,8 +232,8 @@ impl Attention<'_> {
                 done = line.emit(b, ends, &self.depth.into(), &mut |b, at| {
                     p.tail = at.tail;
                     let idx = [batch, &[Idx::reg(r), at.idx()]].concat();
-                    let mut v = part(b, p, self.q, &idx, lanes)?;
-                    if self.pairs {
+                    let mut v = raw_part(b, p, self.q, &idx, (lanes, raw))?;
+                    if self.pairs && raw == Raw::No {
                         v = b.un(UnOp::F32ToBf16, v);
                     }
                     b.store(m.buf, at.idx().plus(&to).addr(), v, at.tail);

@@ -5,6 +5,7 @@ use crate::lower::access;
 use crate::lower::index::{Idx, dim};
 use crate::lower::line::{Collect, Line, Place};
 use crate::lower::pull::Puller;
+use crate::math::coarse;
 use sinter_ir::Result;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Elem, Reg, UnOp};
@@ -70,7 +71,8 @@ impl Attention<'_> {
         Line { lanes, unroll: 1 }.emit(b, range, &self.keys, &mut |b, at| {
             let v = b.load(Elem::F32, lanes, m.buf, place(at), None);
             let d = b.sub(v, max);
-            let e = b.un(UnOp::Exp, d);
+            // Rounded to bf16, it needs no more digits than the cheaper form has.
+            let e = if self.pairs { coarse::exp_not_positive(b, d) } else { b.un(UnOp::Exp, d) };
             if self.pairs {
                 // In place: a row of bf16 is half as long, and what it covers has been read.
                 let narrow = b.un(UnOp::F32ToBf16, e);

@@ -18,8 +18,6 @@ pub enum Source {
     Value(ValueId),
     /// Elements in another order.
     Packed(Bytes, DType),
-    /// That many words of scratch memory, which kernels in front fill.
-    Scratch(Expr),
 }
 
 /// Which axes of the result batch coordinates, rows and columns stand for.
@@ -71,7 +69,6 @@ impl<'a> Kernel<'a> {
     pub fn source(&mut self, s: Source) -> Result<Buf> {
         match s {
             Source::Value(v) => self.out.end.puller.params.value(&mut self.b, self.out.end.puller.body, v),
-            Source::Scratch(words) => Ok(self.scratch(&words, Elem::I32)),
             Source::Packed(bytes, dtype) => Ok(self.out.end.puller.params.pack(&mut self.b, bytes, dtype)),
         }
     }

@@ -30,7 +30,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let mut num = Num::of(a.dtype)?.counted_from(zero);
     let mut weights = Num::of_weights(b.dtype, num)?;
     if paired.is_some() {
-        (num, weights, k) = (pairs::num(), pairs::num(), k.div(&2.into()));
+        (num, weights, k) = (Num::bf16_pairs(), Num::bf16_pairs(), k.div(&2.into()));
     }
     let rank = ar.max(br) - 2;
     let (ab, bb) = (&a.dims[..ar - 2], &b.dims[..br - 2]);
@@ -82,12 +82,6 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     };
     let shape = Shape { grouped: None, rows, cols: 1 };
     let dims = [gemm.batch.as_slice(), &[gemm.m.clone(), a.dims[ar - 1].clone(), gemm.n.clone()]].concat();
-    if paired.is_some() {
-        let from = [pairs::source(body, x), second];
-        let name = name("matmul", DType::BF16, &dims);
-        let product = kernel::lower(cx, body, &name, &gemm, &from, None, &shape)?;
-        return pairs::round_first(cx, body, x, product);
-    }
     kernel::lower(cx, body, &name(family, a.dtype, &dims), &gemm, &[Source::Value(x), second], start, &shape)
 }
 

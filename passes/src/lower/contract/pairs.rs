@@ -1,22 +1,18 @@
 //! Products of bf16: two neighbours along the terms of the sums are one word, and one instruction multiplies and adds
 //! both.
 //!
-//! The weights are bf16 already (pass `bf16`). The data is f32: a kernel in front rounds it into scratch memory, once
-//! for all columns. Everything else is a product of words, half as many terms long.
+//! Both operands are bf16 already (passes `bf16` and `bf16-data`), and the result is f32. Everything else is a product
+//! of words, half as many terms long.
 
-use super::kernel::Source;
-use super::num::Num;
+use crate::lower::LowerCx;
 use crate::lower::body::Body;
-use crate::lower::{Arg, LowerCx, Lowered, Precision, elementwise};
-use sinter_ir::op::Cast;
-use sinter_ir::{DType, Expr, Op, Result, Tensor, TensorType, ValueId};
+use sinter_ir::{DType, Expr, Result, Tensor, ValueId};
 
 /// Whether a product of `x` with constant weights is one of pairs: `k` neighbours in both.
 pub fn wanted(cx: &LowerCx, body: &Body, x: ValueId, w: &Tensor, k: &Expr) -> bool {
-    cx.precision == Precision::Bf16
-        && cx.target.has("avx512bf16")
+    cx.target.pairs()
         && body.input_index(x).is_some()
-        && body.ty(x).dtype == DType::F32
+        && body.ty(x).dtype == DType::BF16
         && w.dtype() == DType::BF16
         && k.modulo(&2.into()).is(0)
 }
@@ -38,40 +34,6 @@ pub fn words(w: &Tensor, axis: usize) -> Result<Tensor> {
         }
     }
     Tensor::from_bytes(DType::U32, shape, out)
-}
-
-/// The words of an f32 value, in scratch memory.
-pub fn source(body: &Body, x: ValueId) -> Source {
-    Source::Scratch(count(body.ty(x)))
-}
-
-fn count(ty: &TensorType) -> Expr {
-    ty.numel().div(&2.into())
-}
-
-/// Elements of both operands.
-pub fn num() -> Num {
-    Num::bf16_pairs()
-}
-
-/// Puts the kernel that rounds `x` in front of one whose first scratch buffer is [`source`].
-pub fn round_first(cx: &LowerCx, body: &Body, x: ValueId, lowered: Lowered) -> Result<Lowered> {
-    let op: Op = Cast { to: DType::BF16, saturate: true }.into();
-    let cast = elementwise::lower(cx, &Body::of(cx, &op, &[body.ty(x)])?)?;
-    let index = body.input_index(x).unwrap_or(0);
-    let mut out = lowered;
-    let calls = cast.calls.into_iter().map(|mut call| {
-        for arg in &mut call.args {
-            *arg = match *arg {
-                Arg::Output(_) => Arg::Scratch(0),
-                Arg::Input(_) => Arg::Input(index),
-                other => other,
-            };
-        }
-        call
-    });
-    out.calls.splice(0..0, calls);
-    Ok(out)
 }
 
 #[cfg(test)]

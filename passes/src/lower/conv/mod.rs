@@ -14,11 +14,13 @@ mod patches;
 mod run;
 pub mod transpose;
 
+pub(crate) use last::odd;
+
 use super::body::Body;
 use super::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use super::contract::micro::Tile;
 use super::contract::num::Num;
-use super::contract::{kernel, pack, pairs};
+use super::contract::{kernel, pack};
 use super::window::Axis;
 use super::{LowerCx, Lowered};
 use bytes::Bytes;
@@ -78,10 +80,6 @@ impl Layer<'_> {
     /// Terms per sum.
     pub fn depth(&self) -> Expr {
         product(&self.wt.dims[1..])
-    }
-    /// The data in memory.
-    fn data(&self) -> kernel::Source {
-        if self.num.pairs { pairs::source(self.body, self.x) } else { kernel::Source::Value(self.x) }
     }
     /// Elements per channel of the input.
     pub fn plane(&self) -> Expr {

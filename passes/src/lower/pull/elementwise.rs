@@ -2,6 +2,7 @@
 
 use super::{Puller, access, not_vector};
 use crate::lower::index::Idx;
+use crate::math::coarse;
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::compare::CompareKind as C;
 use sinter_ir::op::unary::UnaryKind as U;
@@ -62,6 +63,7 @@ impl Puller<'_> {
             U::Asinh => b.un(UnOp::Asinh, v),
             U::Acosh => b.un(UnOp::Acosh, v),
             U::Atanh => b.un(UnOp::Atanh, v),
+            U::Erf if self.coarse && elem == Elem::F32 => coarse::erf(b, v),
             U::Erf => b.un(UnOp::Erf, v),
             U::Sigmoid => b.un(UnOp::Sigmoid, v),
         };

@@ -16,10 +16,10 @@ mod reach;
 use super::Arg;
 use super::body::{Body, Params};
 use super::index::{Idx, linear};
-use super::{LowerCx, access};
+use super::{LowerCx, Precision, access};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Elem, Inst, Reg};
-use sinter_ir::{Diag, Expr, Fault, Op, Result, TensorType, ValueId};
+use sinter_ir::{DType, Diag, Expr, Fault, Op, Result, TensorType, ValueId};
 use std::collections::BTreeMap;
 
 const NOT_VECTOR: &str = "no vector form";
@@ -46,6 +46,18 @@ pub fn vector_or_scalar<T>(lanes: u16, mut f: impl FnMut(u16) -> Result<T>) -> R
 pub type Given = BTreeMap<(ValueId, u16), Reg>;
 type Memo = BTreeMap<(ValueId, Vec<Idx>, u16), Reg>;
 
+/// Elements of bf16 on their way from an operand to memory of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Raw {
+    /// As numbers.
+    #[default]
+    No,
+    /// Their bits, I16.
+    Bits,
+    /// An element and the one behind it in memory, I32: indices are even, and lanes two elements apart.
+    Words,
+}
+
 /// Emits values of one body into one kernel.
 pub struct Puller<'a> {
     /// Target and symbols.
@@ -58,6 +70,10 @@ pub struct Puller<'a> {
     pub flat: bool,
     /// Lanes that count in vector loads of operands; all when none.
     pub tail: Option<Reg>,
+    /// How bf16 operands are loaded that nothing computes with.
+    pub raw: Raw,
+    /// Whether all results become bf16, so that functions need no more digits.
+    pub coarse: bool,
     given: Given,
     memo: Memo,
     /// Bounds of values, see [`reach`].
@@ -77,6 +93,9 @@ impl<'a> Puller<'a> {
             params: Params::default(),
             flat: false,
             tail: None,
+            raw: Raw::No,
+            coarse: cx.precision == Precision::Bf16
+                && body.graph.outputs.iter().all(|&v| body.ty(v).dtype == DType::BF16),
             given: Given::new(),
             memo: Memo::new(),
             reaches: BTreeMap::new(),
@@ -219,6 +238,17 @@ impl<'a> Puller<'a> {
             linear(b, idx, &ty.dims)?
         };
         let buf = self.params.value(b, self.body, v)?;
+        match self.raw {
+            Raw::Bits if lanes == 1 || at.step == 1 => {
+                return Ok(b.load(Elem::I16, lanes, buf, at.addr(), self.tail.filter(|_| lanes > 1)));
+            }
+            Raw::Words if lanes == 1 || at.step == 2 => {
+                let at = at.half(b);
+                return Ok(b.load(Elem::I32, lanes, buf, at.addr(), self.tail.filter(|_| lanes > 1)));
+            }
+            Raw::Bits | Raw::Words => return Err(not_vector()),
+            Raw::No => {}
+        }
         access::load(b, ty.dtype, buf, &at, lanes, self.tail)
     }
     /// Indices of an operand under numpy broadcasting: aligned at the last dim, 0 where the operand has 1.

@@ -49,7 +49,7 @@ fn emit(
     build(layer.cx, layer.body, &layer.name(name), |k| {
         let weights = k.source(Source::Packed(packed.clone(), layer.wt.dtype))?;
         let first = first.clone().map(|s| k.source(Source::Packed(s, DType::I32))).transpose()?;
-        let x = k.source(layer.data())?;
+        let x = k.source(Source::Value(layer.x))?;
         let finish = k.out.finish();
         let spill_elems = (plan.tile.mr * plan.tile.nr()) as i64;
         let spill =

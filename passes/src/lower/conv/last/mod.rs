@@ -10,6 +10,7 @@ mod columns;
 mod depthwise;
 mod direct;
 mod fold;
+pub(crate) mod odd;
 mod plan;
 mod slab;
 mod winograd;
@@ -25,7 +26,7 @@ use crate::lower::contract::{pack, pairs};
 use crate::lower::window::Axis;
 use sinter_ir::expr::product;
 use sinter_ir::tile::{Buf, Elem};
-use sinter_ir::{DType, Diag, Result, Tensor};
+use sinter_ir::{DType, Diag, Result, Tensor, TensorType};
 
 /// Channels that may be filled up to whole words: those of one vector.
 const MOST_PADDED: usize = 16;
@@ -36,21 +37,36 @@ pub fn lower(layer: &Layer) -> Result<Lowered> {
         Diag::unsupported("a convolution with channels last and weights computed at run time")
     })?;
     if layer.op.group == 1 && pairs::wanted(layer.cx, layer.body, layer.x, w, &layer.wt.dims[1]) {
-        return paired(layer, &pairs::words(w, 1)?);
+        return match winograd::lower(layer, w, &layer.axes())? {
+            Some(lowered) => Ok(lowered),
+            None => paired(layer, &pairs::words(w, 1)?),
+        };
+    }
+    if layer.cx.target.pairs() && odd_pairs(layer, w) {
+        let words = odd::Words::of(layer, w)?;
+        let wt = TensorType::of(&words.weights);
+        let num = Num::bf16_pairs();
+        let as_words = Layer { op: &words.op, xt: &words.x, wt: &wt, num, weights: num, ..*layer };
+        return lower_as(&as_words, &words.weights);
     }
     lower_as(layer, w)
+}
+
+/// Whether words of a convolution hold neighbours of different points.
+fn odd_pairs(layer: &Layer, w: &Tensor) -> bool {
+    let types = [layer.xt.dtype, w.dtype()] == [DType::BF16; 2];
+    types && layer.body.input_index(layer.x).is_some() && odd::fits(layer.op, layer.xt, w.shape())
 }
 
 /// A convolution of half as many channels, each two bf16.
 fn paired(layer: &Layer, words: &Tensor) -> Result<Lowered> {
     let (mut xt, mut wt) = (layer.xt.clone(), layer.wt.clone());
-    (xt.dtype, wt.dtype) = (DType::BF16, words.dtype());
+    wt.dtype = words.dtype();
     for channels in [xt.dims.last_mut(), wt.dims.get_mut(1)].into_iter().flatten() {
         *channels = channels.div(&2.into());
     }
-    let num = pairs::num();
-    let half = Layer { xt: &xt, wt: &wt, num, weights: num, ..*layer };
-    pairs::round_first(layer.cx, layer.body, layer.x, lower_as(&half, words)?)
+    let num = Num::bf16_pairs();
+    lower_as(&Layer { xt: &xt, wt: &wt, num, weights: num, ..*layer }, words)
 }
 
 fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
@@ -108,7 +124,7 @@ fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered
         start: None,
         finish: Finish::Registers,
     };
-    let from = [layer.data(), Source::Packed(packed, layer.wt.dtype)];
+    let from = [Source::Value(layer.x), Source::Packed(packed, layer.wt.dtype)];
     let shape = Shape { grouped: None, rows: rank - 1, cols: 1 };
     let (family, start) = match words {
         Some(words) => ("conv1_dot", words.start(1, gemm.tile.nr())),

@@ -4,7 +4,7 @@ use super::Block;
 use super::Place;
 use crate::lower::contract::gemm::{add_const, scaled, unravel};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, LoopKind, Reg, Ty};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, LoopKind, Reg, Ty, UnOp};
 
 /// Elements of a tile before a transform: vector (i, j) at `start + i * row + j * column`.
 struct Square {
@@ -26,6 +26,8 @@ impl Block<'_> {
             let tile = b.sub(t, first);
             let to = scaled(b, tile, plan.pitch);
             let to = b.add(self.data.start, to);
+            // Words hold two channels.
+            let to = scaled(b, to, plan.per_word());
             let mut whole = b.bool(1, true);
             let mut corner = at[0];
             let mut starts = vec![];
@@ -144,8 +146,9 @@ impl Block<'_> {
                 })
                 .collect();
             let x = plan.points.data(b, &x);
-            let plane = plan.plane(plan.pitch);
+            let plane = plan.plane(plan.pitch) * plan.per_word();
             for (i, &x) in (0..).zip(&x) {
+                let x = if plan.num.pairs { b.un(UnOp::F32ToBf16, x) } else { x };
                 b.store(self.data.buf, Addr::reg(to).plus(j, plane).offset(i * n * plane), x, None);
             }
         });

@@ -3,6 +3,9 @@
 //! A block of tiles is transformed into as many matrices as a tile has products, each `[tile][channel]`; each is
 //! multiplied with a matrix of its own that stands for the weights; and what the products give is transformed back.
 //! Everything between stays in scratch that fits the second-level cache.
+//!
+//! With data and weights in bf16 both are transformed in f32 and rounded once more: the error of the result is some 1.7
+//! times that of plain sums of products of bf16.
 
 mod input;
 mod output;
@@ -21,7 +24,7 @@ use crate::lower::window::Axis;
 use plan::Plan;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, LoopKind, Reg};
-use sinter_ir::{DType, Result, Tensor};
+use sinter_ir::{Result, Tensor};
 
 /// Lowers a convolution, if it is one that this makes faster.
 pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Option<Lowered>> {
@@ -31,7 +34,7 @@ pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Option<Lowered>
     let name = layer.name(&format!("winograd{}", plan.points.results()));
     build(layer.cx, layer.body, &name, |k| {
         let finish = k.out.finish();
-        let weights = k.source(Source::Packed(packed.clone(), DType::F32))?;
+        let weights = k.source(Source::Packed(packed.clone(), plan.num.dtype))?;
         let x = k.source(Source::Value(layer.x))?;
         let mut memory = |elements: i64| {
             let buf = k.scratch(&(elements * slots).into(), layer.num.acc);
@@ -93,7 +96,7 @@ impl Block<'_> {
     fn products(&self, b: &mut KernelBuilder) {
         let plan = self.plan;
         let (panels, nr) = (plan.panels(), plan.tile.nr() as i64);
-        let size = plan.channels * nr;
+        let size = plan.depth() * nr;
         let (lo, hi) = self.panels;
         b.for_(Bound::Const(0), Bound::Const(plan.area()), 1, LoopKind::Serial, |b, p| {
             let matrix = scaled(b, p, panels * size);
@@ -134,7 +137,7 @@ impl Block<'_> {
         let zero = b.i64(0);
         for_tiles(b, &rows, plan.tile.mr, (zero, count), &mut |b, row, mr| {
             let tile = Tile { mr, nv, ..plan.tile };
-            let num = plan.layer.num;
+            let num = plan.num;
             let acc = micro::sums(b, tile, num, None);
             let ahead = scaled(b, row, plan.pitch);
             let x = Operand {
@@ -151,7 +154,7 @@ impl Block<'_> {
                 parts: vec![(0, 0)],
                 step: Step::Const(plan.tile.nr() as i64),
             };
-            let depth = Depth { all: Bound::Const(plan.channels), ragged: None };
+            let depth = Depth { all: Bound::Const(plan.depth()), ragged: None };
             contract(b, tile, &depth, &x, &y, &acc);
             let ahead = scaled(b, row, pitch);
             let to = b.add(sums, ahead);

@@ -5,7 +5,8 @@ use super::points::{Points, TAPS};
 use crate::layout::Sizes;
 use crate::lower::contract::gemm::block_bytes;
 use crate::lower::contract::micro::Tile;
-use crate::lower::contract::{pack, slots};
+use crate::lower::contract::num::Num;
+use crate::lower::contract::{pack, pairs, slots};
 use crate::lower::window::Axis;
 use bytes::Bytes;
 use sinter_ir::expr::product;
@@ -27,6 +28,8 @@ const ROWS: i64 = 16;
 /// How a convolution is cut up: items are blocks of tiles of all images by panels of output channels.
 pub struct Plan<'a> {
     pub layer: &'a Layer<'a>,
+    /// Elements of the products: f32, or words of two channels in bf16.
+    pub num: Num,
     pub points: Points,
     /// Rows and columns of the image.
     pub axes: [Axis; 2],
@@ -45,13 +48,17 @@ impl<'a> Plan<'a> {
     /// The plan of a convolution that is faster so.
     pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: &[Axis]) -> Option<Self> {
         let fits = |a: &Axis| a.stride == 1 && a.dilation == 1 && a.taps.is(TAPS as i64);
-        let f32s = layer.num.dtype == DType::F32 && w.dtype() == DType::F32;
+        let types = [layer.num.dtype, w.dtype()];
+        let pairs = layer.cx.target.pairs() && types == [DType::BF16; 2] && w.shape().get(1)? % 2 == 0;
         let [rows, cols] = axes else { return None };
-        if layer.cx.exact_convolutions || layer.op.group != 1 || !f32s || !axes.iter().all(fits) {
+        let typed = pairs || types == [DType::F32; 2];
+        if layer.cx.exact_convolutions || layer.op.group != 1 || !typed || !axes.iter().all(fits) {
             return None;
         }
-        let shape = |points| Self::shape(layer, w, [rows.clone(), cols.clone()], points);
-        let plans = [Points::Two, Points::Four].map(shape);
+        let shape = |&points: &Points| Self::shape(layer, w, [rows.clone(), cols.clone()], points);
+        // Larger tiles magnify the rounding of their factors to bf16 too much.
+        let points: &[Points] = if pairs { &[Points::Two] } else { &[Points::Two, Points::Four] };
+        let plans: Vec<Self> = points.iter().map(shape).collect();
         let limit = direct(&plans[0]) * (1.0 - GAIN);
         let timed = plans.into_iter().map(|p| (p.time(), p)).filter(|(t, _)| *t < limit);
         timed.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, p)| p)
@@ -59,13 +66,14 @@ impl<'a> Plan<'a> {
     fn shape(layer: &'a Layer<'a>, w: &Tensor, axes: [Axis; 2], points: Points) -> Self {
         let (columns, channels) = (w.shape()[0] as i64, w.shape()[1] as i64);
         let lanes = i64::from(layer.cx.target.lanes(layer.num.acc.bits()));
-        let bytes = layer.num.bytes();
-        let mut pitch = round_up(channels, lanes);
+        let num = if layer.num.dtype == DType::BF16 { Num::bf16_pairs() } else { layer.num };
+        let bytes = num.bytes();
+        let mut pitch = round_up(if num.pairs { channels / 2 } else { channels }, lanes);
         if (pitch * bytes) % ALIASED == 0 {
             pitch += LINE / bytes;
         }
         let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16 };
-        let mut plan = Self { layer, points, axes, channels, columns, tile, block: 1, pitch };
+        let mut plan = Self { layer, num, points, axes, channels, columns, tile, block: 1, pitch };
         // What is transformed and multiplied stays in the second-level cache.
         let area = plan.area();
         let per_tile = area * (pitch + round_up(columns, lanes)) * bytes;
@@ -78,8 +86,16 @@ impl<'a> Plan<'a> {
             None => fit,
         };
         let rows = plan.rows();
-        plan.tile = Tile::pick_strided(layer.cx, layer.num, &rows, &columns.into(), &pitch.into());
+        plan.tile = Tile::pick_strided(layer.cx, num, &rows, &columns.into(), &pitch.into());
         plan
+    }
+    /// Channels that are one term of a product.
+    pub fn per_word(&self) -> i64 {
+        if self.num.pairs { 2 } else { 1 }
+    }
+    /// Terms of a product.
+    pub fn depth(&self) -> i64 {
+        self.channels / self.per_word()
     }
     /// Products per tile.
     pub fn area(&self) -> i64 {
@@ -111,7 +127,7 @@ impl<'a> Plan<'a> {
     /// Elements between the factors of neighbouring products in a block with rows of `pitch`: an odd number of cache
     /// lines, as a tile's factors are written and its products read at these distances.
     pub fn plane(&self, pitch: i64) -> i64 {
-        let line = LINE / self.layer.num.bytes();
+        let line = LINE / self.num.bytes();
         (((self.block * pitch + line - 1) / line) | 1) * line
     }
     /// Elements between the products of neighbouring tiles.
@@ -122,11 +138,11 @@ impl<'a> Plan<'a> {
         let trips = product(&self.work());
         let blocks = trips.clone().div(&self.panels().into());
         let vectors = round_up(self.columns, self.tile.lanes.into()) / i64::from(self.tile.lanes);
-        let ops = self.tiles().as_const().map(|t| t * self.area() * self.channels * vectors);
+        let ops = self.tiles().as_const().map(|t| t * self.area() * self.depth() * vectors);
         let slots = slots::for_work(self.layer.cx.target, &trips, ops.as_ref());
         blocks.as_const().map_or(slots, |b| slots.min(b * shares(self.columns)))
     }
-    /// `[product][panel][channel][nr]`, transformed in f64.
+    /// `[product][panel][term][nr]`, transformed in f64.
     pub fn pack(&self, w: &Tensor) -> Result<Bytes> {
         let (o, c) = (w.shape()[0], w.shape()[1]);
         let (n, values) = (self.points.products(), w.to_f64()?);
@@ -142,7 +158,11 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let all = Tensor::f32s(vec![n * n, c, o], &all)?;
+        let mut all = Tensor::f32s(vec![n * n, c, o], &all)?;
+        let c = self.depth() as usize;
+        if self.num.pairs {
+            all = pairs::words(&Tensor::from_f32(DType::BF16, all.shape().to_vec(), &all.to_f32()?)?, 1)?;
+        }
         pack::panels(&all, (n * n, c, o), self.tile.nr(), |p, k, j| Some((p * c + k) * o + j))
     }
     /// A size to count with.
@@ -156,9 +176,9 @@ impl<'a> Plan<'a> {
     fn time(&self) -> f64 {
         let (tiles, area) = (self.typical(&self.tiles()), self.area() as f64);
         let (from, to) = (self.vectors(self.channels), self.vectors(self.columns));
-        let products = tiles * area * self.channels as f64 * to / 2.0;
+        let products = tiles * area * self.depth() as f64 * to / 2.0;
         let transforms = tiles * area * TRANSFORM * (from + to);
-        let weights = area * (self.channels * self.columns * self.layer.num.bytes()) as f64;
+        let weights = area * (self.depth() * self.columns * self.num.bytes()) as f64;
         let blocks = (tiles / self.block as f64).ceil();
         let passes = if weights > block_bytes(self.layer.cx.target) as f64 { blocks } else { 1.0 };
         products + transforms + weights * passes / STREAM
@@ -169,8 +189,8 @@ impl<'a> Plan<'a> {
 fn direct(plan: &Plan) -> f64 {
     let points = product(&plan.layer.yt.dims[..3]);
     let taps = (TAPS * TAPS) as f64;
-    let products = plan.typical(&points) * taps * plan.channels as f64 * plan.vectors(plan.columns) / 2.0;
-    let weights = taps * (plan.channels * plan.columns * plan.layer.num.bytes()) as f64;
+    let products = plan.typical(&points) * taps * plan.depth() as f64 * plan.vectors(plan.columns) / 2.0;
+    let weights = taps * (plan.depth() * plan.columns * plan.num.bytes()) as f64;
     products + weights / STREAM
 }
 
