@@ -163,10 +163,12 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
     a.iter().zip(&b).fold(0.0f64, |m, (x, y)| m.max((x - y).abs())) / most
 }
 
-fn check(m: &Module, x: Tensor, casts: usize) {
+fn check(m: &Module, x: Tensor) {
     let p = compile(m);
-    let alone = p.kernels.iter().filter(|k| k.name.contains("cast_bf16")).count();
-    assert_eq!(alone, casts, "kernels that only round");
+    // What makes a value rounds it.
+    let alone: Vec<&str> =
+        p.kernels.iter().map(|k| k.name.as_str()).filter(|n| n.contains("map_cast")).collect();
+    assert!(alone.is_empty(), "kernels that only round: {alone:?}");
     let inputs = [x];
     let want = &eval::module(m, &inputs).unwrap()[0];
     let got = interp::run(&p, &inputs, interp::Options::default()).unwrap().outputs.remove(0);
@@ -183,14 +185,14 @@ fn check(m: &Module, x: Tensor, casts: usize) {
 #[test]
 fn transformers() {
     for rows in [8, 21, 48] {
-        check(&transformer(rows), random(100, &[1, rows, 32], 1.0), 0);
+        check(&transformer(rows), random(100, &[1, rows, 32], 1.0));
     }
 }
 
 #[test]
 fn residual_networks() {
-    // Activations that are stored twice, and larger ones that are stored rounded only. Only the image is rounded by itself.
+    // Activations that are stored twice, and larger ones that are stored rounded only.
     for size in [24, 136] {
-        check(&residual(size), random(200, &[1, 3, size, size], 1.0), 1);
+        check(&residual(size), random(200, &[1, 3, size, size], 1.0));
     }
 }

@@ -141,7 +141,7 @@ fn winograd_rounds_what_it_transforms() {
         assert_eq!(pairs(&lowered), 1);
         seen += usize::from(lowered.calls[0].kernel.name.starts_with("winograd2_bf16"));
     }
-    assert!(seen > 20, "{seen}");
+    assert!(seen > 10, "{seen}");
 }
 
 #[test]

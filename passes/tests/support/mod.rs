@@ -323,12 +323,17 @@ impl Gen {
 
 /// Panics unless the tensors agree up to rounding; NaN equals NaN.
 pub fn assert_close(a: &[Tensor], b: &[Tensor], what: &str) {
+    assert_near(a, b, 1e-4, what);
+}
+
+/// The same with another tolerance.
+pub fn assert_near(a: &[Tensor], b: &[Tensor], tolerance: f64, what: &str) {
     assert_eq!(a.len(), b.len(), "{what}: number of outputs");
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
         assert_eq!((a.dtype(), a.shape()), (b.dtype(), b.shape()), "{what}: type of output {i}");
         for (j, (x, y)) in a.to_f64().unwrap().into_iter().zip(b.to_f64().unwrap()).enumerate() {
-            let same =
-                x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-4 * (1.0 + x.abs().max(y.abs()));
+            let near = || (x - y).abs() <= tolerance * (1.0 + x.abs().max(y.abs()));
+            let same = x == y || x.is_nan() && y.is_nan() || near();
             assert!(same, "{what}: output {i} element {j}: {x} became {y}");
         }
     }

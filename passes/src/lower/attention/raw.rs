@@ -7,10 +7,10 @@ use sinter_ir::{DType, Expr, Op, ValueId};
 
 /// How elements of a value that become pairs along `axis` are loaded.
 pub fn form(body: &Body, v: ValueId, axis: usize) -> Raw {
-    match (moved(body, v), neighbours(body, v, axis)) {
-        (true, true) => Raw::Words,
-        (true, false) => Raw::Bits,
-        _ => Raw::No,
+    match moved(body, v) {
+        true if neighbours(body, v, axis) => Raw::Words,
+        true => Raw::Bits,
+        false => Raw::No,
     }
 }
 

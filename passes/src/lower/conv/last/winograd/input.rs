@@ -117,40 +117,60 @@ impl Block<'_> {
         let (under, over) = (b.cmp(CmpOp::Ge, at, zero), b.cmp(CmpOp::Lt, at, size));
         b.bin(BinOp::And, under, over)
     }
-    /// Both passes: rows into a square of scratch, its columns to the matrices.
+    /// Both passes: rows, in registers where all of a tile fits those or through a square of scratch, then columns.
     fn transform(&self, b: &mut KernelBuilder, from: &Square, to: Reg) {
         let plan = self.plan;
         let (num, lanes, n) = (plan.layer.num, plan.tile.lanes, plan.points.products() as i64);
         let width = i64::from(lanes);
-        let Place { buf, start } = self.rest;
-        let start = add_const(b, start, plan.area() * width);
-        b.for_(Bound::Const(0), Bound::Const(n), 1, LoopKind::Serial, |b, i| {
-            let skip = b.mul(from.row, i);
-            let source = b.add(from.start, skip);
-            let x: Vec<Reg> = (0..n)
-                .map(|j| {
-                    let num = if from.buf == self.x { num } else { num.ready() };
-                    num.load(b, lanes, from.buf, Addr::reg(source).offset(j * from.column), from.tail)
+        let all = Bound::Const(n);
+        if plan.area() <= i64::from(plan.layer.cx.target.vector_registers) / 2 {
+            let rows: Vec<Vec<Reg>> = (0..n)
+                .map(|i| {
+                    let skip = scaled(b, from.row, i);
+                    let source = b.add(from.start, skip);
+                    self.row(b, from, source)
                 })
                 .collect();
-            let x = plan.points.data(b, &x);
-            for (j, &x) in (0..).zip(&x) {
+            for j in 0..n {
+                let x: Vec<Reg> = rows.iter().filter_map(|row| row.get(j as usize)).copied().collect();
+                self.column(b, &x, &|at| Addr::reg(to).offset(j * at));
+            }
+            return;
+        }
+        let Place { buf, start } = self.rest;
+        let start = add_const(b, start, plan.area() * width);
+        b.for_(Bound::Const(0), all.clone(), 1, LoopKind::Serial, |b, i| {
+            let skip = b.mul(from.row, i);
+            let source = b.add(from.start, skip);
+            for (j, x) in (0..).zip(self.row(b, from, source)) {
                 b.store(buf, Addr::reg(start).plus(i, n * width).offset(j * width), x, None);
             }
         });
-        b.for_(Bound::Const(0), Bound::Const(n), 1, LoopKind::Serial, |b, j| {
+        b.for_(Bound::Const(0), all, 1, LoopKind::Serial, |b, j| {
             let x: Vec<Reg> = (0..n)
                 .map(|i| {
                     let at = Addr::reg(start).plus(j, width).offset(i * n * width);
                     b.load(num.acc, lanes, buf, at, None)
                 })
                 .collect();
-            let x = plan.points.data(b, &x);
-            let plane = plan.plane(plan.pitch) * plan.per_word();
-            for (i, &x) in (0..).zip(&x) {
-                let x = if plan.num.pairs { b.un(UnOp::F32ToBf16, x) } else { x };
-                b.store(self.data.buf, Addr::reg(to).plus(j, plane).offset(i * n * plane), x, None);
-            }
+            self.column(b, &x, &|at| Addr::reg(to).plus(j, at));
         });
+    }
+    /// The first pass of one row.
+    fn row(&self, b: &mut KernelBuilder, from: &Square, source: Reg) -> Vec<Reg> {
+        let (num, lanes, n) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.points.products() as i64);
+        let num = if from.buf == self.x { num } else { num.ready() };
+        let at = |j| Addr::reg(source).offset(j * from.column);
+        let x: Vec<Reg> = (0..n).map(|j| num.load(b, lanes, from.buf, at(j), from.tail)).collect();
+        self.plan.points.data(b, &x)
+    }
+    /// The second pass of one column, to its matrices; `to` says where the first is, from their distance.
+    fn column(&self, b: &mut KernelBuilder, x: &[Reg], to: &dyn Fn(i64) -> Addr) {
+        let (plan, n) = (self.plan, self.plan.points.products() as i64);
+        let plane = plan.plane(plan.pitch) * plan.per_word();
+        for (i, x) in (0..).zip(plan.points.data(b, x)) {
+            let x = if plan.num.pairs { b.un(UnOp::F32ToBf16, x) } else { x };
+            b.store(self.data.buf, to(plane).offset(i * n * plane), x, None);
+        }
     }
 }

@@ -8,14 +8,14 @@ use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, CmpOp, LoopKind, Reg};
 
 impl Block<'_> {
-    /// Transforms the products of all tiles and hands the results on.
-    pub(super) fn output(&self, b: &mut KernelBuilder, finish: Finish, out: &mut Out) -> Result<()> {
+    /// Transforms the products of all tiles by panel `q` and hands the results on.
+    pub(super) fn output(&self, b: &mut KernelBuilder, q: Reg, finish: Finish, out: &mut Out) -> Result<()> {
         let plan = self.plan;
         let (first, end) = self.tiles;
         let (lanes, nr) = (i64::from(plan.tile.lanes), plan.tile.nr() as i64);
         let columns = b.i64(plan.columns);
-        let lo = scaled(b, self.panels.0, nr);
-        let hi = scaled(b, self.panels.1, nr);
+        let lo = scaled(b, q, nr);
+        let hi = add_const(b, lo, nr);
         let hi = b.bin(BinOp::MinS, hi, columns);
         let mut done = Ok(());
         b.for_(Bound::Reg(first), Bound::Reg(end), 1, LoopKind::Serial, |b, t| {
@@ -28,7 +28,8 @@ impl Block<'_> {
                     let (left, full) = (b.sub(columns, column), b.i64(lanes));
                     b.bin(BinOp::MinS, left, full)
                 });
-                let from = b.add(from, column);
+                let ahead = b.sub(column, lo);
+                let from = b.add(from, ahead);
                 self.columns(b, from);
                 done = self.rows(b, &Corner { at: &at, column, tail }, finish, out);
             });

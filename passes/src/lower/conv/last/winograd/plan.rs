@@ -22,6 +22,8 @@ const TRANSFORM: f64 = 4.0;
 const STREAM: f64 = 24.0;
 /// Part of the plain convolution's time that must go for the larger weights to be worth it.
 const GAIN: f64 = 0.1;
+/// Vectors of a panel at most, or somewhat more.
+const PANEL: i64 = 4;
 /// Tiles that a block should have at least for the weights to be worth another pass.
 const ROWS: i64 = 16;
 
@@ -76,11 +78,15 @@ impl<'a> Plan<'a> {
         let mut plan = Self { layer, num, points, axes, channels, columns, tile, block: 1, pitch };
         // What is transformed and multiplied stays in the second-level cache.
         let area = plan.area();
-        let per_tile = area * (pitch + round_up(columns, lanes)) * bytes;
+        let per_tile = area * (pitch + round_up(columns, lanes).min(PANEL * lanes)) * bytes;
         let fit = (block_bytes(layer.cx.target) / per_tile.max(1)).max(1);
         plan.block = match plan.tiles().as_const() {
             Some(tiles) => {
-                let blocks = blocks(tiles, fit, layer.cx.target.cores > 1);
+                // Weights that come from beyond the second-level cache for every block had better come once: then
+                // threads share panels.
+                let weights = area * plan.depth() * columns * bytes;
+                let near = weights <= block_bytes(layer.cx.target);
+                let blocks = blocks(tiles, fit, near && layer.cx.target.cores > 1);
                 ((tiles + blocks - 1) / blocks).max(1)
             }
             None => fit,
@@ -132,7 +138,7 @@ impl<'a> Plan<'a> {
     }
     /// Elements between the products of neighbouring tiles.
     pub fn column_pitch(&self) -> i64 {
-        self.panels() * self.tile.nr() as i64
+        self.tile.nr() as i64
     }
     pub fn slots(&self) -> i64 {
         let trips = product(&self.work());
@@ -142,7 +148,7 @@ impl<'a> Plan<'a> {
         let slots = slots::for_work(self.layer.cx.target, &trips, ops.as_ref());
         blocks.as_const().map_or(slots, |b| slots.min(b * shares(self.columns)))
     }
-    /// `[product][panel][term][nr]`, transformed in f64.
+    /// `[panel][product][term][nr]`, in the order in which they are read; transformed in f64.
     pub fn pack(&self, w: &Tensor) -> Result<Bytes> {
         let (o, c) = (w.shape()[0], w.shape()[1]);
         let (n, values) = (self.points.products(), w.to_f64()?);
@@ -163,7 +169,11 @@ impl<'a> Plan<'a> {
         if self.num.pairs {
             all = pairs::words(&Tensor::from_f32(DType::BF16, all.shape().to_vec(), &all.to_f32()?)?, 1)?;
         }
-        pack::panels(&all, (n * n, c, o), self.tile.nr(), |p, k, j| Some((p * c + k) * o + j))
+        let (panels, nr) = (self.panels() as usize, self.tile.nr());
+        pack::panels(&all, (panels, n * n * c, nr), nr, |q, k, j| {
+            let column = q * nr + j;
+            (column < o).then(|| k * o + column)
+        })
     }
     /// A size to count with.
     fn typical(&self, e: &Expr) -> f64 {
