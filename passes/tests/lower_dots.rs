@@ -156,7 +156,7 @@ fn requantised() {
         let most = rng.pick(&[1e-4, 1e-3, 0.02, 3.0, 1e30]);
         let scales: Vec<f32> = (0..n).map(|_| most * (1 + rng.below(99)) as f32 / 100.0).collect();
         let scale = g.input(Tensor::f32s(vec![n], &scales).unwrap());
-        let sum = g.add(MatMul { zero: Some(zero) }, &[a, b]);
+        let sum = g.add(MatMul { zero: Some(zero), wide: false }, &[a, b]);
         let float = g.add(Cast { to: DType::F32, saturate: true }, &[sum]);
         let scaled = g.add(Binary { kind: BinaryKind::Mul }, &[float, scale]);
         let to = rng.pick(&[DType::U8, DType::I8]);
