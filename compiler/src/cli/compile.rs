@@ -51,15 +51,13 @@ pub struct CompileArgs {
     #[arg(long)]
     pub all_logits: bool,
     /// How weights are held. stored: matrices that a language model's file has in codes of few bits stay as they are,
-    /// activations in products with them become bytes; stored-a8c: coarser ones (see below); stored-a16: activations
-    /// stay floats. none: all become floats.
+    /// activations in products with them become bytes; stored-a16: activations stay floats. none: all become floats.
     /// Or the weights of large products and embeddings in few bits: w8, w4, w3 or w2 (the last two in the room of 4
     /// bits), rounded to nearest, with hqq so that few are far off, with gptq so that errors make up for each other, with
-    /// awq so that strong channels are spared; the last two need --calibrate. Then as needed a8 (activations in bytes
-    /// with a scale per block of weights, the default), a8c (coarser where many rows are multiplied: a scale per 128,
-    /// weights of 4 bits rounded once more to bytes) or a16 (as they are), g32 (weights that share a scale, the default),
-    /// g64, g128, gall, asym or sym (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8,
-    /// w4g128, gptq-w4-g128, hqq-w4-g64, w4a16g64-asym. Embeddings and the product that gives logits take 8 bits.
+    /// awq so that strong channels are spared; the last two need --calibrate. Then as needed a8 (activations in bytes,
+    /// the default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym or sym
+    /// (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
+    /// hqq-w4-g64, w4a16g64-asym. Embeddings and the product that gives logits take 8 bits.
     #[arg(long, value_name = "RECIPE", default_value = "stored")]
     pub quantize: String,
     /// For gptq and awq.

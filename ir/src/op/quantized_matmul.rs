@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// in f32, one block after the other; products and sums may be rounded together. Rows with infinities or NaN give no
-/// finite results. Where activations are [`Activations::Coarse`], weights may be rounded too.
+/// finite results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizedMatMul {
@@ -50,16 +50,6 @@ pub enum Activations {
     Rows,
     /// Bytes with one scale per block of a row.
     Blocks,
-    /// The same, or a little worse where that is faster: scales may be those of 128 neighbours, and weights may be
-    /// rounded to bytes with one scale for each of their rows, which makes 127 of its largest weight.
-    Coarse,
-}
-
-impl Activations {
-    /// Whether they are bytes with one scale per block, or may be.
-    pub fn per_block(self) -> bool {
-        matches!(self, Activations::Blocks | Activations::Coarse)
-    }
 }
 
 /// What is added to the weights of a block.
@@ -173,7 +163,7 @@ impl OpSpec for QuantizedMatMul {
         }
         for row in x[0].to_f32()?.chunks(k) {
             let per = match self.activations {
-                a if a.per_block() => self.block,
+                Activations::Blocks => self.block,
                 _ => k,
             };
             let (c, s): (Vec<f32>, Vec<f32>) = match self.activations {
@@ -225,7 +215,7 @@ impl QuantizedMatMul {
                 let sum: f64 = c.iter().map(|c| f64::from(*c)).sum();
                 w.scale[at].mul_add(dot as f32, minimum * sum as f32)
             };
-            y += if self.activations.per_block() { s[i] * part } else { part };
+            y += if self.activations == Activations::Blocks { s[i] * part } else { part };
         }
         if self.activations == Activations::Rows { s[0] * y } else { y }
     }

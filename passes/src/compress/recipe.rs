@@ -66,8 +66,8 @@ pub struct Recipe {
 }
 
 /// Help for a recipe that cannot be read.
-const GRAMMAR: &str = "a method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w8), then as needed a8, \
-                       a8c or a16 (activations), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse \
+const GRAMMAR: &str = "a method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w8), then as needed a8 or \
+                       a16 (activations), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse \
                        (scales by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16";
 
 /// What a recipe says so far.
@@ -107,7 +107,6 @@ impl Words {
                 ('w', "2" | "3" | "4" | "8") => set(&mut self.bits, value.parse().unwrap_or(4), "w")?,
                 ('w', other) => return Err(format!("weights of {other} bits are not supported")),
                 ('a', "8") => set(&mut self.activations, Activations::Blocks, "a")?,
-                ('a', "8c") => set(&mut self.activations, Activations::Coarse, "a")?,
                 ('a', "16" | "32") => set(&mut self.activations, Activations::Float, "a")?,
                 ('a', other) => return Err(format!("activations of {other} bits are not supported")),
                 ('g', "all") => set(&mut self.group, 0, "g")?,
@@ -151,7 +150,7 @@ impl Recipe {
         }
         let weights = Scheme { method, bits, group, asymmetric, search: words.search };
         let mut activations = words.activations.unwrap_or(Activations::Blocks);
-        if group == 0 && activations.per_block() {
+        if group == 0 && activations == Activations::Blocks {
             activations = Activations::Rows;
         }
         let ends = Scheme { bits: 8, group: if group == 0 { 0 } else { GROUP }, ..Scheme::default() };
@@ -188,10 +187,6 @@ mod tests {
         assert_eq!(of("w4g128").weights, Scheme { group: 128, ..of("w4").weights });
         assert_eq!(of("w4a16g64-asym-mse").weights.to_string(), "w4g64-asym-mse");
         assert_eq!(of("w4a16").activations, Activations::Float);
-        assert_eq!(of("w4").activations, Activations::Blocks);
-        assert_eq!(of("w4a8").activations, Activations::Blocks);
-        assert_eq!(of("w4a8c").activations, Activations::Coarse);
-        assert_eq!(of("w4a8c-gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").weights.to_string(), "w8gall");
         assert_eq!(Recipe::parse("none").unwrap(), None);

@@ -17,12 +17,10 @@ use sinter_ir::{DType, Expr, Result, TensorType};
 pub struct Coded {
     /// Whether there are codes, i8, and scales, f32.
     pub exact: bool,
-    /// Codes from one row to the next: those of whole chunks of weights, the last ones zeros.
+    /// Codes from one row to the next: a multiple of 8, filled up with zeros.
     pub pitch: usize,
     /// Scales per row.
     pub scales: usize,
-    /// Activations that a sum is of.
-    pub block: usize,
     /// Sums per row.
     pub blocks: usize,
     /// Multiple of the sums, i32 or f32, that sums of products start from; 0: there are none.
@@ -43,16 +41,6 @@ pub struct Bufs {
     pub sums: Option<Buf>,
 }
 
-/// Bytes after which addresses share a set of the first cache, and bytes that are fetched at once.
-const PAGE: usize = 4096;
-const LINE: usize = 64;
-
-/// Distance of rows of `k` codes. Rows that lie whole pages apart would push each other out of the first cache.
-fn pitch(k: usize) -> usize {
-    let whole = k.next_multiple_of(8);
-    if whole.is_multiple_of(PAGE) { whole + LINE } else { whole }
-}
-
 impl Coded {
     /// For weights in the layout, or as they are.
     pub fn of(view: &View, layout: Option<&Layout>) -> Self {
@@ -66,19 +54,13 @@ impl Coded {
         };
         Self {
             exact,
-            pitch: pitch(view.k),
+            pitch: view.k.next_multiple_of(8),
             scales: if per_block { blocks } else { 1 },
-            block: view.block,
             blocks,
             start: layout.map_or(0, |l| -l.middle),
             sums,
             scaled: per_block && view.op.offset == Offset::Minimum,
         }
-    }
-    /// For weights that are bytes counted from `middle`, with one scale per row: a scale per `block` activations.
-    pub fn segments(view: &View, middle: i64, block: usize) -> Self {
-        let (pitch, blocks) = (pitch(view.k), view.k.div_ceil(block));
-        Self { exact: true, pitch, scales: blocks, block, blocks, start: -middle, sums: 0, scaled: false }
     }
     /// Whether there is anything.
     pub fn any(&self) -> bool {
@@ -117,8 +99,8 @@ impl Coded {
 
 /// The kernel that fills the buffers, which whoever reads them declares.
 pub fn lower(cx: &LowerCx, body: &Body, view: &View, coded: Coded) -> Result<Lowered> {
-    let per = if coded.scales == 1 { view.k } else { coded.block };
-    let name = format!("bytes_{}x{per}x{}_{}_{}", view.k, coded.block, coded.start, coded.sums);
+    let per = if coded.scales == 1 { view.k } else { view.block };
+    let name = format!("bytes_{}x{per}x{}_{}_{}", view.k, view.block, coded.start, coded.sums);
     let mut b = KernelBuilder::new(name);
     let mut params = Params::default();
     let a = params.value(&mut b, body, view.a)?;
@@ -176,7 +158,7 @@ impl Row<'_> {
         }
         if let Some(codes) = self.bufs.codes {
             let zero = b.int(Elem::I8, 1, 0);
-            for rest in k..self.view.k.next_multiple_of(8) as i64 {
+            for rest in k..self.coded.pitch as i64 {
                 b.store(codes, Addr::reg(at.codes).offset(rest), zero, None);
             }
         }
@@ -184,7 +166,7 @@ impl Row<'_> {
 
     /// Number and ends of every block.
     fn each_block(&self, b: &mut KernelBuilder, f: impl FnOnce(&mut KernelBuilder, Reg, (Reg, Reg))) {
-        let (k, block) = (self.view.k as i64, self.coded.block as i64);
+        let (k, block) = (self.view.k as i64, self.view.block as i64);
         let blocks = Bound::Const(self.coded.blocks as i64);
         b.for_(Bound::Const(0), blocks, 1, LoopKind::Serial, |b, t| {
             let lo = scaled(b, t, block);
@@ -269,7 +251,7 @@ impl Row<'_> {
         let even = b.bin(BinOp::And, len, mask);
         let even = b.add(lo, even);
         b.for_(Bound::Reg(lo), Bound::Reg(even), lanes, LoopKind::Serial, |b, i| f(b, i, None));
-        let exact = self.coded.block as i64 % lanes == 0 && self.view.k as i64 % lanes == 0;
+        let exact = self.view.block as i64 % lanes == 0 && self.view.k as i64 % lanes == 0;
         if lanes > 1 && !exact {
             let rest = b.sub(hi, even);
             let some = b.cmp(CmpOp::Lt, even, hi);

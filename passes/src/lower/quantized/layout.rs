@@ -1,21 +1,16 @@
 //! Constant weights in the order in which kernels read them, whatever the number of rows of activations.
 //!
-//! A vector of weight rows is one stream: the scales of all its blocks, their offsets, then the codes in chunks. `rt`
-//! neighbouring vectors are a strip; the first vectors of all strips lie together, then the second ones, and so on, so
-//! that whoever goes through the strips reads `rt` streams from end to end: one alone does not keep memory busy.
-//! A chunk is a word of 32 bits per row: four bytes, or eight codes of 4 bits, the first four in the low halves of the
-//! bytes, the next four in the high ones. Either half is an operand of `Dot4` against four bytes of activations. Codes
-//! are unsigned: `code - middle` is what they were.
+//! `rt` vectors of weight rows are a strip; a strip is one stream: for each block of terms the scales of all its rows,
+//! their offsets, and the codes in chunks. A chunk is a word of 32 bits per row: four bytes, or eight codes of 4 bits, the
+//! first four in the low halves of the bytes, the next four in the high ones. Either half is an operand of `Dot4`
+//! against four bytes of activations. Codes are unsigned: `code - middle` is what they were.
 
 use super::View;
 use crate::lower::body::Body;
-use crate::lower::contract::arith::scaled;
 use bytes::Bytes;
 use half::f16;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
 use sinter_ir::target::TargetDesc;
-use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Reg};
 use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// Widest strip, in vectors.
@@ -114,54 +109,45 @@ impl Layout {
     pub fn chunks(&self, terms: usize) -> usize {
         terms.div_ceil(self.terms())
     }
-    /// Words of scales and offsets in front of the codes of a vector: codes begin where a vector of words would.
+    /// Words of scales and offsets in front of the codes of a block.
     pub fn header(&self) -> usize {
-        let per = usize::from(self.lanes) * (self.scale.bits() + self.offset.map_or(0, DType::bits));
-        (self.k.div_ceil(self.block) * per).div_ceil(32).next_multiple_of(self.lanes.into())
+        self.width() * (self.scale.bits() + self.offset.map_or(0, DType::bits)) / 32
     }
-    /// Words of a vector of rows.
-    pub fn stream(&self) -> usize {
+    /// Words of a block of so many terms.
+    pub fn block_words(&self, terms: usize) -> usize {
+        self.header() + self.chunks(terms) * self.width()
+    }
+    /// Words of a strip.
+    pub fn strip_words(&self) -> usize {
         let (whole, rest) = self.blocks();
-        self.header() + (whole * self.chunks(self.block) + self.chunks(rest)) * usize::from(self.lanes)
-    }
-    /// Words from a vector of a strip to the next one of the strip.
-    pub fn apart(&self) -> usize {
-        self.strips() * self.stream()
-    }
-    /// Word at which panel `number` begins, where panels are `nv` vectors of a strip.
-    pub fn start(&self, b: &mut KernelBuilder, number: Reg, nv: usize) -> Reg {
-        let (per, stream) = ((self.rt / nv) as i64, self.stream() as i64);
-        if per == 1 {
-            return scaled(b, number, stream);
-        }
-        let (shift, mask) = (b.i64(per.trailing_zeros().into()), b.i64(per - 1));
-        let strip = b.bin(BinOp::ShrU, number, shift);
-        let within = b.bin(BinOp::And, number, mask);
-        let skip = scaled(b, within, (nv * self.apart()) as i64);
-        let start = scaled(b, strip, stream);
-        b.add(start, skip)
+        whole * self.block_words(self.block) + if rest > 0 { self.block_words(rest) } else { 0 }
     }
 
     /// The weights in this order.
     pub fn pack(&self, body: &Body, view: &View) -> Result<Bytes> {
-        let Parts { code, scale, offset } = Parts::of(body, view)?;
-        let size = [self.rt, self.apart(), 4].iter().try_fold(1usize, |p, &d| p.checked_mul(d));
+        let constant = |v| body.const_of(v).ok_or_else(|| Diag::bug("packed weights are constants"));
+        let (codes, scale) = (constant(view.codes)?, constant(view.scale)?.to_f32()?);
+        let offset = view.offset.map(constant).transpose()?;
+        let shift = if offset.is_some_and(|z| z.dtype() == DType::U8) && view.op.offset == Offset::Zero {
+            128.0
+        } else {
+            0.0
+        };
+        let offset = offset.map(Tensor::to_f32).transpose()?;
+        let code = Codes::of(codes, &view.op.table)?;
+        let size = [self.strips(), self.strip_words(), 4].iter().try_fold(1usize, |p, &d| p.checked_mul(d));
         let size = size.filter(|&b| b <= sinter_ir::tensor::MAX_TENSOR_BYTES);
         let mut out = Vec::with_capacity(size.ok_or_else(|| Diag::limit("packed weights are too large"))?);
-        let (blocks, lanes) = (self.k.div_ceil(self.block), usize::from(self.lanes));
-        for (v, strip) in (0..self.rt).flat_map(|v| (0..self.strips()).map(move |s| (v, s))) {
-            let first = (strip * self.rt + v) * lanes;
-            let (rows, start) = (first..first + lanes, out.len());
-            for (t, j) in (0..blocks).flat_map(|t| rows.clone().map(move |j| (t, j))) {
-                put(&mut out, self.scale, if j < self.n { scale[j * blocks + t] } else { 0.0 });
-            }
-            if let (Some(dtype), Some(values)) = (self.offset, &offset) {
-                for (t, j) in (0..blocks).flat_map(|t| rows.clone().map(move |j| (t, j))) {
-                    put(&mut out, dtype, if j < self.n { values[j * blocks + t] } else { 0.0 });
-                }
-            }
-            out.resize(start + 4 * self.header(), 0);
+        let blocks = self.k.div_ceil(self.block);
+        for strip in 0..self.strips() {
+            let rows = strip * self.width()..(strip + 1) * self.width();
             for t in 0..blocks {
+                let of = |values: &[f32], j: usize| if j < self.n { values[j * blocks + t] } else { 0.0 };
+                rows.clone().for_each(|j| put(&mut out, self.scale, of(&scale, j)));
+                if let (Some(dtype), Some(values)) = (self.offset, &offset) {
+                    let moved = |j| if j < self.n { of(values, j) - shift } else { 0.0 };
+                    rows.clone().for_each(|j| put(&mut out, dtype, moved(j)));
+                }
                 let end = self.k.min((t + 1) * self.block);
                 for k in (t * self.block..end).step_by(self.terms()) {
                     for j in rows.clone() {
@@ -176,49 +162,6 @@ impl Layout {
             }
         }
         Ok(out.into())
-    }
-    /// The largest weight of every row, 0 for rows that only fill up strips.
-    pub fn largest(&self, body: &Body, view: &View) -> Result<Vec<f32>> {
-        let Parts { code, scale, offset } = Parts::of(body, view)?;
-        let blocks = self.k.div_ceil(self.block);
-        let row = |j: usize| {
-            (0..blocks).fold(0f32, |most, t| {
-                let (at, end) = (j * blocks + t, self.k.min((t + 1) * self.block));
-                let codes = (t * self.block..end).map(|k| i64::from(code.at(j * self.k + k)));
-                let (lo, hi) = codes.fold((255, 0), |(lo, hi), c| (c.min(lo), c.max(hi)));
-                let moved = offset.as_ref().map_or(0.0, |o| o[at]);
-                [lo, hi].into_iter().fold(most, |most, c| {
-                    let v = (c - self.middle) as f32;
-                    let w = match view.op.offset {
-                        Offset::Zero => scale[at] * (v - moved),
-                        _ => scale[at] * v + moved,
-                    };
-                    most.max(w.abs())
-                })
-            })
-        };
-        Ok((0..self.strips() * self.width()).map(|j| if j < self.n { row(j) } else { 0.0 }).collect())
-    }
-}
-
-/// Weights taken apart.
-struct Parts<'a> {
-    code: Codes<'a>,
-    scale: Vec<f32>,
-    /// Zero points as signed bytes, or minima.
-    offset: Option<Vec<f32>>,
-}
-
-impl<'a> Parts<'a> {
-    fn of(body: &'a Body, view: &View<'a>) -> Result<Self> {
-        let constant = |v| body.const_of(v).ok_or_else(|| Diag::bug("packed weights are constants"));
-        let (codes, scale) = (constant(view.codes)?, constant(view.scale)?.to_f32()?);
-        let offset = view.offset.map(constant).transpose()?;
-        let unsigned = offset.is_some_and(|z| z.dtype() == DType::U8) && view.op.offset == Offset::Zero;
-        let shift = if unsigned { 128.0 } else { 0.0 };
-        let offset = offset.map(Tensor::to_f32).transpose()?;
-        let offset = offset.map(|o| o.into_iter().map(|v| v - shift).collect());
-        Ok(Self { code: Codes::of(codes, &view.op.table)?, scale, offset })
     }
 }
 

@@ -1,17 +1,13 @@
 //! Products with quantised weights.
 //!
 //! Constant weights are packed ([`layout`]) and read once as one stream, whatever the number of rows ([`tile`],
-//! [`product`]), or made bytes of, a panel at a time, where many rows pay for that ([`rounded`]). What products need of activations (codes of bytes, scales, sums over blocks) is made by a kernel of its
+//! [`product`]). What products need of activations (codes of bytes, scales, sums over blocks) is made by a kernel of its
 //! own ([`bytes`]) in scratch memory.
 
 mod bytes;
 mod layout;
-mod nest;
-mod panel;
 mod plain;
 mod product;
-mod rounded;
-mod streams;
 mod tile;
 
 use super::body::Body;
@@ -59,10 +55,6 @@ impl<'a> View<'a> {
         let block = op.block.min(k.max(1));
         Ok(Self { op, a, codes, scale, offset: offset.copied(), m, row_axes: rows, k, n, block })
     }
-    /// The same product of another number of rows.
-    fn with_rows(&self, f: impl FnOnce(&Expr) -> Expr) -> Self {
-        Self { m: f(&self.m), ..self.clone() }
-    }
     /// Blocks per row of weights.
     pub fn blocks(&self) -> usize {
         self.k.div_ceil(self.block)
@@ -75,24 +67,9 @@ impl<'a> View<'a> {
 
 /// Lowers a product with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, op: &QuantizedMatMul) -> Result<Lowered> {
-    let coarse = op.activations == Activations::Coarse;
-    let exact = QuantizedMatMul {
-        activations: if coarse { Activations::Blocks } else { op.activations },
-        ..op.clone()
-    };
-    let view = View::new(body, &exact)?;
-    let Some(layout) = layout::Layout::of(cx.target, body, &view)? else {
-        return plain::lower(cx, body, &view);
-    };
-    if !coarse || !rounded::pays(cx.target, &view, &layout) {
-        return product::lower(cx, body, &view, layout);
+    let view = View::new(body, op)?;
+    match layout::Layout::of(cx.target, body, &view)? {
+        Some(layout) => product::lower(cx, body, &view, layout),
+        None => plain::lower(cx, body, &view),
     }
-    // Where the number of rows is open, both kernels are there and one of them has nothing to do.
-    let many = view.with_rows(|m| Expr::select_ge0(&(m.clone() - rounded::MANY.into()), m, &0.into()));
-    let mut all = rounded::lower(cx, body, &many, layout)?;
-    if view.m.as_const().is_none() {
-        let few = view.with_rows(|m| Expr::select_ge0(&(m.clone() - rounded::MANY.into()), &0.into(), m));
-        all.append(product::lower(cx, body, &few, layout)?);
-    }
-    Ok(all)
 }
