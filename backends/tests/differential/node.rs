@@ -1,11 +1,14 @@
 //! Runs WebAssembly modules in Node.js, one process per test thread, fed through pipes.
 
+#[path = "../node/mod.rs"]
+mod process;
+
 use crate::host::Outcome;
+use process::Node;
 use sinter_backends::wasm;
 use sinter_ir::program::Program;
 use std::cell::RefCell;
-use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Result;
 use std::sync::OnceLock;
 
 /// Answers `L module weights` with the module's number and `R number inputs dims` with code, outputs and dims. All
@@ -81,7 +84,7 @@ for (;;) {
 pub fn there() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
-        let found = Command::new("node").arg("--version").output().is_ok_and(|o| o.status.success());
+        let found = process::installed();
         if !found {
             eprintln!("SKIP: no Node.js: WebAssembly is emitted but not run");
         }
@@ -89,51 +92,12 @@ pub fn there() -> bool {
     })
 }
 
-struct Node {
-    child: Child,
-    to: ChildStdin,
-    from: ChildStdout,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 thread_local! {
     static NODE: RefCell<Option<Node>> = const { RefCell::new(None) };
 }
 
 fn start() -> Node {
-    let mut child = Command::new("node")
-        .args(["-e", SCRIPT])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("Node.js starts");
-    let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    Node { child, to, from }
-}
-
-impl Node {
-    fn send(&mut self, parts: &[&[u8]]) {
-        for p in parts {
-            self.to.write_all(&(p.len() as u32).to_le_bytes()).expect("Node.js listens");
-            self.to.write_all(p).expect("Node.js listens");
-        }
-    }
-    fn number(&mut self) -> i32 {
-        let mut b = [0; 4];
-        self.from.read_exact(&mut b).expect("Node.js answers");
-        i32::from_le_bytes(b)
-    }
-    fn bytes(&mut self) -> Vec<u8> {
-        let mut b = vec![0; self.number() as usize];
-        self.from.read_exact(&mut b).expect("Node.js answers");
-        b
-    }
+    Node::start(&[], SCRIPT).expect("Node.js starts")
 }
 
 /// A module in the thread's process.
@@ -150,31 +114,32 @@ impl Module {
     pub fn load(p: &Program) -> Self {
         let e = wasm::emit(p).expect("emits");
         let sizes = p.outputs.iter().flat_map(|o| (o.max_bytes as u32).to_le_bytes()).collect();
-        NODE.with_borrow_mut(|node| {
-            let node = node.get_or_insert_with(start);
-            node.to.write_all(b"L").expect("Node.js listens");
-            node.send(&[&e.module, &e.weights]);
-            Self { number: node.number(), sizes }
-        })
+        let load = |node: &mut Node| -> Result<i32> {
+            node.write(b"L")?;
+            node.send(&e.module)?;
+            node.send(&e.weights)?;
+            node.number()
+        };
+        let number = NODE.with_borrow_mut(|node| load(node.get_or_insert_with(start)));
+        Self { number: number.expect("Node.js loads"), sizes }
     }
     /// Runs it; `dims` are those of the inputs, `more` the number of those of the outputs.
     pub fn run(&self, inputs: &[&[u8]], dims: &[i64], more: usize) -> Ran {
         let all: Vec<u8> =
             dims.iter().copied().chain((0..more).map(|_| 0)).flat_map(i64::to_le_bytes).collect();
-        NODE.with_borrow_mut(|node| {
-            let node = node.get_or_insert_with(start);
-            node.to.write_all(b"R").expect("Node.js listens");
+        let run = |node: &mut Node| -> Result<Ran> {
+            node.write(b"R")?;
             for n in [self.number, inputs.len() as i32] {
-                node.to.write_all(&n.to_le_bytes()).expect("Node.js listens");
+                node.write(&n.to_le_bytes())?;
             }
-            node.send(inputs);
-            node.send(&[&all, &self.sizes]);
-            let code = node.number();
-            let outputs = (0..self.sizes.len() / 4).map(|_| node.bytes()).collect();
-            let words = node.bytes();
+            inputs.iter().chain(&[&all[..], &self.sizes]).try_for_each(|bytes| node.send(bytes))?;
+            let code = node.number()?;
+            let outputs = (0..self.sizes.len() / 4).map(|_| node.receive()).collect::<Result<_>>()?;
+            let words = node.receive()?;
             let words = words.chunks_exact(8).skip(dims.len());
-            (code, outputs, words.map(|w| i64::from_le_bytes(w.try_into().unwrap())).collect())
-        })
+            Ok((code, outputs, words.map(|w| i64::from_le_bytes(w.try_into().unwrap())).collect()))
+        };
+        NODE.with_borrow_mut(|node| run(node.get_or_insert_with(start))).expect("Node.js answers")
     }
     /// As [`Module::run`], in the form of the kernels' tests: a first output whose dims are the symbols.
     pub fn outcome(&self, inputs: &[&[u8]], dims: &[i64], more: usize, syms: usize) -> Outcome {

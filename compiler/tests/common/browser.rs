@@ -1,13 +1,15 @@
 //! Bundles for browsers, run by their own ES modules in Node.js: one process per test thread, fed through pipes.
 
+#[path = "../../../backends/tests/node/mod.rs"]
+mod process;
+
 use super::{Sizes, program_for};
+use process::Node;
 use serde_json::{Value, json};
 use sinter_ir::program::Program;
 use sinter_ir::{DType, Module, Tensor};
 use std::cell::RefCell;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -61,7 +63,7 @@ for (;;) {
 pub fn there() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
-        let found = Command::new("node").arg("--version").output().is_ok_and(|o| o.status.success());
+        let found = process::installed();
         if !found {
             super::skip("no Node.js: bundles for browsers are not run");
         }
@@ -69,52 +71,17 @@ pub fn there() -> bool {
     })
 }
 
-struct Node {
-    child: Child,
-    to: ChildStdin,
-    from: ChildStdout,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// One load and run; the error of the pipe when the process is gone.
+fn ask(node: &mut Node, head: &Value, inputs: &[Tensor]) -> std::io::Result<(Value, Vec<Vec<u8>>)> {
+    node.send(head.to_string().as_bytes())?;
+    for t in inputs.iter().filter(|t| t.dtype() != DType::Str) {
+        node.send(t.bytes())?;
     }
-}
-
-impl Node {
-    fn start() -> std::io::Result<Self> {
-        let mut child = Command::new("node")
-            .args(["--input-type=module", "-e", SCRIPT])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Ok(Self { child, to, from })
-    }
-    fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.to.write_all(&(bytes.len() as u32).to_le_bytes())?;
-        self.to.write_all(bytes)
-    }
-    fn receive(&mut self) -> std::io::Result<Vec<u8>> {
-        let mut n = [0; 4];
-        self.from.read_exact(&mut n)?;
-        let mut out = vec![0; u32::from_le_bytes(n) as usize];
-        self.from.read_exact(&mut out)?;
-        Ok(out)
-    }
-    /// One load and run; the error of the pipe when the process is gone.
-    fn ask(&mut self, head: &Value, inputs: &[Tensor]) -> std::io::Result<(Value, Vec<Vec<u8>>)> {
-        self.send(head.to_string().as_bytes())?;
-        for t in inputs.iter().filter(|t| t.dtype() != DType::Str) {
-            self.send(t.bytes())?;
-        }
-        let answer: Value = serde_json::from_slice(&self.receive()?)?;
-        let outputs = answer["outputs"].as_array().map_or(&[][..], Vec::as_slice);
-        let with_bytes = outputs.iter().filter(|o| o["strings"].is_null());
-        let bytes: std::io::Result<Vec<_>> = with_bytes.map(|_| self.receive()).collect();
-        Ok((answer, bytes?))
-    }
+    let answer: Value = serde_json::from_slice(&node.receive()?)?;
+    let outputs = answer["outputs"].as_array().map_or(&[][..], Vec::as_slice);
+    let with_bytes = outputs.iter().filter(|o| o["strings"].is_null());
+    let bytes: std::io::Result<Vec<_>> = with_bytes.map(|_| node.receive()).collect();
+    Ok((answer, bytes?))
 }
 
 thread_local! {
@@ -169,9 +136,9 @@ pub fn run(module: Module, capacity: i64, inputs: &[Tensor]) -> Result<(Vec<Tens
     let (answer, bytes) = NODE.with_borrow_mut(|node| {
         let running = match node {
             Some(n) => n,
-            None => node.insert(Node::start().unwrap()),
+            None => node.insert(Node::start(&["--input-type=module"], SCRIPT).unwrap()),
         };
-        let answer = running.ask(&head, inputs);
+        let answer = ask(running, &head, inputs);
         if answer.is_err() {
             *node = None;
         }
