@@ -261,18 +261,14 @@ impl Emit<'_> {
             Inst::Cmp(op, a, b) => inst::compare(*op, elem(a), &of(a), &of(b)),
             Inst::Select(c, a, b) => format!("{} ? {} : {}", of(c), of(a), of(b)),
             Inst::MulAdd(a, b, c) => inst::mul_add(to, &of(a), &of(b), &of(c)),
-            Inst::Dot4 { acc, a, b, a_signed, b_signed } if elem(a) == Elem::I32 && elem(b) == Elem::I32 => {
-                let sign = |signed: &bool| if *signed { 's' } else { 'u' };
-                format!("dot4_{}{}({}, {}, {})", sign(a_signed), sign(b_signed), of(acc), of(a), of(b))
-            }
             Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
-                let products: Vec<String> = (0..4)
-                    .map(|j| {
-                        let (x, y) = (self.byte(*a, l, j, *a_signed), self.byte(*b, l, j, *b_signed));
-                        format!("(uint32_t)({x} * {y})")
-                    })
-                    .collect();
-                format!("{} + {}", of(acc), products.join(" + "))
+                let sign = |signed: &bool| if *signed { 's' } else { 'u' };
+                // Four lanes of bytes are a word, lowest first.
+                let word = |r: &Reg| match elem(r) {
+                    Elem::I8 => format!("load_i32(r{} + 4 * {l})", r.0),
+                    _ => of(r),
+                };
+                format!("dot4_{}{}({}, {}, {})", sign(a_signed), sign(b_signed), of(acc), word(a), word(b))
             }
             Inst::Cvt(op, a) => inst::convert(*op, elem(a), ty.elem, &of(a)),
             Inst::Load { buf, at, tail } => {
@@ -291,14 +287,6 @@ impl Emit<'_> {
             Inst::LaneIndex => l.to_owned(),
             // Statements of their own, or refused before emission.
             Inst::Fold(..) | Inst::Lane(..) | Inst::Dot2 { .. } => "0".into(),
-        }
-    }
-    /// Byte `j` of a lane of an operand of a dot product, as an `int32_t`.
-    fn byte(&self, r: Reg, l: &str, j: u32, signed: bool) -> String {
-        let ty = if signed { "int8_t" } else { "uint8_t" };
-        match self.k.ty(r).elem {
-            Elem::I32 => format!("(int32_t)({ty})({} >> {})", self.lane(r, l), 8 * j),
-            _ => format!("(int32_t)({ty})r{}[4 * {l} + {j}]", r.0),
         }
     }
 }
