@@ -55,22 +55,28 @@ fn matrix_products() {
     }
 }
 
+/// A convolution of bf16 to f32 with channels last.
+fn conv(strides: [usize; 2], pads: [usize; 2]) -> Conv {
+    let pads = pads.map(Expr::from).to_vec();
+    Conv {
+        strides: strides.to_vec(),
+        dilations: vec![1; 2],
+        pads_before: pads.clone(),
+        pads_after: pads,
+        group: 1,
+        channels_last: true,
+        zero: None,
+        wide: true,
+    }
+}
+
 #[test]
 fn convolutions_with_channels_last() {
     let mut rng = Rng::new(2);
     for _ in 0..60 {
         let (h, w, c, o) = (rng.dim(3, 9), rng.dim(3, 12), 2 * rng.dim(1, 9), rng.dim(1, 40));
         let (kh, kw, pad, n) = (rng.dim(1, 3), rng.dim(1, 3), rng.below(2), rng.dim(1, 2));
-        let op = Conv {
-            strides: vec![rng.dim(1, 2), rng.dim(1, 2)],
-            dilations: vec![1; 2],
-            pads_before: vec![Expr::from(pad); 2],
-            pads_after: vec![Expr::from(pad); 2],
-            group: 1,
-            channels_last: true,
-            zero: None,
-            wide: true,
-        };
+        let op = conv([rng.dim(1, 2), rng.dim(1, 2)], [pad; 2]);
         let x = whole(&mut rng, DType::BF16, vec![n, h, w, c]);
         let w = whole(&mut rng, DType::BF16, vec![o, c, kh, kw]);
         let mut c = paired(Case::new(op, vec![x, w]), &mut rng);
@@ -85,17 +91,8 @@ fn convolutions_of_odd_channels() {
     for _ in 0..60 {
         let (h, w, c, o) = (rng.dim(7, 12), 2 * rng.dim(4, 12), 2 * rng.dim(0, 3) + 1, rng.dim(1, 40));
         let (kh, kw, n) = (rng.dim(1, 3), rng.dim(1, 7), rng.dim(1, 2));
-        let pad = [rng.below(2), rng.below(4)].map(Expr::from);
-        let op = Conv {
-            strides: vec![rng.dim(1, 2), 2 * rng.dim(1, 2)],
-            dilations: vec![1; 2],
-            pads_before: pad.to_vec(),
-            pads_after: pad.to_vec(),
-            group: 1,
-            channels_last: true,
-            zero: None,
-            wide: true,
-        };
+        let pads = [rng.below(2), rng.below(4)];
+        let op = conv([rng.dim(1, 2), 2 * rng.dim(1, 2)], pads);
         let x = whole(&mut rng, DType::BF16, vec![n, h, w, c]);
         let w = whole(&mut rng, DType::BF16, vec![o, c, kh, kw]);
         let mut c = paired(Case::new(op, vec![x, w]), &mut rng);
@@ -112,16 +109,7 @@ fn winograd_rounds_what_it_transforms() {
     for round in 0..40 {
         let (h, w, c, o) = (rng.dim(3, 19), rng.dim(3, 19), 2 * rng.dim(16, 40), rng.dim(33, 80));
         let pad = rng.below(2);
-        let op = Conv {
-            strides: vec![1; 2],
-            dilations: vec![1; 2],
-            pads_before: vec![Expr::from(pad); 2],
-            pads_after: vec![Expr::from(pad); 2],
-            group: 1,
-            channels_last: true,
-            zero: None,
-            wide: true,
-        };
+        let op = conv([1; 2], [pad; 2]);
         let (x, w) = (vec![rng.dim(1, 2), h, w, c], vec![o, c, 3, 3]);
         let exact = round % 2 == 0;
         let (x, w) = match exact {
