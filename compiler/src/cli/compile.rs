@@ -200,30 +200,28 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     if let Some(bytes) = a.text_bytes {
         flags.insert("text-bytes".to_owned(), bytes.to_string());
     }
-    if a.exact_convolutions {
-        flags.insert("exact-convolutions".to_owned(), "true".to_owned());
+    let switches = [
+        ("exact-convolutions", a.exact_convolutions),
+        ("opt-size", a.opt_size),
+        ("all-logits", a.all_logits),
+    ];
+    for (key, _) in switches.iter().filter(|s| s.1) {
+        flags.insert((*key).to_owned(), "true".to_owned());
     }
-    if a.opt_size {
-        flags.insert("opt-size".to_owned(), "true".to_owned());
-    }
-    if a.all_logits {
-        flags.insert("all-logits".to_owned(), "true".to_owned());
+    let words = [
+        ("quantize", &a.quantize, "stored"),
+        ("precision", &a.precision, "f32"),
+        ("kv-cache", &a.kv_cache, "f16"),
+    ];
+    for (key, value, _) in words.into_iter().filter(|(_, value, default)| *value != default) {
+        flags.insert(key.to_owned(), value.clone());
     }
     let (stored, compress) = Wanted::parse(&a.quantize).map_err(|d| vec![d])?.parts();
-    if a.quantize != "stored" {
-        flags.insert("quantize".to_owned(), a.quantize.clone());
-    }
     if a.calibration.calibrate.is_some() && !compress.is_some_and(|r| r.weights.method.needs_data()) {
         let d = Diag::input(format!("--calibrate: --quantize {} looks at no text", a.quantize));
         return Err(vec![d.help("gptq and awq do: --quantize gptq-w4-g128")]);
     }
     a.calibration.note(&mut flags).map_err(|d| vec![d])?;
-    if a.precision != "f32" {
-        flags.insert("precision".to_owned(), a.precision.clone());
-    }
-    if a.kv_cache != "f16" {
-        flags.insert("kv-cache".to_owned(), a.kv_cache.clone());
-    }
     let import = import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?;
     let request = Request {
         model: PathBuf::from(&a.model.model),

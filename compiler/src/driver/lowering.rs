@@ -49,8 +49,8 @@ pub struct Lowered {
 }
 
 impl<'a> Lowering<'a> {
-    /// Runs the passes for all targets, of which `target` stands for what they have in common; `None` where they stop before the end. The dump is complete as far as the passes came, also
-    /// when one of them fails.
+    /// Runs the passes for all targets, of which `target` stands for what they have in common; `None` where they stop
+    /// before the end. The dump is complete as far as the passes came, also when one of them fails.
     pub fn new(
         module: Module,
         past: &Past,
