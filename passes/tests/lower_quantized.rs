@@ -18,7 +18,10 @@ fn product(rng: &mut Rng, [m, n, k]: [usize; 3], block: usize) -> Case {
     let (activations, mut offset) = (rng.pick(&ACTIVATIONS), rng.pick(&OFFSETS));
     let (lo, hi) = dtype.int_range().unwrap();
     let span = (hi - lo + 1) as usize;
-    let mut codes = |n: usize| -> Vec<i64> { (0..n).map(|_| rng.below(span) as i64 + lo as i64).collect() };
+    // Codes use some of the bits of their type.
+    let used = span >> rng.below(dtype.bits() - 1);
+    let first = lo as i64 + rng.below(span - used + 1) as i64;
+    let mut codes = |n: usize| -> Vec<i64> { (0..n).map(|_| rng.below(used) as i64 + first).collect() };
     let blocks = k.div_ceil(block);
     let (values, zeros) = (codes(n * k), codes(n * blocks));
     let mut middle = 0;

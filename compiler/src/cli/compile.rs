@@ -52,8 +52,7 @@ pub struct CompileArgs {
     pub all_logits: bool,
     /// How weights are held. stored: matrices that a language model's file has in codes of few bits stay as they are,
     /// activations in products with them become bytes; stored-a16: activations stay floats. none: all become floats.
-    /// Or the weights of large products and embeddings in few bits: w8, w4, w3 or w2 (the last two in the room of 4
-    /// bits), rounded to nearest, with hqq so that few are far off, with gptq so that errors make up for each other, with
+    /// Or the weights of large products and embeddings in few bits, w8, w6, w5, w4, w3 or w2: rounded to nearest, with hqq so that few are far off, with gptq so that errors make up for each other, with
     /// awq so that strong channels are spared; the last two need --calibrate. Then as needed a8 (activations in bytes,
     /// the default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym or sym
     /// (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,

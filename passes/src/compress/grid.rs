@@ -151,7 +151,6 @@ impl Sheet {
         let dtype = match (scheme.bits, scheme.asymmetric) {
             (8, false) => DType::I8,
             (5..=8, _) => DType::U8,
-            // Kernels know 4 and 8 bits: fewer take the room of 4.
             _ => DType::U4,
         };
         Self {

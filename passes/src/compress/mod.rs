@@ -47,10 +47,11 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// Bytes of all parts.
-    pub fn bytes(&self) -> u64 {
-        let parts = [Some(&self.codes), Some(&self.scale), self.zero.as_ref(), self.minimum.as_ref()];
-        parts.into_iter().flatten().map(|t| t.stored_bytes() as u64).sum()
+    /// Bytes of all parts, with codes of so many bits.
+    pub fn bytes(&self, bits: u32) -> u64 {
+        let parts = [Some(&self.scale), self.zero.as_ref(), self.minimum.as_ref()];
+        let parts: u64 = parts.into_iter().flatten().map(|t| t.stored_bytes() as u64).sum();
+        (self.codes.len() as u64 * u64::from(bits)).div_ceil(8) + parts
     }
     /// What the codes stand for.
     pub fn values(&self) -> Result<Vec<f32>> {
@@ -174,7 +175,7 @@ impl LayerStat {
             scheme: scheme.to_string(),
             dims: [dim(0), dim(1)],
             bytes_before: w.stored_bytes() as u64,
-            bytes: c.bytes(),
+            bytes: c.bytes(scheme.bits),
             sqnr_db: c.error.decibels(),
             ..Self::default()
         }

@@ -36,7 +36,7 @@ impl Method {
 pub struct Scheme {
     /// How codes are chosen.
     pub method: Method,
-    /// Bits of a code: 2, 3, 4 or 8.
+    /// Bits of a code: 2, 3, 4, 5, 6 or 8.
     pub bits: u32,
     /// Weights of a row that share a scale; 0: the whole row.
     pub group: usize,
@@ -66,7 +66,7 @@ pub struct Recipe {
 }
 
 /// Help for a recipe that cannot be read.
-const GRAMMAR: &str = "a method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w8), then as needed a8 or \
+const GRAMMAR: &str = "a method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w5, w6, w8), then as needed a8 or \
                        a16 (activations), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse \
                        (scales by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16";
 
@@ -104,7 +104,9 @@ impl Words {
             let end = body.find(|c| matches!(c, 'w' | 'a' | 'g') && !body.starts_with("all"));
             let (value, next) = body.split_at(end.unwrap_or(body.len()));
             match (key, value) {
-                ('w', "2" | "3" | "4" | "8") => set(&mut self.bits, value.parse().unwrap_or(4), "w")?,
+                ('w', "2" | "3" | "4" | "5" | "6" | "8") => {
+                    set(&mut self.bits, value.parse().unwrap_or(4), "w")?
+                }
                 ('w', other) => return Err(format!("weights of {other} bits are not supported")),
                 ('a', "8") => set(&mut self.activations, Activations::Blocks, "a")?,
                 ('a', "16" | "32") => set(&mut self.activations, Activations::Float, "a")?,
@@ -191,7 +193,7 @@ mod tests {
         assert_eq!(of("w8gall").weights.to_string(), "w8gall");
         assert_eq!(Recipe::parse("none").unwrap(), None);
         let wrong =
-            ["", "w5", "w4g33", "4", "w4x", "w4-magic", "g32", "a8", "w4a4", "wall", "w4g", "gptq", "w4-w8"];
+            ["", "w7", "w4g33", "4", "w4x", "w4-magic", "g32", "a8", "w4a4", "wall", "w4g", "gptq", "w4-w8"];
         for wrong in wrong.into_iter().chain(["gptq-awq-w4", "hqq-w4-sym", "-w4", "w4g32-g64"]) {
             assert!(Recipe::parse(wrong).is_err(), "{wrong}");
         }

@@ -54,7 +54,7 @@ impl Coded {
         };
         Self {
             exact,
-            pitch: view.k.next_multiple_of(8),
+            pitch: view.k.next_multiple_of(layout.map_or(8, |l| l.terms().max(8))),
             scales: if per_block { blocks } else { 1 },
             blocks,
             start: layout.map_or(0, |l| -l.middle),

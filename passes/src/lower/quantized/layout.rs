@@ -1,9 +1,11 @@
 //! Constant weights in the order in which kernels read them, whatever the number of rows of activations.
 //!
 //! `rt` vectors of weight rows are a strip; a strip is one stream: for each block of terms the scales of all its rows,
-//! their offsets, and the codes in chunks. A chunk is a word of 32 bits per row: four bytes, or eight codes of 4 bits, the
-//! first four in the low halves of the bytes, the next four in the high ones. Either half is an operand of `Dot4`
-//! against four bytes of activations. Codes are unsigned: `code - middle` is what they were.
+//! their offsets, and the codes in chunks. A code is cut into planes of 8, 4, 2 or 1 bits, its lowest bits first; a chunk
+//! is so many terms that every plane has whole words of 32 bits per row. In a word of a plane of 4 bits the low halves of
+//! the bytes are the first four terms, the high halves the next four; narrower planes have more such fields. A field of
+//! every plane, shifted to its place and joined, is an operand of `Dot4` against four bytes of activations. Codes are
+//! unsigned: `code - middle` is what they were.
 
 use super::View;
 use crate::lower::body::Body;
@@ -18,11 +20,38 @@ const MOST_VECTORS: usize = 4;
 /// Fewest lanes: what lies in front of the codes has whole words.
 const LEAST_LANES: u16 = 4;
 
+/// Bits that codes may have.
+const WIDTHS: [usize; 6] = [2, 3, 4, 5, 6, 8];
+
+/// Some bits of every code.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plane {
+    /// Their number.
+    pub bits: usize,
+    /// The lowest of them.
+    pub at: usize,
+    /// Words per row of a chunk in front of this plane's.
+    pub word: usize,
+}
+
+impl Plane {
+    /// Fields of a byte: operands per word.
+    pub fn fields(&self) -> usize {
+        8 / self.bits
+    }
+    /// The bits of this plane in a code.
+    pub fn mask(&self) -> u8 {
+        (((1u16 << self.bits) - 1) << self.at) as u8
+    }
+}
+
 /// Order and types of packed weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Layout {
-    /// Bits per code: 4 or 8.
+    /// Bits per code: one of [`WIDTHS`].
     pub bits: usize,
+    /// What is subtracted from stored codes, so that the rest has few bits.
+    low: u8,
     /// Rows per vector.
     pub lanes: u16,
     /// Vectors per strip: 1, 2 or 4.
@@ -58,10 +87,10 @@ impl Layout {
             return Ok(None);
         }
         let lowest = codes.dtype().int_range().map_or(0, |(lo, _)| lo as i64);
-        let (bits, mut middle) = match op.table.is_empty() {
-            true if codes.dtype().bits() <= 4 => (4, op.middle - lowest),
-            true => (8, op.middle - lowest),
-            false => (8, 128),
+        let (low, least) = Codes::of(codes, &op.table)?.range(codes.len());
+        let mut middle = match op.table.is_empty() {
+            true => op.middle - lowest - i64::from(low),
+            false => 128 - i64::from(low),
         };
         if op.offset == Offset::Zero && offset.flatten().is_some_and(|z| z.dtype() == DType::U8) {
             middle += 128;
@@ -71,27 +100,53 @@ impl Layout {
             Offset::Zero => Some(DType::I8),
             Offset::Minimum => offset.flatten().map(narrowest).transpose()?,
         };
+        let scale_type = narrowest(scale)?;
         let lanes = target.lanes(32).max(LEAST_LANES);
         let rt = view.n.div_ceil(lanes.into()).next_power_of_two().min(MOST_VECTORS);
-        let layout = Self {
+        let layout = |bits| Self {
             bits,
+            low,
             lanes,
             rt,
             middle,
-            scale: narrowest(scale)?,
+            scale: scale_type,
             offset,
             n: view.n,
             k: view.k,
             block: view.block,
         };
-        let per = layout.terms();
-        let fits = view.blocks() == 1 || view.block.is_multiple_of(per);
-        let in_place = op.activations != Activations::Float || view.k.is_multiple_of(per);
-        Ok((fits && in_place).then_some(layout))
+        let fits = |l: &Self| {
+            let per = l.terms();
+            let blocks = view.blocks() == 1 || view.block.is_multiple_of(per);
+            blocks && (op.activations != Activations::Float || view.k.is_multiple_of(per))
+        };
+        Ok(WIDTHS.into_iter().filter(|w| *w >= least).map(layout).find(fits))
+    }
+    /// What codes are cut into.
+    pub fn planes(&self) -> impl Iterator<Item = Plane> + use<> {
+        let widths: &[usize] = match self.bits {
+            2 => &[2],
+            3 => &[2, 1],
+            4 => &[4],
+            5 => &[4, 1],
+            6 => &[4, 2],
+            _ => &[8],
+        };
+        // The last plane is the narrowest: it has one word.
+        let terms = 32 / widths.last().unwrap_or(&8);
+        widths.iter().scan((0, 0), move |(at, word), &bits| {
+            let plane = Plane { bits, at: *at, word: *word };
+            (*at, *word) = (*at + bits, *word + terms * bits / 32);
+            Some(plane)
+        })
     }
     /// Terms per chunk.
     pub fn terms(&self) -> usize {
-        32 / self.bits
+        self.planes().map(|p| 32 / p.bits).max().unwrap_or(4)
+    }
+    /// Words of a chunk.
+    pub fn chunk_words(&self) -> usize {
+        self.terms() * self.bits / 32 * self.width()
     }
     /// Rows per strip.
     pub fn width(&self) -> usize {
@@ -115,7 +170,11 @@ impl Layout {
     }
     /// Words of a block of so many terms.
     pub fn block_words(&self, terms: usize) -> usize {
-        self.header() + self.chunks(terms) * self.width()
+        self.header() + self.chunks(terms) * self.chunk_words()
+    }
+    /// Words per row of a chunk that a plane has.
+    fn words_of(&self, p: Plane) -> usize {
+        self.terms() * p.bits / 32
     }
     /// Words of a strip.
     pub fn strip_words(&self) -> usize {
@@ -149,14 +208,16 @@ impl Layout {
                     rows.clone().for_each(|j| put(&mut out, dtype, moved(j)));
                 }
                 let end = self.k.min((t + 1) * self.block);
+                let at = |j: usize, k: usize| match j < self.n && k < end {
+                    true => code.at(j * self.k + k) - self.low,
+                    false => 0,
+                };
                 for k in (t * self.block..end).step_by(self.terms()) {
-                    for j in rows.clone() {
-                        let at = |k: usize| if j < self.n && k < end { code.at(j * self.k + k) } else { 0 };
-                        let byte = |i: usize| match self.bits {
-                            4 => at(k + i) | at(k + 4 + i) << 4,
-                            _ => at(k + i),
-                        };
-                        out.extend([byte(0), byte(1), byte(2), byte(3)]);
+                    for (p, word) in self.planes().flat_map(|p| (0..self.words_of(p)).map(move |w| (p, w))) {
+                        let first = k + 4 * word * p.fields();
+                        let field = |j, k: usize, f| (at(j, k + 4 * f) & p.mask()) >> p.at << (p.bits * f);
+                        let byte = |j, k: usize| (0..p.fields()).fold(0, |b, f| b | field(j, k, f));
+                        rows.clone().for_each(|j| out.extend([0, 1, 2, 3].map(|i| byte(j, first + i))));
                     }
                 }
             }
@@ -205,6 +266,16 @@ impl<'a> Codes<'a> {
             return Err(Diag::input(format!("codes beyond a table of {}", table.len())));
         }
         Ok(out)
+    }
+    /// What may be subtracted, and bits of what is left.
+    fn range(&self, len: usize) -> (u8, usize) {
+        let mut seen = [false; 256];
+        (0..len).for_each(|i| seen[usize::from(self.at(i))] = true);
+        let low = seen.iter().position(|s| *s).unwrap_or(0) as u8;
+        let high = seen.iter().rposition(|s| *s).unwrap_or(0) as u8;
+        let bits = |v: u8| (8 - v.leading_zeros()) as usize;
+        // A start of sums costs something: only for fewer bits.
+        if bits(high - low) < bits(high) { (low, bits(high - low)) } else { (0, bits(high)) }
     }
     fn stored(&self, i: usize) -> usize {
         let bit = i * self.bits;

@@ -69,12 +69,14 @@ pub fn lower(cx: &LowerCx, body: &Body, view: &View, layout: Layout) -> Result<L
     Ok(all)
 }
 
-/// Registers that a tile needs beside its sums: codes of one vector, halves of them, masks, activations.
-const BESIDE: usize = 5;
+/// Registers that a tile needs beside its sums: a mask, activations, what is being joined.
+const BESIDE: usize = 3;
 
 /// The register tile: sums of a block and of all blocks are both in registers.
 fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
-    let room = (target.vector_registers as usize).saturating_sub(BESIDE) / 2;
+    // And words and a mask of every plane, for a strip of two vectors.
+    let beside = BESIDE + 2 * layout.planes().count();
+    let room = (target.vector_registers as usize).saturating_sub(beside) / 2;
     let m = view.m.as_const().map_or(usize::MAX, |m| m.max(1) as usize);
     // Few rows: as wide as the strip. More: as many rows as fit beside two vectors, or one.
     let nv = [layout.rt, 2, 1]

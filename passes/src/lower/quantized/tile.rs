@@ -149,7 +149,7 @@ impl Reader {
         let (words, a) = (copy(b, runs.words), copy(b, runs.a));
         b.for_(Bound::Const(0), Bound::Const((count / step) as i64), 1, LoopKind::Serial, |b, _| {
             (0..step).for_each(|q| self.chunk(b, tile, (words, a), q, dots));
-            let w = b.i64((step * self.layout.width()) as i64);
+            let w = b.i64((step * self.layout.chunk_words()) as i64);
             b.set(words, Inst::Bin(BinOp::Add, words, w));
             let w = b.i64((step * self.a_step()) as i64);
             b.set(a, Inst::Bin(BinOp::Add, a, w));
@@ -165,66 +165,62 @@ impl Reader {
     fn chunk(&self, b: &mut KernelBuilder, tile: Tile, (words, a): (Reg, Reg), q: usize, dots: &[Reg]) {
         let l = &self.layout;
         let lanes = tile.lanes;
-        let first = (l.header() + q * l.width()) as i64;
-        let codes: Vec<Reg> = (0..tile.nv)
-            .map(|v| {
-                let at = Addr::reg(words).offset(first + tile.column(v));
-                b.load(Elem::I32, lanes, self.weights, at, None)
-            })
-            .collect();
-        let parts: Vec<Vec<Reg>> = (0..self.a_step())
-            .map(|e| {
-                codes
-                    .iter()
-                    .map(|&c| if self.coded.exact { self.bytes(b, c, e) } else { self.float(b, c, e) })
-                    .collect()
-            })
-            .collect();
+        let first = (l.header() + q * l.chunk_words()) as i64;
         let elem = if self.coded.exact { Elem::I32 } else { Elem::F32 };
-        for (e, weights) in parts.iter().enumerate() {
-            for i in 0..tile.mr {
-                let at = i as i64 * self.a_pitch() + (q * self.a_step() + e) as i64;
-                let x = b.load(elem, 1, self.a, Addr::reg(a).offset(at), None);
-                let x = b.splat(x, lanes);
-                for (v, &w) in weights.iter().enumerate() {
-                    let acc = dots[i * tile.nv + v];
-                    b.set(
-                        acc,
-                        match self.coded.exact {
-                            true => Inst::Dot4 { acc, a: w, b: x, a_signed: false, b_signed: true },
-                            false => Inst::MulAdd(w, x, acc),
-                        },
-                    );
+        // The words at hand: of every plane, one per vector.
+        let mut words_of: Vec<Vec<Reg>> = l.planes().map(|_| vec![]).collect();
+        for e in 0..l.terms() / 4 {
+            for (i, p) in l.planes().enumerate().filter(|(_, p)| e.is_multiple_of(p.fields())) {
+                let first = first + ((p.word + e / p.fields()) * l.width()) as i64;
+                let load = |b: &mut KernelBuilder, v| {
+                    b.load(
+                        Elem::I32,
+                        lanes,
+                        self.weights,
+                        Addr::reg(words).offset(first + tile.column(v)),
+                        None,
+                    )
+                };
+                words_of[i] = (0..tile.nv).map(|v| load(b, v)).collect();
+            }
+            for term in if self.coded.exact { 0..1 } else { 0..4 } {
+                let weights: Vec<Reg> = (0..tile.nv)
+                    .map(|v| {
+                        let codes: Vec<Reg> = words_of.iter().map(|w| w[v]).collect();
+                        self.weights(b, &codes, e, term)
+                    })
+                    .collect();
+                let at = q * self.a_step() + if self.coded.exact { e } else { 4 * e + term };
+                for i in 0..tile.mr {
+                    let at = i as i64 * self.a_pitch() + at as i64;
+                    let x = b.load(elem, 1, self.a, Addr::reg(a).offset(at), None);
+                    let x = b.splat(x, lanes);
+                    for (v, &w) in weights.iter().enumerate() {
+                        let acc = dots[i * tile.nv + v];
+                        b.set(
+                            acc,
+                            match self.coded.exact {
+                                true => Inst::Dot4 { acc, a: w, b: x, a_signed: false, b_signed: true },
+                                false => Inst::MulAdd(w, x, acc),
+                            },
+                        );
+                    }
                 }
             }
         }
     }
 
-    /// Four codes as bytes: the low or the high halves.
-    fn bytes(&self, b: &mut KernelBuilder, codes: Reg, half: usize) -> Reg {
-        if self.layout.bits == 8 {
-            return codes;
+    /// From the word of every plane, operand `e` of a chunk: four codes as bytes; or of its codes number `term`, a float.
+    fn weights(&self, b: &mut KernelBuilder, words: &[Reg], e: usize, term: usize) -> Reg {
+        let mut all = None;
+        for (p, &w) in self.layout.planes().zip(words) {
+            let mask = u32::from(p.mask()) * if self.coded.exact { 0x0101_0101 } else { 1 };
+            let by = 8 * term + p.bits * (e % p.fields());
+            let part = field(b, w, by as i64 - p.at as i64, mask);
+            all = Some(all.map_or(part, |all| b.bin(BinOp::Or, all, part)));
         }
-        let lanes = b.ty(codes).lanes;
-        let (mask, four) = (whole(b, Elem::I32, lanes, 0x0f0f_0f0f), whole(b, Elem::I32, lanes, 4));
-        let v = if half == 0 { codes } else { b.bin(BinOp::ShrU, codes, four) };
-        b.bin(BinOp::And, v, mask)
-    }
-
-    /// The code of term `e` as a float.
-    fn float(&self, b: &mut KernelBuilder, codes: Reg, e: usize) -> Reg {
-        let (lanes, bits) = (b.ty(codes).lanes, self.layout.bits as i64);
-        let shift = 8 * (e as i64 % 4) + 4 * (e as i64 / 4);
-        let mut v = codes;
-        if shift > 0 {
-            let by = whole(b, Elem::I32, lanes, shift);
-            v = b.bin(BinOp::ShrU, v, by);
-        }
-        if shift + bits < 32 {
-            let mask = whole(b, Elem::I32, lanes, (1 << bits) - 1);
-            v = b.bin(BinOp::And, v, mask);
-        }
-        b.cvt(CvtOp::SToF, Elem::F32, v)
+        let all = all.unwrap_or_else(|| b.i64(0));
+        if self.coded.exact { all } else { b.cvt(CvtOp::SToF, Elem::F32, all) }
     }
 
     /// Adds the finished sums of a block to `acc`.
@@ -280,6 +276,23 @@ impl Reader {
             }
         }
     }
+}
+
+/// Some bits of words, shifted to the right by `by` (or to the left).
+fn field(b: &mut KernelBuilder, words: Reg, by: i64, mask: u32) -> Reg {
+    let lanes = b.ty(words).lanes;
+    let mut v = words;
+    if by != 0 {
+        let op = if by > 0 { BinOp::ShrU } else { BinOp::Shl };
+        let by = whole(b, Elem::I32, lanes, by.abs());
+        v = b.bin(op, v, by);
+    }
+    let left = if by > 0 { u32::MAX >> by } else { u32::MAX << -by };
+    if left & !mask != 0 {
+        let mask = whole(b, Elem::I32, lanes, i64::from(mask as i32));
+        v = b.bin(BinOp::And, v, mask);
+    }
+    v
 }
 
 /// First row of a strip's part: where it begins and which lanes of it.
