@@ -12,6 +12,7 @@ need cmake cmake
 need nm binutils
 need xz xz-utils
 need node nodejs
+need chromium "chromium fonts-liberation"
 need qemu-aarch64-static qemu-user-static
 need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 need riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu

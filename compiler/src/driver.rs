@@ -116,9 +116,15 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
 impl Bundle {
     /// Adds what the runtime has to know of a language model.
     fn take(&mut self, language: &Language) -> Result<(), Diag> {
-        for (name, bytes) in &language.assets {
-            self.manifest.files.insert(name.clone(), sha256(bytes));
-            self.files.insert(name.clone(), bytes.clone());
+        let mut files = language.assets.clone();
+        // A page has no runtime of ours: the bundle brings what reads and writes text.
+        if self.files.contains_key(&format!("{}.wasm", self.manifest.name)) {
+            let more = crate::web::language_files(&self.manifest.name, &language.info);
+            files.extend(more.into_iter().map(|(path, text)| (path, text.into())));
+        }
+        for (name, bytes) in files {
+            self.manifest.files.insert(name.clone(), sha256(&bytes));
+            self.files.insert(name, bytes);
         }
         self.manifest.language_model = Some(language.info.clone());
         self.files.insert("manifest.json".into(), json(serde_json::to_string_pretty(&self.manifest))?);
@@ -148,7 +154,8 @@ fn read_model(request: &Request) -> Result<(Module, Past, Option<Language>), Vec
         return Err(vec![d.help("write one with --dump-ir DIR and give DIR/NN-PASS.mir as the model")]);
     }
     let imported = frontend::import(&request.model, &request.import)?;
-    let mut past = Past { flags: request.flags.clone(), warnings: imported.warnings, ..Past::default() };
+    let (flags, metadata) = (request.flags.clone(), imported.metadata);
+    let mut past = Past { flags, metadata, warnings: imported.warnings, ..Past::default() };
     for f in &imported.files {
         let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         past.sources.insert(name, sha256_of_file(f).map_err(|d| vec![d])?);
@@ -226,6 +233,7 @@ fn bundle(levels: &Levels, lowered: Vec<Lowered>, past: &Past, request: &Request
     let mut manifest = Manifest::new(strongest.program, strongest.target, made.code.values().sum());
     manifest.sources.clone_from(&past.sources);
     manifest.flags.clone_from(&past.flags);
+    manifest.metadata.clone_from(&past.metadata);
     manifest.tuned.clone_from(&tuned.tuned);
     let tables = std::mem::take(&mut made.tables);
     if !weaker.is_empty() {

@@ -30,6 +30,9 @@ pub struct Past {
     pub sources: BTreeMap<String, String>,
     /// Flags that shape the output.
     pub flags: BTreeMap<String, String>,
+    /// What the model's file says of itself.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
     /// Things in the model that look wrong.
     pub warnings: Vec<String>,
     /// What passes did.

@@ -96,6 +96,9 @@ pub struct Manifest {
     pub sources: BTreeMap<String, String>,
     /// Flags that shape the output.
     pub flags: BTreeMap<String, String>,
+    /// What the model's file says of itself: labels, alphabets, whatever its makers put there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// Choices that were measured, by target: `compile --tuned` takes them from here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tuned: BTreeMap<String, crate::tune::Answers>,
@@ -187,6 +190,7 @@ impl Manifest {
             levels: vec![],
             sources: BTreeMap::new(),
             flags: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             tuned: BTreeMap::new(),
             dims: open.map(dim).collect(),
             inputs: program.inputs.iter().map(port).collect(),

@@ -97,7 +97,7 @@ thread_local! {
 }
 
 fn start() -> Node {
-    Node::start(&[], SCRIPT).expect("Node.js starts")
+    Node::start(&["-e", SCRIPT]).expect("Node.js starts")
 }
 
 /// A module in the thread's process.

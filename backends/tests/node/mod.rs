@@ -1,12 +1,12 @@
 //! Node.js fed through pipes. Shared by the tests of several packages.
 
 use std::io::{Read, Result, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 /// A process that answers what is written to it; gone when dropped.
 pub struct Node {
     child: Child,
-    to: ChildStdin,
+    to: Option<ChildStdin>,
     from: ChildStdout,
 }
 
@@ -23,17 +23,23 @@ pub fn installed() -> bool {
 }
 
 impl Node {
-    /// Runs a script with these arguments in front of it.
-    pub fn start(args: &[&str], script: &str) -> Result<Self> {
+    /// Runs Node.js with these arguments: a file, or `-e` and a script.
+    pub fn start(args: &[&str]) -> Result<Self> {
         let mut command = Command::new("node");
-        command.args(args).args(["-e", script]);
+        command.args(args);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (to, from) = (child.stdin.take(), child.stdout.take().unwrap());
         Ok(Self { child, to, from })
+    }
+    /// Lets the process see the end of what is written, and waits for its own.
+    #[allow(dead_code)]
+    pub fn end(mut self) -> Result<ExitStatus> {
+        self.to = None;
+        self.child.wait()
     }
     /// Bytes as they are.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.to.write_all(bytes)
+        self.to.as_mut().map_or(Ok(()), |to| to.write_all(bytes))
     }
     /// A number of 32 bits.
     pub fn number(&mut self) -> Result<i32> {

@@ -4,10 +4,15 @@ use serde_json::json;
 use sinter_backends::wasm::Layout;
 use sinter_ir::DType;
 use sinter_ir::program::{Port, Program};
+use sinter_llm::LanguageModel;
 use std::fmt::Write;
 
 /// The ES module; `/*MODEL*/` stands for the signature, `NAME` for the model's name.
 const MODULE: &str = include_str!("module.js");
+/// Text in and out of language models; `/*LANGUAGE*/` stands for the manifest's section.
+const LANGUAGE: &str = include_str!("language.js");
+const LANGUAGE_TYPES: &str = include_str!("language.d.ts");
+const TOKENIZER: &str = include_str!("tokenizer.js");
 
 /// Files by path below the bundle.
 pub fn files(p: &Program, at: &Layout) -> Vec<(String, String)> {
@@ -15,8 +20,21 @@ pub fn files(p: &Program, at: &Layout) -> Vec<(String, String)> {
     vec![
         (format!("{n}.js"), MODULE.replace("NAME", n).replace("/*MODEL*/", &signature(p, at))),
         (format!("{n}.d.ts"), types(p)),
-        ("package.json".into(), package(n)),
+        ("package.json".into(), package(n, &[])),
         ("README.md".into(), readme(p)),
+    ]
+}
+
+/// What a language model has besides, by path below the bundle; its tokenizer lies there too.
+pub fn language_files(n: &str, info: &LanguageModel) -> Vec<(String, String)> {
+    let module = LANGUAGE.replace("NAME", n).replace("/*LANGUAGE*/", &json!(info).to_string());
+    let (script, types) = (format!("{n}.language.js"), format!("{n}.language.d.ts"));
+    let package = package(n, &[&script, &types, "tokenizer.js", "tokenizer.json"]);
+    vec![
+        (script, module),
+        (types, LANGUAGE_TYPES.replace("NAME", n)),
+        ("tokenizer.js".into(), TOKENIZER.into()),
+        ("package.json".into(), package),
     ]
 }
 
@@ -137,8 +155,9 @@ export declare class Model {
 export declare function load(options?: Options): Promise<Model>;
 "#;
 
-fn package(n: &str) -> String {
-    let files: Vec<String> = ["js", "d.ts", "wasm", "weights"].iter().map(|e| format!("{n}.{e}")).collect();
+fn package(n: &str, more: &[&str]) -> String {
+    let own = ["js", "d.ts", "wasm", "weights"].iter().map(|e| format!("{n}.{e}"));
+    let files: Vec<String> = own.chain(more.iter().map(|f| (*f).to_owned())).collect();
     let value = json!({
         "name": n.replace('_', "-").to_ascii_lowercase(),
         "version": "0.1.0",

@@ -1,6 +1,7 @@
 //! Every model against the outputs that lie beside it.
 
 use super::bar::{self, MODELS};
+use super::common::browser::{self, Engine};
 use super::common::{self, Case, Sizes, data, import_with, no_panic, open_dims};
 use sinter_ir::target::TargetDesc;
 
@@ -61,11 +62,11 @@ fn every_model_matches_the_stored_outputs() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-fn matches_in_the_browser(case: &Case, held: &bar::Expect) -> Result<(), String> {
+fn matches_in(engine: Engine, case: &Case, held: &bar::Expect) -> Result<(), String> {
     for (inputs, outputs) in data(case)? {
         let module = import_with(case, open_dims(case, &inputs)?)?;
-        let (got, sizes) = common::browser::run(module, 0, &inputs)?;
-        println!("{} in Node.js: code {}, arena {}", case.name, sizes.code, sizes.arena);
+        let (got, sizes) = browser::run_in(engine, module, 0, &inputs)?;
+        println!("{} in {engine:?}: code {}, arena {}", case.name, sizes.code, sizes.arena);
         check_sizes(sizes)?;
         if got.len() != outputs.len() {
             return Err(format!("{} outputs, expected {}", got.len(), outputs.len()));
@@ -78,15 +79,26 @@ fn matches_in_the_browser(case: &Case, held: &bar::Expect) -> Result<(), String>
     Ok(())
 }
 
-#[test]
-fn every_model_matches_in_the_browser() {
+fn every_model_matches_in(engine: Engine) {
     let Some(shared) = common::shared() else { return common::skip("real models not found") };
-    if !common::browser::there() {
-        return;
-    }
     let list = common::cases(&shared.join("models"));
-    let results = list.iter().zip(MODELS).map(|(c, m)| (c, no_panic(|| matches_in_the_browser(c, m))));
+    let results = list.iter().zip(MODELS).map(|(c, m)| (c, no_panic(|| matches_in(engine, c, m))));
     let failures: Vec<String> =
         results.filter_map(|(c, r)| r.err().map(|e| format!("{}: {e}", c.name))).collect();
+    engine.end();
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn every_model_matches_in_node() {
+    if browser::there() {
+        every_model_matches_in(Engine::Node);
+    }
+}
+
+#[test]
+fn every_model_matches_in_chromium() {
+    if browser::chromium() {
+        every_model_matches_in(Engine::Chromium);
+    }
 }

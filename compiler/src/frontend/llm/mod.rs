@@ -66,7 +66,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diag>> {
     let checkpoint = open(path).map_err(|d| vec![d])?;
     let (module, language) = build(&checkpoint, options)?;
-    Ok(Imported { module, warnings: vec![], files: checkpoint.files, language: Some(language) })
+    Ok(Imported { module, files: checkpoint.files, language: Some(language), ..Imported::default() })
 }
 
 /// Imports a model as far as possible, see [`super::onnx::survey`].

@@ -53,7 +53,7 @@ pub struct ImportOptions {
 }
 
 /// A model as graph IR.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Imported {
     /// The model.
     pub module: Module,
@@ -61,6 +61,8 @@ pub struct Imported {
     pub warnings: Vec<String>,
     /// Files that the model consists of.
     pub files: Vec<PathBuf>,
+    /// What its file says of itself.
+    pub metadata: BTreeMap<String, String>,
     /// Of a language model: what its runtime has to know.
     pub language: Option<Language>,
 }
@@ -78,6 +80,8 @@ pub struct Survey {
     pub warnings: Vec<String>,
     /// Files that were read.
     pub files: Vec<PathBuf>,
+    /// What the file says of itself.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Survey {
@@ -117,7 +121,8 @@ pub fn import_bytes(
 fn whole(s: Survey) -> Result<Imported, Vec<Diag>> {
     match s.module {
         Some(module) if s.problems.is_empty() => {
-            Ok(Imported { module, warnings: s.warnings, files: s.files, language: None })
+            let Survey { warnings, files, metadata, .. } = s;
+            Ok(Imported { module, warnings, files, metadata, language: None })
         }
         _ => Err(s.problems),
     }
@@ -163,7 +168,9 @@ fn survey_bytes(
         }
     };
     let files = path.into_iter().chain(importer.store.files()).map(Path::to_path_buf).collect();
-    Ok(Survey { module, unread: importer.unread.len(), problems, warnings: importer.warnings, files })
+    let (unread, warnings) = (importer.unread.len(), importer.warnings);
+    let said = model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone()));
+    Ok(Survey { module, unread, problems, warnings, files, metadata: said.collect() })
 }
 
 fn decode(bytes: Bytes) -> Result<ModelProto> {

@@ -1,6 +1,7 @@
-//! Bundles for browsers, run by their own ES modules in Node.js: one process per test thread, fed through pipes.
+//! Bundles for browsers, run by their own ES modules in Node.js or in Chromium: one process per test thread, fed through
+//! pipes.
 
-#[path = "../../../backends/tests/node/mod.rs"]
+#[path = "../../../../backends/tests/node/mod.rs"]
 mod process;
 
 use super::{Sizes, program_for};
@@ -13,51 +14,50 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Answers `{module, inputs}` and the inputs' bytes with `{outputs}` and their bytes, or `{error}`. Everything has its
-/// number of bytes in front.
-const SCRIPT: &str = r#"
-import fs from "node:fs";
-const ARRAYS = {
-    i8: Int8Array, u16: Uint16Array, i16: Int16Array, u32: Uint32Array, i32: Int32Array, u64: BigUint64Array,
-    i64: BigInt64Array, f32: Float32Array, f64: Float64Array, f16: Uint16Array, bf16: Uint16Array,
-    c64: Float32Array, c128: Float64Array,
-};
-function exactly(n) {
-    const out = Buffer.from(new ArrayBuffer(n));
-    for (let at = 0; at < n; ) {
-        const got = fs.readSync(0, out, at, n - at);
-        if (got === 0) process.exit(0);
-        at += got;
-    }
-    return out;
+/// What runs the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Node.js.
+    Node,
+    /// A page in headless Chromium.
+    Chromium,
 }
-const bytes = () => exactly(exactly(4).readUInt32LE(0));
-function write(buffer) {
-    const n = Buffer.alloc(4);
-    n.writeUInt32LE(buffer.length, 0);
-    for (const b of [n, buffer]) for (let at = 0; at < b.length; ) at += fs.writeSync(1, b, at);
-}
-const answer = (value) => write(Buffer.from(JSON.stringify(value)));
-for (;;) {
-    const request = JSON.parse(bytes().toString());
-    const inputs = {}, dims = {};
-    for (const { name, dtype, shape, strings } of request.inputs) {
-        dims[name] = shape;
-        inputs[name] = strings ?? new (ARRAYS[dtype] ?? Uint8Array)(bytes().buffer);
+
+impl Engine {
+    /// Answers `{module, capacity, inputs}` and the inputs' bytes with `{outputs}` and their bytes, or `{error}`.
+    fn start(self) -> std::io::Result<Node> {
+        let script = |name: &str| format!("{}/tests/common/browser/{name}", env!("CARGO_MANIFEST_DIR"));
+        match self {
+            Self::Node => Node::start(&[&script("node.mjs")]),
+            Self::Chromium => Node::start(&[&script("chromium.mjs"), env!("CARGO_TARGET_TMPDIR")]),
+        }
     }
-    try {
-        const { load, MODEL } = await import(request.module);
-        const model = await load();
-        const states = MODEL.states ? model.states(request.capacity) : undefined;
-        const got = model.run(inputs, dims, states);
-        const all = MODEL.outputs.map((port) => got[port.name]);
-        answer({ outputs: all.map(({ data, dims }) => ({ dims, strings: Array.isArray(data) ? data : null })) });
-        for (const { data } of all) if (!Array.isArray(data)) write(Buffer.from(data.buffer));
-    } catch (e) {
-        answer({ error: String(e) });
+    fn running(self) -> &'static std::thread::LocalKey<RefCell<Option<Node>>> {
+        match self {
+            Self::Node => &NODE,
+            Self::Chromium => &CHROMIUM,
+        }
+    }
+    /// Ends the process of this thread, which a test that is the last to need it does.
+    pub fn end(self) {
+        if let Some(node) = self.running().take() {
+            assert!(node.end().unwrap().success(), "{self:?} ended badly");
+        }
     }
 }
-"#;
+
+/// Whether Chromium is there, and Node.js to talk to it; says loudly when not.
+pub fn chromium() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        let version = std::process::Command::new("chromium").arg("--version").output();
+        let found = version.is_ok_and(|o| o.status.success());
+        if !found {
+            super::skip("no Chromium: nothing is run in a real browser");
+        }
+        found && there()
+    })
+}
 
 /// Whether Node.js is there; says loudly when not.
 pub fn there() -> bool {
@@ -86,6 +86,7 @@ fn ask(node: &mut Node, head: &Value, inputs: &[Tensor]) -> std::io::Result<(Val
 
 thread_local! {
     static NODE: RefCell<Option<Node>> = const { RefCell::new(None) };
+    static CHROMIUM: RefCell<Option<Node>> = const { RefCell::new(None) };
 }
 
 /// A bundle's files in a folder that goes away.
@@ -119,6 +120,16 @@ fn write(program: &Program) -> Result<(Folder, Sizes), String> {
 
 /// Compiles a module for browsers and runs it in Node.js, with states of a capacity where it has any.
 pub fn run(module: Module, capacity: i64, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Sizes), String> {
+    run_in(Engine::Node, module, capacity, inputs)
+}
+
+/// The same in either engine.
+pub fn run_in(
+    engine: Engine,
+    module: Module,
+    capacity: i64,
+    inputs: &[Tensor],
+) -> Result<(Vec<Tensor>, Sizes), String> {
     let target = sinter_backends::target("browser-wasm").unwrap();
     let program = program_for(target, module)?;
     let (dir, sizes) = write(&program)?;
@@ -133,16 +144,16 @@ pub fn run(module: Module, capacity: i64, inputs: &[Tensor]) -> Result<(Vec<Tens
         .collect();
     let module = format!("file://{}/{}.js", dir.0.display(), program.name);
     let head = json!({"module": module, "capacity": capacity, "inputs": ports});
-    let (answer, bytes) = NODE.with_borrow_mut(|node| {
+    let (answer, bytes) = engine.running().with_borrow_mut(|node| {
         let running = match node {
             Some(n) => n,
-            None => node.insert(Node::start(&["--input-type=module"], SCRIPT).unwrap()),
+            None => node.insert(engine.start().unwrap()),
         };
         let answer = ask(running, &head, inputs);
         if answer.is_err() {
             *node = None;
         }
-        answer.map_err(|e| format!("Node.js: {e}"))
+        answer.map_err(|e| format!("{engine:?}: {e}"))
     })?;
     if let Some(e) = answer["error"].as_str() {
         return Err(e.to_owned());
