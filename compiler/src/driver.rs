@@ -3,6 +3,7 @@
 mod budget;
 mod lowering;
 mod made;
+mod pruning;
 mod targets;
 
 use crate::bench::sites::Measured;
@@ -24,6 +25,7 @@ use sinter_ir::{Diag, Module};
 use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, LowerOptions};
+use sinter_passes::prune::{self, Pruned};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub struct Request {
     pub lower: LowerOptions,
     /// Write the module's text after every pass to this folder, and the program's for the first target.
     pub dump_ir: Option<PathBuf>,
+    /// What to take away before, in the words of `--prune`.
+    pub prune: Option<prune::Recipe>,
     /// What to do to the weights, in the words of `--quantize`.
     pub compress: Option<Recipe>,
     /// What to run the model on where the recipe wants to see activations.
@@ -103,8 +107,11 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
     let targets: Result<Vec<_>, Diag> = request.targets.iter().map(|t| Levels::parse(t)).collect();
     let targets = targets.map_err(|d| vec![d])?;
     step("reading the model");
-    let (module, past, language) = read_model(request)?;
-    let mut out = compile_module(module, &past, request, &targets, step)?;
+    let (mut module, mut past, language) = read_model(request)?;
+    // Weights of the module may be in it.
+    let mut shelf = pruning::shelf(request).map_err(|d| vec![d])?;
+    let pruned = pruning::run(&mut module, &mut past, request, shelf.as_mut(), step)?;
+    let mut out = compile_module(module, &past, request, &pruned, &targets, step)?;
     if let Some(language) = language {
         for bundle in &mut out.bundles {
             bundle.take(&language).map_err(|d| vec![d])?;
@@ -167,6 +174,7 @@ fn compile_module(
     module: Module,
     past: &Past,
     request: &Request,
+    pruned: &[Pruned],
     targets: &[Levels],
     step: &dyn Fn(&str),
 ) -> Result<Output, Vec<Diag>> {
@@ -176,7 +184,7 @@ fn compile_module(
     if let Some(dump) = dump.as_mut().filter(|_| !dump::is_dump(&request.model)) {
         dump.imported(&module);
     }
-    let calibrated = calibrated(request, step)?;
+    let calibrated = calibrated(request, pruned, step)?;
     out.warnings.extend(calibrated.iter().flat_map(|c| c.warnings.clone()));
     step("optimising");
     // Passes that only some targets want are left out unless all do.
@@ -201,11 +209,15 @@ fn compile_module(
 }
 
 /// Codes of weights by what the model makes of a text, where the recipe needs that.
-fn calibrated(request: &Request, step: &dyn Fn(&str)) -> Result<Option<Calibrated>, Vec<Diag>> {
+fn calibrated(
+    request: &Request,
+    pruned: &[Pruned],
+    step: &dyn Fn(&str),
+) -> Result<Option<Calibrated>, Vec<Diag>> {
     let recipe = request.compress.as_ref().filter(|r| r.weights.method.needs_data());
     match (recipe, &request.calibrate) {
         (Some(recipe), Some(how)) => {
-            calibrate::run(&request.model, &request.import, recipe, how, step).map(Some)
+            calibrate::run(&request.model, &request.import, recipe, how, pruned, step).map(Some)
         }
         _ => Ok(None),
     }

@@ -120,7 +120,7 @@ fn what_is_missing_is_said() {
     );
     let few = Calibration { windows: 1, ..calibration(&text, 1, None) };
     let recipe = Recipe::parse("gptq-w4").unwrap().unwrap();
-    let done = calibrate::run(&model, &ImportOptions::default(), &recipe, &few, &|_| {}).unwrap();
+    let done = calibrate::run(&model, &ImportOptions::default(), &recipe, &few, &[], &|_| {}).unwrap();
     // 128 tokens are fewer than the 172 channels in the middle of its blocks.
     assert!(
         done.warnings.iter().any(|w| w.contains("down_proj") && w.contains("are few")),

@@ -14,6 +14,7 @@ pub mod lower;
 pub mod math;
 pub mod pipeline;
 pub mod plan;
+pub mod prune;
 pub mod rebuild;
 pub mod report;
 pub mod symbols;

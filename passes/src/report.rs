@@ -1,6 +1,7 @@
 //! What the passes did: counted rules, node counts, kernels, memory. Goes into the bundle's report.
 
 use crate::compress::LayerStat;
+use crate::prune::PruneStat;
 use crate::work::Work;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +13,9 @@ pub struct PassReport {
     pub rules: BTreeMap<String, u64>,
     /// Passes in the order they ran.
     pub passes: Vec<PassStat>,
+    /// Matrices that lost weights.
+    #[serde(default)]
+    pub pruned: Vec<PruneStat>,
     /// Matrices that became codes.
     #[serde(default)]
     pub compressed: Vec<LayerStat>,

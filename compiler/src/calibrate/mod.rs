@@ -9,6 +9,7 @@
 mod file;
 mod methods;
 mod parallel;
+mod prune;
 mod runner;
 
 use crate::frontend::onnx::ImportOptions;
@@ -17,12 +18,15 @@ use crate::manifest::sha256_of_file;
 use crate::system;
 use file::{Header, Stored, Writer};
 use runner::{Instead, Runner};
-use sinter_ir::{Diag, Fault, Result};
+use sinter_ir::{Diag, Fault, Module, Result};
 use sinter_llm::info::TOKENIZER_FILE;
 use sinter_llm::tokenizer::Tokenizer;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, segments};
 use sinter_passes::compress::{Calibrated, Recipe};
+use sinter_passes::prune::shelf::Shelf;
+use sinter_passes::prune::{Pruned, Step, apply};
+use sinter_passes::report::PassReport;
 use std::path::{Path, PathBuf};
 
 /// What to calibrate with.
@@ -40,38 +44,78 @@ pub struct Calibration {
     pub stats: Option<PathBuf>,
 }
 
-/// Runs a model on a text and rounds its weights.
+/// A model in pieces that can run on the windows of a text.
+struct Prepared {
+    module: Module,
+    pieces: Vec<Segment>,
+    runner: Runner,
+    windows: usize,
+    /// Tokens of a window.
+    window: usize,
+    /// The model's files.
+    files: Vec<PathBuf>,
+}
+
+impl Prepared {
+    /// Reads the model anew, with dims for windows, and does to it what was done to it before.
+    fn new(
+        model: &Path,
+        import: &ImportOptions,
+        how: &Calibration,
+        pruned: &[Pruned],
+    ) -> Result<Self, Vec<Diag>> {
+        let one = |d: Diag| vec![d];
+        if !llm::is_model(model) {
+            let d = Diag::unsupported(format!("--calibrate: {} is no language model", model.display()));
+            return Err(one(d.help("recipes without gptq and awq need no calibration")));
+        }
+        let import = ImportOptions { stored: None, ..import.clone() };
+        // A window is no longer than what the model was made for.
+        let known = frontend::import(model, &import)?.language.map_or(0, |l| l.info.context);
+        let window = if known > 1 { how.window.min(known) } else { how.window };
+        let how = &Calibration { window, ..how.clone() };
+        let dims = [("tokens", how.window), ("capacity", how.window)];
+        let dims = dims.into_iter().map(|(n, v)| (n.to_owned(), (1, v as i64))).collect();
+        let mut imported = frontend::import(model, &ImportOptions { dims, ..import })?;
+        let language =
+            imported.language.as_ref().ok_or_else(|| one(Diag::bug("a model without language")))?;
+        let tokenizer = language.assets.get(TOKENIZER_FILE);
+        let tokenizer =
+            tokenizer.ok_or_else(|| one(Diag::input("--calibrate: the model has no tokenizer")))?;
+        let tokens = tokens(tokenizer, how).map_err(one)?;
+        let windows = spread(&tokens, how).map_err(one)?;
+        for p in pruned {
+            apply(&mut imported.module, p, &mut PassReport::default()).map_err(one)?;
+        }
+        let pieces = segments(&imported.module).map_err(one)?;
+        let runner = Runner::new(&windows, how.threads).map_err(one)?;
+        let (module, windows) = (imported.module, windows.len());
+        Ok(Self { module, pieces, runner, windows, window, files: imported.files })
+    }
+    /// The file of statistics, where one is wanted.
+    fn kept(&self, how: &Calibration) -> Result<Kept> {
+        match &how.stats {
+            Some(path) => Kept::new(path, self, how),
+            None => Ok(Kept::No),
+        }
+    }
+}
+
+/// Runs a model, to which something may have been done before, on a text and rounds its weights.
 pub fn run(
     model: &Path,
     import: &ImportOptions,
     recipe: &Recipe,
     how: &Calibration,
+    pruned: &[Pruned],
     step: &dyn Fn(&str),
 ) -> Result<Calibrated, Vec<Diag>> {
     let one = |d: Diag| vec![d];
-    if !llm::is_model(model) {
-        let d = Diag::unsupported(format!("--calibrate: {} is no language model", model.display()));
-        return Err(one(d.help("recipes without gptq and awq need no calibration")));
-    }
-    let import = ImportOptions { stored: None, ..import.clone() };
-    // A window is no longer than what the model was made for.
-    let known = frontend::import(model, &import)?.language.map_or(0, |l| l.info.context);
-    let window = if known > 1 { how.window.min(known) } else { how.window };
-    let how = &Calibration { window, ..how.clone() };
-    let dims = [("tokens", how.window), ("capacity", how.window)];
-    let dims = dims.into_iter().map(|(n, v)| (n.to_owned(), (1, v as i64))).collect();
-    let imported = frontend::import(model, &ImportOptions { dims, ..import })?;
-    let language = imported.language.as_ref().ok_or_else(|| one(Diag::bug("a model without language")))?;
-    let tokenizer = language.assets.get(TOKENIZER_FILE);
-    let tokenizer = tokenizer.ok_or_else(|| one(Diag::input("--calibrate: the model has no tokenizer")))?;
-    let tokens = tokens(tokenizer, how).map_err(one)?;
-    let windows = spread(&tokens, how).map_err(one)?;
-    let pieces = segments(&imported.module).map_err(one)?;
-    let mut runner = Runner::new(&windows, how.threads).map_err(one)?;
-    let mut kept = match &how.stats {
-        Some(path) => Kept::new(path, &imported.files, how, windows.len(), &pieces).map_err(one)?,
-        None => Kept::No,
-    };
+    // Statistics that are kept are those of the model as it was.
+    let how = &Calibration { stats: how.stats.clone().filter(|_| pruned.is_empty()), ..how.clone() };
+    let mut model = Prepared::new(model, import, how, pruned)?;
+    let mut kept = model.kept(how).map_err(one)?;
+    let Prepared { pieces, runner, windows, .. } = &mut model;
     let mut out = Calibrated::default();
     let sequential = recipe.weights.method == Method::Gptq && how.stats.is_none();
     for (i, piece) in pieces.iter().enumerate() {
@@ -79,8 +123,7 @@ pub fn run(
         step(&of);
         let stats = match &mut kept {
             Kept::There(file) => file.next(piece).map_err(one)?,
-            _ => runner
-                .measure(piece, !sequential, &|n| step(&format!("{of}, window {n} of {}", windows.len())))?,
+            _ => runner.measure(piece, !sequential, &|n| step(&format!("{of}, window {n} of {windows}")))?,
         };
         if let Kept::Missing(file) = &mut kept {
             file.add(&stats).map_err(one)?;
@@ -99,6 +142,44 @@ pub fn run(
     Ok(out)
 }
 
+/// Runs a model on a text and does a step of pruning to it: every piece sees what pruned ones before it give.
+pub fn prune(
+    model: &Path,
+    import: &ImportOptions,
+    what: &Step,
+    how: &Calibration,
+    before: &[Pruned],
+    shelf: &mut Shelf<'_>,
+    step: &dyn Fn(&str),
+) -> Result<Pruned, Vec<Diag>> {
+    let one = |d: Diag| vec![d];
+    let mut model = Prepared::new(model, import, how, before)?;
+    let Prepared { pieces, runner, windows, module, .. } = &mut model;
+    let of = |i: usize| format!("pruning ({what}): piece {} of {}", i + 1, pieces.len());
+    if let Step::Layers(count) = what {
+        let mut layers = prune::Layers::new(module);
+        for (i, piece) in pieces.iter().enumerate() {
+            step(&of(i));
+            runner.pass(piece, &Instead::new())?;
+            layers.piece(piece, pieces.get(i + 1), runner.carried()).map_err(one)?;
+        }
+        return layers.choose(what, *count).map_err(one);
+    }
+    let whole = prune::Whole::new(std::mem::take(module), what).map_err(one)?;
+    let mut out = Pruned::default();
+    for (i, piece) in pieces.iter().enumerate() {
+        let of = of(i);
+        step(&of);
+        let stats = runner.measure(piece, false, &|n| step(&format!("{of}, window {n} of {windows}")))?;
+        step(&format!("{of}, choosing"));
+        let instead =
+            prune::prune(piece, &stats, (what, &whole), how.threads, &mut out, shelf).map_err(one)?;
+        step(&format!("{of}, running what is left"));
+        runner.pass(piece, &instead)?;
+    }
+    Ok(out)
+}
+
 /// A file of statistics.
 enum Kept {
     No,
@@ -107,16 +188,10 @@ enum Kept {
 }
 
 impl Kept {
-    fn new(
-        path: &Path,
-        model: &[PathBuf],
-        how: &Calibration,
-        windows: usize,
-        pieces: &[Segment],
-    ) -> Result<Self> {
+    fn new(path: &Path, m: &Prepared, how: &Calibration) -> Result<Self> {
         let name = |f: &PathBuf| f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let model = model.iter().map(|f| Ok((name(f), sha256_of_file(f)?))).collect::<Result<_>>()?;
-        let header = Header::new(model, sha256_of_file(&how.text)?, (how.window, windows), pieces);
+        let files = m.files.iter().map(|f| Ok((name(f), sha256_of_file(f)?))).collect::<Result<_>>()?;
+        let header = Header::new(files, sha256_of_file(&how.text)?, (m.window, m.windows), &m.pieces);
         match system::exists(path) {
             true => Stored::open(path, &header).map(Self::There),
             false => Writer::create(path, &header).map(Self::Missing),

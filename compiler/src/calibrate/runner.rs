@@ -48,6 +48,10 @@ impl Runner {
         let window = windows.first().map_or(0, |w| w.len());
         Ok(Self { threads, given, carried: vec![], window, made: vec![] })
     }
+    /// What the last piece gave, for every window.
+    pub fn carried(&self) -> &[Tensor] {
+        &self.carried
+    }
     /// Moments of what the products of a piece read. Goes on to the next piece where `go_on`.
     pub fn measure(
         &mut self,

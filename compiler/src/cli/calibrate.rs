@@ -14,7 +14,7 @@ const WINDOW: usize = 512;
 /// What to calibrate with.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CalibrateArgs {
-    /// Of a language model: a text to run it on, for gptq and awq. Windows of 512 tokens, spread over the text, are read
+    /// Of a language model: a text to run it on, for gptq, awq and pruning. Windows of 512 tokens, spread over the text, are read
     /// on this machine.
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<PathBuf>,

@@ -15,12 +15,15 @@ use sinter_llm::files::Opening;
 use sinter_llm::info::TOKENIZER_FILE;
 use sinter_llm::tokenizer::Tokenizer;
 use sinter_passes::compress::Wanted;
+use sinter_passes::prune;
 use std::path::PathBuf;
 
 /// A line of the table.
 #[derive(Debug, Serialize)]
 struct Row {
     recipe: String,
+    /// What was taken away before.
+    prune: String,
     weights_bytes: u64,
     /// Bits per weight of the matrices that became codes, scales counted.
     bits: f64,
@@ -41,7 +44,7 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let bad = |e| one(diag(e));
     let progress = Progress::start();
-    let (reference, float) = compile(a, "none", &|w| progress.step(&format!("none: {w}")))?;
+    let (reference, float) = compile(a, ("none", "none"), &|w| progress.step(&format!("none: {w}")))?;
     let (mut reference, floats) = (reference, float.manifest.weights_bytes);
     let tokenizer = float.files.get(TOKENIZER_FILE);
     let tokenizer = tokenizer.ok_or_else(|| one(Diag::input("the model has no tokenizer")))?;
@@ -55,22 +58,27 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
         println!("|---|---|---|---|---|---|---|---|");
     }
     let mut rows: Vec<Row> = vec![];
-    for recipe in &a.quantize {
+    for (prune, recipe) in recipes(a) {
+        let name = match (prune, recipe) {
+            ("none", _) => recipe.to_owned(),
+            (_, "none") => prune.to_owned(),
+            _ => format!("{prune}, {recipe}"),
+        };
         let clock = Clock::start();
-        let (mut model, b) = compile(a, recipe, &|w| progress.step(&format!("{recipe}: {w}")))?;
+        let (mut model, b) = compile(a, (prune, recipe), &|w| progress.step(&format!("{name}: {w}")))?;
         let seconds = clock.seconds();
         let codes = &b.report.compressed;
         let weights: u64 = codes.iter().map(|l| l.dims[0] * l.dims[1]).sum();
         let bytes: u64 = codes.iter().map(|l| l.bytes).sum();
-        let mut step =
-            |p: &eval::Perplexity| progress.step(&format!("{recipe}: perplexity {:.3}", p.value()));
+        let mut step = |p: &eval::Perplexity| progress.step(&format!("{name}: perplexity {:.3}", p.value()));
         let measured = eval::compare(&mut model, &mut reference, &tokens, a.window, most, &mut step);
         let (p, q, d) = measured.map_err(bad)?;
         if !a.json && rows.is_empty() {
             println!("| none | {} | | {:.3} | | | | |", size(floats), q.value());
         }
         let row = Row {
-            recipe: recipe.clone(),
+            recipe: recipe.to_owned(),
+            prune: prune.to_owned(),
             weights_bytes: b.manifest.weights_bytes,
             bits: bytes as f64 * 8.0 / weights.max(1) as f64,
             perplexity: p.value(),
@@ -82,7 +90,7 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
         };
         if !a.json {
             println!(
-                "| {recipe} | {} | {:.2} | {:.3} | {:.4} +- {:.4} | {:.2} | {:.2} % | {seconds:.0} s |",
+                "| {name} | {} | {:.2} | {:.3} | {:.4} +- {:.4} | {:.2} | {:.2} % | {seconds:.0} s |",
                 size(row.weights_bytes),
                 row.bits,
                 row.perplexity,
@@ -104,17 +112,29 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
     Ok(())
 }
 
+/// What is compared: every way of pruning with every one of rounding.
+fn recipes(a: &EvalArgs) -> Vec<(&str, &str)> {
+    fn all(list: &[String]) -> Vec<&str> {
+        if list.is_empty() { vec!["none"] } else { list.iter().map(String::as_str).collect() }
+    }
+    let quantize = all(&a.quantize);
+    all(&a.prune).into_iter().flat_map(|p| quantize.iter().map(move |q| (p, *q))).collect()
+}
+
 fn compile(
     a: &EvalArgs,
-    recipe: &str,
+    (prune, recipe): (&str, &str),
     step: &dyn Fn(&str),
 ) -> Result<(BundleModel, driver::Bundle), Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let (stored, compress) = Wanted::parse(recipe).map_err(one)?.parts();
+    let prune = prune::Recipe::parse(prune).map_err(one)?;
+    let stored = stored.filter(|_| prune.is_none());
     let request = Request {
         model: PathBuf::from(&a.bundle),
         import: ImportOptions { all_logits: true, stored, ..ImportOptions::default() },
         targets: vec!["native".into()],
+        prune,
         compress,
         calibrate: a.calibration.calibration(),
         ..Request::default()

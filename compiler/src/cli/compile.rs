@@ -14,6 +14,7 @@ use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Result};
 use sinter_passes::compress::Wanted;
 use sinter_passes::pipeline::{ASSEMBLE, COMPRESS, LowerOptions, PASSES};
+use sinter_passes::prune;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,15 @@ pub struct CompileArgs {
     /// hqq-w4-g64, w4a16g64-asym. Embeddings and the product that gives logits take 8 bits.
     #[arg(long, value_name = "RECIPE", default_value = "stored")]
     pub quantize: String,
-    /// For gptq and awq.
+    /// What to take away before: weights of large products become zero, or channels, heads and layers go and the model
+    /// becomes smaller. magnitude, wanda or sparsegpt with a pattern: 50 (percent of the weights), 2:4 (two of four
+    /// neighbours), block32x1-50 (percent of the blocks of 32 rows by one column): wanda-50, sparsegpt-2:4. Or what goes
+    /// as a whole: ffn-30, heads-25 (percent), layers-2. Several, one after the other, with `+` between. All but
+    /// magnitude need --calibrate. Matrices that a file has in codes become floats. What --quantize then makes of zeros
+    /// are zeros.
+    #[arg(long, value_name = "RECIPE", default_value = "none")]
+    pub prune: String,
+    /// For gptq, awq and most of --prune.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
     /// Of a language model: how caches hold keys and values.
@@ -208,6 +217,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         flags.insert((*key).to_owned(), "true".to_owned());
     }
     let words = [
+        ("prune", &a.prune, "none"),
         ("quantize", &a.quantize, "stored"),
         ("precision", &a.precision, "f32"),
         ("kv-cache", &a.kv_cache, "f16"),
@@ -216,7 +226,10 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         flags.insert(key.to_owned(), value.clone());
     }
     let (stored, compress) = Wanted::parse(&a.quantize).map_err(|d| vec![d])?.parts();
-    if a.calibration.calibrate.is_some() && !compress.is_some_and(|r| r.weights.method.needs_data()) {
+    let prune = prune::Recipe::parse(&a.prune).map_err(|d| vec![d])?;
+    let looks = compress.is_some_and(|r| r.weights.method.needs_data())
+        || prune.as_ref().is_some_and(prune::Recipe::needs_data);
+    if a.calibration.calibrate.is_some() && !looks {
         let d = Diag::input(format!("--calibrate: --quantize {} looks at no text", a.quantize));
         return Err(vec![d.help("gptq and awq do: --quantize gptq-w4-g128")]);
     }
@@ -227,7 +240,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         import: ImportOptions {
             all_logits: a.all_logits,
             kv_cache: a.kv_cache.parse().ok(),
-            stored,
+            stored: stored.filter(|_| prune.is_none()),
             ..import
         },
         targets: vec![a.targets.join(",")],
@@ -240,6 +253,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
             precision: a.precision.parse().map_err(|d| vec![d])?,
         },
         dump_ir: a.dump_ir.clone(),
+        prune,
         compress,
         calibrate: a.calibration.calibration(),
         spool: Some(a.output.clone()),

@@ -39,7 +39,10 @@ pub struct EvalArgs {
     /// with float weights.
     #[arg(long, value_name = "RECIPE", value_delimiter = ',', conflicts_with = "against")]
     pub quantize: Vec<String>,
-    /// For gptq and awq.
+    /// The same for recipes of `compile --prune`, each with every recipe of --quantize behind; `none` is one too.
+    #[arg(long, value_name = "RECIPE", value_delimiter = ',', conflicts_with = "against")]
+    pub prune: Vec<String>,
+    /// For gptq, awq and most of --prune.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
     /// Threads.
@@ -57,7 +60,7 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     let text = system::read(&a.text).map_err(one)?;
     let text = std::str::from_utf8(&text);
     let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", a.text.display()))))?;
-    if !a.quantize.is_empty() {
+    if !a.quantize.is_empty() || !a.prune.is_empty() {
         return compare::run(a, text);
     }
     let opening = Opening { threads: a.threads, capacity: Some(a.window) };

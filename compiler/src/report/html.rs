@@ -56,6 +56,7 @@ pub(super) fn page(r: &Report) -> String {
         );
     }
     o.push_str("</table>");
+    pruned(&mut o, r);
     compressed(&mut o, r);
     o.push_str("<h2>Rewrites</h2><table><tr><th>Rule<th class=n>Times");
     for (name, n) in &r.rules {
@@ -90,6 +91,31 @@ fn levels(o: &mut String, r: &Report) {
         for bytes in [l.code_bytes, l.weights_bytes, l.own_weights_bytes, l.arena_bytes] {
             let _ = write!(o, "<td class=n>{}", size(bytes));
         }
+    }
+    o.push_str("</table>");
+}
+
+/// What became of matrices that lost weights.
+fn pruned(o: &mut String, r: &Report) {
+    if r.pruned.is_empty() {
+        return;
+    }
+    o.push_str("<h2>Pruned</h2><p>Percent of the weights that are gone or zero. Signal to noise of what is left, and of what products with it give on the text of the calibration.</p><table><tr><th>Weights<th>By<th>Were<th>Are<th class=n>Gone, %<th class=n>Weights, dB<th class=n>Outputs, dB<th class=n>Cosine");
+    let dims = |d: &[u64]| d.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ");
+    let number = |v: Option<f64>, digits: usize| v.map(|v| format!("{v:.digits$}")).unwrap_or_default();
+    for l in &r.pruned {
+        let _ = write!(
+            o,
+            "<tr><td>{}<td>{}<td>{}<td>{}<td class=n>{:.1}<td class=n>{}<td class=n>{}<td class=n>{}",
+            escape(&l.name),
+            escape(&l.step),
+            dims(&l.before),
+            dims(&l.after),
+            l.zeros,
+            number(l.sqnr_db, 1),
+            number(l.output_db, 1),
+            number(l.cosine, 5)
+        );
     }
     o.push_str("</table>");
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sinter_ir::graph::SymbolInfo;
 use sinter_ir::program::{BufferLife, Program, Step};
 use sinter_passes::compress::LayerStat;
+use sinter_passes::prune::PruneStat;
 use sinter_passes::report::{LayoutStat, PassReport};
 use std::collections::BTreeMap;
 
@@ -56,6 +57,9 @@ pub struct Report {
     pub arena_gap_percent: f64,
     /// Rewrites by name and how often each fired.
     pub rules: BTreeMap<String, u64>,
+    /// Matrices that lost weights, with what that cost each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pruned: Vec<PruneStat>,
     /// Matrices that became codes, with what that cost each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub compressed: Vec<LayerStat>,
@@ -122,6 +126,7 @@ impl Report {
             live_bytes: program.live_bytes,
             arena_gap_percent: if program.live_bytes == 0 { 0.0 } else { (gap * 1e4).round() / 100.0 },
             rules: passes.rules.clone(),
+            pruned: passes.pruned.clone(),
             compressed: passes.compressed.clone(),
             layout: passes.layout.clone(),
             dims: manifest.dims.clone(),

@@ -31,6 +31,8 @@ pub struct Factor {
     sorted: bool,
     /// Upper triangular, in that order.
     u: Vec<f32>,
+    /// Columns whose inputs were always zero.
+    dead: Vec<bool>,
     /// The part of the mean moment that was added.
     pub damping: f64,
 }
@@ -60,11 +62,28 @@ impl Factor {
             if let Ok(u) = inverse_factor(h, k) {
                 let u: Vec<f32> = u.into_iter().map(|v| v as f32).collect();
                 if u.iter().all(|v| v.is_finite()) {
-                    return Ok(Self { k, order, sorted, u, damping });
+                    let dead = diagonal.iter().map(|d| *d == 0.0).collect();
+                    return Ok(Self { k, order, sorted, u, dead, damping });
                 }
             }
         }
         Err(Diag::input("the inputs of a product have moments that cannot be inverted"))
+    }
+    /// Columns.
+    pub(crate) fn k(&self) -> usize {
+        self.k
+    }
+    /// Whether columns are in another order than their own.
+    pub(crate) fn is_sorted(&self) -> bool {
+        self.sorted
+    }
+    /// Columns whose inputs were always zero, in their own order.
+    pub(crate) fn dead(&self) -> &[bool] {
+        &self.dead
+    }
+    /// A row of `U`.
+    pub(crate) fn row(&self, i: usize) -> &[f32] {
+        &self.u[i * self.k..(i + 1) * self.k]
     }
     /// Rounds some rows of a matrix `[n, k]`; errors go to later columns after every `lazy`.
     pub fn quantise(&self, w: &Tensor, part: Range<usize>, s: &Scheme, lazy: usize) -> Result<Codes> {
@@ -119,9 +138,7 @@ impl<'a> Tile<'a> {
             for i in from..to {
                 self.column(i, to, &mut errors[i - from..], lazy);
             }
-            for at in (to..k).step_by(SPAN) {
-                self.spread(from..to, at..(at + SPAN).min(k), &errors, lazy);
-            }
+            spread(self.f, &mut self.w, from..to, &errors, lazy);
         }
     }
     /// Rounds a column and takes its errors to those up to `to`.
@@ -142,13 +159,28 @@ impl<'a> Tile<'a> {
             row[i + 1..to].iter_mut().zip(&u[i + 1..to]).for_each(|(w, u)| *w -= e * u);
         }
     }
-    /// Takes the errors of a block of columns to later ones.
-    fn spread(&mut self, block: Range<usize>, later: Range<usize>, errors: &[f32], lazy: usize) {
-        let k = self.f.k;
+    /// Adds the rows to a sheet, columns in their own order.
+    fn write(&self, sheet: &mut Sheet) {
+        let (k, blocks) = (self.f.k, self.f.k.div_ceil(self.block));
+        let mut codes = vec![0f32; k];
+        for (r, plain) in self.plain.chunks(k.max(1)).enumerate() {
+            for (i, at) in self.f.order.iter().enumerate() {
+                codes[*at] = self.codes[r * k + i];
+            }
+            sheet.row(&self.grids[r * blocks..(r + 1) * blocks], &codes, plain);
+        }
+    }
+}
+
+/// Takes the errors of a block of columns to later ones, in rows of weights in the factor's order.
+pub(crate) fn spread(f: &Factor, w: &mut [f32], block: Range<usize>, errors: &[f32], lazy: usize) {
+    let k = f.k;
+    for at in (block.end..k).step_by(SPAN) {
+        let later = at..(at + SPAN).min(k);
         for i in block.clone().step_by(4) {
             let few = i..(i + 4).min(block.end);
-            let u = |i: usize| &self.f.u[i * k + later.start..i * k + later.end];
-            for (r, row) in self.w.chunks_mut(k).enumerate() {
+            let u = |i: usize| &f.u[i * k + later.start..i * k + later.end];
+            for (r, row) in w.chunks_mut(k).enumerate() {
                 let e = &errors[r * lazy + i - block.start..][..few.len()];
                 let row = &mut row[later.clone()];
                 if let &[a, b, c, d] = e {
@@ -162,17 +194,6 @@ impl<'a> Tile<'a> {
                     }
                 }
             }
-        }
-    }
-    /// Adds the rows to a sheet, columns in their own order.
-    fn write(&self, sheet: &mut Sheet) {
-        let (k, blocks) = (self.f.k, self.f.k.div_ceil(self.block));
-        let mut codes = vec![0f32; k];
-        for (r, plain) in self.plain.chunks(k.max(1)).enumerate() {
-            for (i, at) in self.f.order.iter().enumerate() {
-                codes[*at] = self.codes[r * k + i];
-            }
-            sheet.row(&self.grids[r * blocks..(r + 1) * blocks], &codes, plain);
         }
     }
 }

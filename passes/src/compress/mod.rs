@@ -6,7 +6,7 @@
 
 pub mod apply;
 pub mod awq;
-mod cholesky;
+pub(crate) mod cholesky;
 pub mod gptq;
 pub mod grid;
 pub mod hqq;
@@ -14,7 +14,7 @@ pub mod products;
 pub mod recipe;
 pub mod rtn;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod segments;
 pub mod stats;
 pub mod wanted;

@@ -79,6 +79,16 @@ pub fn segments(module: &Module) -> Result<Vec<Segment>> {
     Ok(out)
 }
 
+/// The pieces of a model by the names of the weights of their products, and the value that is all that is known behind
+/// each, where there is one.
+pub fn borders(module: &Module) -> Vec<(Vec<String>, Option<ValueId>)> {
+    let all = products(&module.graph);
+    let cuts = cuts(&module.graph, &all);
+    let names = |c: &Cut| c.0.iter().filter_map(|i| all.get(*i)).map(|p| p.name.clone()).collect();
+    let last = cuts.len().saturating_sub(1);
+    cuts.iter().enumerate().map(|(i, c)| (names(c), c.1.filter(|_| i < last))).collect()
+}
+
 /// Products of every piece, and the value behind it.
 type Cut = (Vec<usize>, Option<ValueId>);
 

@@ -1,0 +1,149 @@
+//! Pruning a small language model: methods that look closer lose less, what goes makes the model smaller, and what is
+//! missing is said.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod common;
+
+use sinter::calibrate::Calibration;
+use sinter::cli::language::model_of;
+use sinter::driver::{self, Request};
+use sinter::frontend::onnx::ImportOptions;
+use sinter_ir::Diag;
+use sinter_llm::bundle::BundleModel;
+use sinter_llm::eval;
+use sinter_llm::files::Opening;
+use sinter_llm::tokenizer::Tokenizer;
+use sinter_passes::compress::Wanted;
+use sinter_passes::prune::Recipe;
+use std::path::{Path, PathBuf};
+
+const WINDOW: usize = 128;
+
+/// A small model that tells stories, and English text.
+fn files() -> Option<(PathBuf, PathBuf)> {
+    let shared = common::shared()?;
+    let files = (shared.join("models/stories260k-hf"), shared.join("text/calibration_en.txt"));
+    (files.0.is_dir() && files.1.is_file()).then_some(files)
+}
+
+fn compiled(
+    model: &Path,
+    text: Option<&Path>,
+    prune: &str,
+    quantize: &str,
+) -> Result<driver::Bundle, Vec<Diag>> {
+    let calibrate = text.map(|t| Calibration {
+        text: t.to_owned(),
+        window: WINDOW,
+        windows: 12,
+        threads: 2,
+        stats: None,
+    });
+    let request = Request {
+        model: model.to_owned(),
+        import: ImportOptions { all_logits: true, ..ImportOptions::default() },
+        targets: vec!["native".into()],
+        prune: Recipe::parse(prune).unwrap(),
+        compress: Wanted::parse(quantize).unwrap().parts().1,
+        calibrate,
+        ..Request::default()
+    };
+    Ok(driver::compile(&request, &|_| {})?.bundles.remove(0))
+}
+
+fn opened(b: &driver::Bundle) -> BundleModel {
+    model_of(b, Opening { threads: 1, capacity: Some(WINDOW) }).unwrap().0
+}
+
+/// Divergence of recipes from the float model, with the bundles.
+fn divergences(model: &Path, text: &Path, recipes: &[(&str, &str)]) -> Vec<(f64, driver::Bundle)> {
+    let float = compiled(model, None, "none", "none").unwrap();
+    let tokenizer = Tokenizer::from_json(&float.files["tokenizer.json"]).unwrap();
+    let all = tokenizer.encode(&std::fs::read_to_string(text).unwrap(), false).unwrap();
+    // Calibration reads windows that are far apart, the first of them in front of these.
+    let held_out = &all[WINDOW..][..6 * WINDOW];
+    let mut reference = opened(&float);
+    let one = |(prune, quantize): &(&str, &str)| {
+        let b = compiled(model, Some(text), prune, quantize).unwrap();
+        let d = eval::compare(&mut opened(&b), &mut reference, held_out, WINDOW, 6, &mut |_| {}).unwrap().2;
+        println!("{prune}, {quantize}: KL {:.4}", d.mean());
+        (d.mean(), b)
+    };
+    recipes.iter().map(one).collect()
+}
+
+#[test]
+fn looking_at_activations_and_making_up_for_zeros_lose_less() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let recipes =
+        ["magnitude-50", "wanda-50", "sparsegpt-50", "wanda-2:4", "sparsegpt-2:4"].map(|r| (r, "none"));
+    let all = divergences(&model, &text, &recipes);
+    let kl: Vec<f64> = all.iter().map(|a| a.0).collect();
+    assert!(kl[2] < 0.95 * kl[1] && kl[1] < 0.95 * kl[0], "{kl:?}");
+    // A pattern is a constraint.
+    assert!(kl[4] < kl[3] && kl[2] < kl[4], "{kl:?}");
+    let stats = &all[4].1.report.pruned;
+    // Matrices of 64 by 32 are too small to be worth it.
+    assert_eq!(stats.len(), 5 * 5);
+    let down = stats.iter().find(|s| s.name.contains("layers.0.mlp.down_proj")).unwrap();
+    assert_eq!((&down.before, &down.after, down.zeros), (&vec![64, 172], &vec![64, 172], 50.0));
+    assert!(down.output_db.unwrap() > down.sqnr_db.unwrap() && down.cosine.unwrap() > 0.8, "{down:?}");
+    assert!(all[4].1.report.html().contains("sparsegpt-2:4"));
+}
+
+#[test]
+fn what_goes_as_a_whole_makes_the_model_smaller() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let float = compiled(&model, None, "none", "none").unwrap();
+    let recipes = [
+        ("ffn-30", "none"),
+        ("heads-25", "none"),
+        ("layers-1", "none"),
+        ("ffn-10+heads-25+wanda-20", "none"),
+        ("ffn-10", "gptq-w8-g16-a16"),
+    ];
+    let all = divergences(&model, &text, &recipes);
+    let bytes = |b: &driver::Bundle| b.manifest.weights_bytes;
+    let less = |i: usize| bytes(&float) - bytes(&all[i].1);
+    // 112 of 172 channels, 3 of 4 heads of keys with their queries, 4 of 5 layers; f32, filled up to whole panels.
+    let near = |i: usize, elements: u64| less(i).abs_diff(4 * elements) < elements / 4;
+    assert!(near(0, 5 * 3 * 60 * 64), "{}", less(0));
+    assert!(near(1, 5 * (2 * 64 * 16 + 2 * 64 * 8)), "{}", less(1));
+    assert!(near(2, 3 * 172 * 64 + 2 * 64 * 64 + 2 * 64 * 32 + 2 * 64), "{}", less(2));
+    assert!(all.iter().all(|a| a.0.is_finite() && a.0 > 0.0));
+    let heads = all[1].1.report.pruned.iter().find(|s| s.name.contains("layers.2.self_attn.q_proj")).unwrap();
+    assert_eq!((&heads.before, &heads.after), (&vec![64, 64], &vec![48, 64]));
+    // Rounding what is left costs little beside.
+    assert!(all[4].1.report.compressed.iter().all(|l| !l.name.contains("down_proj") || l.dims == [64, 144]));
+    assert!(bytes(&all[4].1) < bytes(&float) / 3);
+}
+
+#[test]
+fn pruning_is_the_same_with_any_number_of_threads() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let weights = |threads| {
+        let request = Request {
+            model: model.clone(),
+            targets: vec!["native".into()],
+            prune: Recipe::parse("ffn-30+sparsegpt-50").unwrap(),
+            calibrate: Some(Calibration { text: text.clone(), window: 64, windows: 4, threads, stats: None }),
+            ..Request::default()
+        };
+        let b = driver::compile(&request, &|_| {}).unwrap().bundles.remove(0);
+        (b.files.iter().find(|f| f.0.ends_with(".weights")).unwrap().1.clone(), b.report.pruned)
+    };
+    assert!(weights(1) == weights(3));
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let said = |text, prune| {
+        compiled(&model, text, prune, "none").unwrap_err().iter().map(|d| d.to_string()).collect::<String>()
+    };
+    assert!(said(None, "wanda-50").contains("--calibrate"));
+    assert!(said(None, "ffn-30").contains("--calibrate"));
+    assert!(said(Some(&text), "layers-4").contains("of 5 layers"));
+    assert!(said(None, "channels-30").contains("nothing of the kind"));
+}
