@@ -12,6 +12,7 @@ use crate::dump::{self, Dump, Past};
 use crate::frontend::llm::language::Language;
 use crate::frontend::{self, onnx::ImportOptions};
 use crate::manifest::{LevelInfo, Manifest, sha256, sha256_of_file};
+use crate::quantise::{self, Job};
 use crate::report::Report;
 use crate::spool::Spool;
 use crate::tune::{Answers, Tuned, Tuning};
@@ -56,6 +57,8 @@ pub struct Request {
     pub compress: Option<Recipe>,
     /// What to run the model on where the recipe wants to see activations.
     pub calibrate: Option<Calibration>,
+    /// Static quantisation of a float model.
+    pub statics: Option<Job>,
     /// Folder in which weights files grow while they are made; without one weights are in memory.
     pub spool: Option<PathBuf>,
     /// Also emit code that measures itself.
@@ -108,6 +111,9 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
     let targets = targets.map_err(|d| vec![d])?;
     step("reading the model");
     let (mut module, mut past, language) = read_model(request)?;
+    if let Some(job) = &request.statics {
+        module = statics(&module, job, request, &mut past, language.is_some(), step)?;
+    }
     // Weights of the module may be in it.
     let mut shelf = pruning::shelf(request).map_err(|d| vec![d])?;
     let pruned = pruning::run(&mut module, &mut past, request, shelf.as_mut(), step)?;
@@ -118,6 +124,33 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
         }
     }
     Ok(out)
+}
+
+/// A model of bytes from one of floats.
+fn statics(
+    module: &Module,
+    job: &Job,
+    request: &Request,
+    past: &mut Past,
+    language: bool,
+    step: &dyn Fn(&str),
+) -> Result<Module, Vec<Diag>> {
+    let d = match (language, dump::is_dump(&request.model)) {
+        (true, _) => {
+            Diag::unsupported("--quantize int8 of a language model").help("w8 keeps weights in 8 bits")
+        }
+        (_, true) => {
+            Diag::input("--quantize int8 of a dumped module").help("give it where the model is compiled")
+        }
+        _ => {
+            let done = quantise::run(module, job, step)?;
+            past.flags.insert("calibrate".into(), format!("{} samples of {}", done.samples, done.sum));
+            past.report.compressed = done.stats();
+            past.warnings.extend(done.warnings);
+            return Ok(done.module);
+        }
+    };
+    Err(vec![d])
 }
 
 impl Bundle {

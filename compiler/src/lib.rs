@@ -14,6 +14,7 @@ pub mod dump;
 pub mod frontend;
 pub mod manifest;
 pub mod progress;
+pub mod quantise;
 pub mod report;
 pub mod session;
 pub mod spool;

@@ -112,6 +112,15 @@ pub fn is_dir(path: &Path) -> bool {
     path.is_dir()
 }
 
+/// What is in a directory, in the order of names.
+pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
+    let all = fs::read_dir(path).map_err(|e| io("read", path, &e))?;
+    let paths: std::io::Result<Vec<PathBuf>> = all.map(|e| e.map(|e| e.path())).collect();
+    let mut paths = paths.map_err(|e| io("read", path, &e))?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// Finds a file that a model refers to by a relative name. The name must stay below the model's folder,
 /// either as written or after links are followed on both sides (Hugging Face caches link snapshots to blobs).
 pub fn beside(model: &Path, name: &str) -> Result<PathBuf> {

@@ -15,6 +15,7 @@ pub mod math;
 pub mod pipeline;
 pub mod plan;
 pub mod prune;
+pub mod quantise;
 pub mod rebuild;
 pub mod report;
 pub mod symbols;

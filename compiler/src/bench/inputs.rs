@@ -1,7 +1,9 @@
 //! Inputs of a measurement: from a folder, or random.
 
 use crate::data::{self, InputSpec, picture::Normalise};
+use crate::dump;
 use crate::frontend::onnx::{self, ImportOptions};
+use crate::quantise::samples;
 use crate::system;
 use sinter_ir::{Diag, Result, Tensor};
 use std::collections::BTreeMap;
@@ -37,6 +39,9 @@ fn read(dir: &Path, i: usize, spec: &InputSpec) -> Result<Tensor> {
 
 /// What the inputs of a model accept.
 pub fn specs(model: &Path, options: &ImportOptions) -> Result<Vec<InputSpec>, Vec<Diag>> {
+    if dump::is_dump(model) {
+        return Ok(samples::specs(&dump::read(model).map_err(|d| vec![d])?.0));
+    }
     let module = onnx::import(model, options)?.module;
     let names = onnx::input_names(model).map_err(|d| vec![d])?;
     let bound = |d: &sinter_ir::Expr| {

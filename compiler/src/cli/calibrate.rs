@@ -1,10 +1,14 @@
 //! Options for recipes that want to see activations.
 
 use crate::calibrate::Calibration;
+use crate::data;
+use crate::data::picture::Normalise;
 use crate::manifest::sha256_of_file;
+use crate::quantise::{Job, samples::Data};
 use crate::system;
 use clap::Args;
-use sinter_ir::Result;
+use sinter_ir::{Diag, Result};
+use sinter_passes::quantise::StaticRecipe;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -15,9 +19,11 @@ const WINDOW: usize = 512;
 #[derive(Debug, Clone, Default, Args)]
 pub struct CalibrateArgs {
     /// Of a language model: a text to run it on, for gptq, awq and pruning. Windows of 512 tokens, spread over the text, are read
-    /// on this machine.
-    #[arg(long, value_name = "FILE")]
-    pub calibrate: Option<PathBuf>,
+    /// on this machine. Of others: samples of the inputs, for int8: .png, .jpg, .npy (one sample, or many along a first
+    /// axis), .npz (an array per input), .pb, .wav, folders of these, or folders with a file per input; as INPUT=PATH
+    /// where inputs have files of their own.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub calibrate: Vec<String>,
     /// Windows of text to calibrate with.
     #[arg(long, value_name = "N", default_value_t = 32, requires = "calibrate")]
     pub calibrate_windows: usize,
@@ -25,19 +31,57 @@ pub struct CalibrateArgs {
     /// no second run of the model then. Without, gptq sees what codes of the layers before make of the text.
     #[arg(long, value_name = "FILE", requires = "calibrate")]
     pub stats: Option<PathBuf>,
+    /// For int8: cosine between outputs and those of the float model on the samples below which the layers that lose most
+    /// stay floats; 0: none.
+    #[arg(long, value_name = "COSINE", default_value_t = 0.99)]
+    pub min_cosine: f64,
+    /// Of pictures: mean per channel, in pixel values: one number or three.
+    #[arg(long, value_delimiter = ',', num_args = 1..)]
+    pub mean: Vec<f32>,
+    /// Of pictures: deviation per channel, in pixel values: one number or three.
+    #[arg(long, value_delimiter = ',', num_args = 1..)]
+    pub std: Vec<f32>,
+    /// Shape of an input with open dims, for pictures.
+    #[arg(long = "shape", value_name = "INPUT=1x3x640x640")]
+    pub shapes: Vec<String>,
 }
 
 impl CalibrateArgs {
     /// As the compiler wants it.
     pub fn calibration(&self) -> Option<Calibration> {
         let (window, windows, stats) = (WINDOW, self.calibrate_windows, self.stats.clone());
-        let threads = system::threads();
-        self.calibrate.clone().map(|text| Calibration { text, window, windows, threads, stats })
+        let (threads, text) = (system::threads(), self.calibrate.first().map(PathBuf::from)?);
+        Some(Calibration { text, window, windows, threads, stats })
+    }
+    /// What static quantisation wants.
+    pub fn job(&self, recipe: StaticRecipe) -> Result<Job> {
+        let data = self.data(&self.calibrate)?;
+        Ok(Job { recipe, data, least: self.min_cosine, threads: system::threads() })
+    }
+    /// Samples in files.
+    pub fn data(&self, paths: &[String]) -> Result<Data> {
+        let shapes = self.shapes.iter().map(|s| data::shape(s)).collect::<Result<_>>()?;
+        Ok(Data { paths: paths.to_vec(), shapes, normalise: Normalise::of(&self.mean, &self.std)? })
+    }
+    /// Adds what decides on bytes to a manifest's flags; the samples' sum comes from where they are read.
+    pub fn note_static(&self, flags: &mut BTreeMap<String, String>) {
+        let numbers = |v: &[f32]| v.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let words = [
+            ("mean", numbers(&self.mean)),
+            ("std", numbers(&self.std)),
+            ("shape", self.shapes.join(" ")),
+            ("min-cosine", self.min_cosine.to_string()),
+        ];
+        flags.extend(words.into_iter().filter(|w| !w.1.is_empty()).map(|(k, v)| (k.to_owned(), v)));
     }
     /// Adds what decides on weights to a manifest's flags.
     pub fn note(&self, flags: &mut BTreeMap<String, String>) -> Result<()> {
-        let Some(text) = &self.calibrate else { return Ok(()) };
-        let (sum, windows) = (sha256_of_file(text)?, self.calibrate_windows);
+        let text = match self.calibrate.as_slice() {
+            [] => return Ok(()),
+            [text] => PathBuf::from(text),
+            _ => return Err(Diag::input("--calibrate: a language model reads one text")),
+        };
+        let (sum, windows) = (sha256_of_file(&text)?, self.calibrate_windows);
         flags.insert("calibrate".to_owned(), format!("{windows} windows of {WINDOW} of {sum}"));
         if self.stats.is_some() {
             flags.insert("calibrate-statistics".to_owned(), "of the float model".to_owned());

@@ -15,6 +15,7 @@ use sinter_ir::{Diag, Result};
 use sinter_passes::compress::Wanted;
 use sinter_passes::pipeline::{ASSEMBLE, COMPRESS, LowerOptions, PASSES};
 use sinter_passes::prune;
+use sinter_passes::quantise::StaticRecipe;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,9 @@ pub struct CompileArgs {
     /// the default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym or sym
     /// (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
     /// hqq-w4-g64, w4a16g64-asym. Embeddings and the product that gives logits take 8 bits.
+    /// int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
+    /// give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
+    /// mean error of channels stays).
     #[arg(long, value_name = "RECIPE", default_value = "stored")]
     pub quantize: String,
     /// What to take away before: weights of large products become zero, or channels, heads and layers go and the model
@@ -68,7 +72,7 @@ pub struct CompileArgs {
     /// are zeros.
     #[arg(long, value_name = "RECIPE", default_value = "none")]
     pub prune: String,
-    /// For gptq, awq and most of --prune.
+    /// For gptq, awq and most of --prune, and for int8.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
     /// Of a language model: how caches hold keys and values.
@@ -225,15 +229,28 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     for (key, value, _) in words.into_iter().filter(|(_, value, default)| *value != default) {
         flags.insert(key.to_owned(), value.clone());
     }
-    let (stored, compress) = Wanted::parse(&a.quantize).map_err(|d| vec![d])?.parts();
+    let statics = StaticRecipe::parse(&a.quantize).map_err(|d| vec![d])?;
+    let (stored, compress) = match statics {
+        Some(_) => (None, None),
+        None => Wanted::parse(&a.quantize).map_err(|d| vec![d])?.parts(),
+    };
     let prune = prune::Recipe::parse(&a.prune).map_err(|d| vec![d])?;
-    let looks = compress.is_some_and(|r| r.weights.method.needs_data())
+    let text = compress.is_some_and(|r| r.weights.method.needs_data())
         || prune.as_ref().is_some_and(prune::Recipe::needs_data);
-    if a.calibration.calibrate.is_some() && !looks {
-        let d = Diag::input(format!("--calibrate: --quantize {} looks at no text", a.quantize));
-        return Err(vec![d.help("gptq and awq do: --quantize gptq-w4-g128")]);
+    if statics.is_some() && prune.is_some() {
+        return Err(vec![Diag::unsupported("--prune together with --quantize int8")]);
     }
-    a.calibration.note(&mut flags).map_err(|d| vec![d])?;
+    if statics.is_some() {
+        a.calibration.note_static(&mut flags);
+    } else if text {
+        a.calibration.note(&mut flags).map_err(|d| vec![d])?;
+    } else if !a.calibration.calibrate.is_empty() {
+        let d = Diag::input(format!("--calibrate: --quantize {} looks at no data", a.quantize));
+        return Err(vec![d.help(
+            "gptq, awq and most of --prune look at texts: --quantize gptq-w4-g128; int8 at samples of inputs",
+        )]);
+    }
+    let statics = statics.map(|r| a.calibration.job(r)).transpose().map_err(|d| vec![d])?;
     let import = import_options(&a.model, a.name.as_ref(), &a.fix).map_err(|d| vec![d])?;
     let request = Request {
         model: PathBuf::from(&a.model.model),
@@ -255,7 +272,8 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         dump_ir: a.dump_ir.clone(),
         prune,
         compress,
-        calibrate: a.calibration.calibration(),
+        calibrate: a.calibration.calibration().filter(|_| text),
+        statics,
         spool: Some(a.output.clone()),
         measure: false,
         opt_size: a.opt_size,

@@ -1,5 +1,6 @@
 //! `sinter eval`.
 
+use super::agreement;
 use super::calibrate::CalibrateArgs;
 use super::compare;
 use super::language::{diag, open};
@@ -21,11 +22,21 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Args)]
 pub struct EvalArgs {
     /// Bundle folder of a language model, or a checkpoint that is compiled on the fly: weights as stored, activations
-    /// as floats.
+    /// as floats. With --data, an ONNX model.
     pub bundle: String,
     /// The text.
-    #[arg(long, value_name = "FILE")]
-    pub text: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "data")]
+    pub text: Option<PathBuf>,
+    /// Of a model that is no language model: samples of the inputs, as for --calibrate. Outputs with --quantize int8,...
+    /// are compared with those of the float model on them.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["text", "against"], requires = "quantize")]
+    pub data: Vec<String>,
+    /// Dims of the model, with --data.
+    #[arg(long = "dim", value_name = "NAME=N|MIN..MAX", requires = "data")]
+    pub dims: Vec<String>,
+    /// With --data: a table of the layers for every recipe.
+    #[arg(long, requires = "data")]
+    pub layers: bool,
     /// A model to compare with: bundle or checkpoint, of the same vocabulary.
     #[arg(long, value_name = "MODEL")]
     pub against: Option<String>,
@@ -57,9 +68,10 @@ pub struct EvalArgs {
 pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let bad = |e| one(diag(e));
-    let text = system::read(&a.text).map_err(one)?;
+    let Some(file) = &a.text else { return agreement::run(a) };
+    let text = system::read(file).map_err(one)?;
     let text = std::str::from_utf8(&text);
-    let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", a.text.display()))))?;
+    let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", file.display()))))?;
     if !a.quantize.is_empty() || !a.prune.is_empty() {
         return compare::run(a, text);
     }

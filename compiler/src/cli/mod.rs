@@ -14,6 +14,7 @@ macro_rules! eprintln {
     };
 }
 
+pub mod agreement;
 pub mod bench;
 pub mod calibrate;
 pub mod check;

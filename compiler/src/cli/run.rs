@@ -163,23 +163,8 @@ pub fn run(a: &RunArgs) -> Result<(), Vec<Diag>> {
     Ok(())
 }
 
-fn normalise(a: &RunArgs) -> Result<Normalise> {
-    let three = |v: &[f32], name: &str, default: [f32; 3]| match v {
-        [] => Ok(default),
-        [x] => Ok([*x; 3]),
-        [x, y, z] => Ok([*x, *y, *z]),
-        _ => Err(Diag::input(format!("--{name} takes one number or three"))),
-    };
-    let d = Normalise::default();
-    let std = three(&a.std, "std", d.std)?;
-    if std.contains(&0.0) {
-        return Err(Diag::input("--std must not be 0"));
-    }
-    Ok(Normalise { mean: three(&a.mean, "mean", d.mean)?, std })
-}
-
 fn inputs(a: &RunArgs, m: &Manifest) -> Result<Vec<Tensor>> {
-    let norm = normalise(a)?;
+    let norm = Normalise::of(&a.mean, &a.std)?;
     let mut files: BTreeMap<usize, &str> = BTreeMap::new();
     let mut next = 0;
     for given in &a.inputs {
@@ -202,13 +187,10 @@ fn inputs(a: &RunArgs, m: &Manifest) -> Result<Vec<Tensor>> {
     for (i, port) in m.inputs.iter().enumerate() {
         let mut spec = port.spec();
         for s in &a.shapes {
-            let bad = || Diag::input(format!("--shape {s}: expected INPUT=1x2x3"));
-            let (name, dims) = s.split_once('=').ok_or_else(bad)?;
+            let (name, dims) = data::shape(s)?;
             if name == port.name {
-                let dims: Vec<usize> =
-                    dims.split('x').map(|d| d.parse().map_err(|_| bad())).collect::<Result<_>>()?;
                 if dims.len() != spec.dims.len() {
-                    return Err(bad());
+                    return Err(Diag::input(format!("--shape {s}: expected {} dims", spec.dims.len())));
                 }
                 spec.dims = dims.into_iter().map(|d| (d, d)).collect();
             }

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod npy;
+pub mod npz;
 pub mod picture;
 pub mod wav;
 
@@ -36,6 +37,14 @@ impl InputSpec {
     pub fn smallest_shape(&self) -> Vec<usize> {
         self.dims.iter().map(|d| d.0.max(1).min(d.1)).collect()
     }
+}
+
+/// Reads what `--shape` says: `INPUT=1x3x640x640`.
+pub fn shape(text: &str) -> Result<(String, Vec<usize>)> {
+    let bad = || Diag::input(format!("--shape {text}: expected INPUT=1x2x3"));
+    let (name, dims) = text.split_once('=').ok_or_else(bad)?;
+    let dims = dims.split('x').map(|d| d.parse().map_err(|_| bad())).collect::<Result<_>>()?;
+    Ok((name.to_owned(), dims))
 }
 
 /// Reads a file into an input; the kind is told by the extension, anything unknown is raw little-endian data.

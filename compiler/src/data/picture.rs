@@ -20,6 +20,24 @@ impl Default for Normalise {
     }
 }
 
+impl Normalise {
+    /// From what `--mean` and `--std` say: nothing, one number or three.
+    pub fn of(mean: &[f32], std: &[f32]) -> Result<Self> {
+        let three = |v: &[f32], name: &str, default: [f32; 3]| match v {
+            [] => Ok(default),
+            [x] => Ok([*x; 3]),
+            [x, y, z] => Ok([*x, *y, *z]),
+            _ => Err(Diag::input(format!("--{name} takes one number or three"))),
+        };
+        let d = Self::default();
+        let std = three(std, "std", d.std)?;
+        if std.contains(&0.0) {
+            return Err(Diag::input("--std must not be 0"));
+        }
+        Ok(Self { mean: three(mean, "mean", d.mean)?, std })
+    }
+}
+
 /// Largest width or height decoded.
 const MAX_SIDE: u32 = 16384;
 

@@ -125,12 +125,12 @@ fn compressed(o: &mut String, r: &Report) {
     if r.compressed.is_empty() {
         return;
     }
-    o.push_str("<h2>Weights in few bits</h2><p>Signal to noise of weights, and of what products with them give on the text of the calibration.</p><table><tr><th>Weights<th>As<th class=n>Rows<th class=n>Columns<th class=n>Before<th class=n>Now<th class=n>Weights, dB<th class=n>Outputs, dB<th class=n>Cosine");
+    o.push_str("<h2>Weights in few bits</h2><p>Signal to noise of weights, and of what products with them give on the data of the calibration, alone and behind other rounded layers.</p><table><tr><th>Weights<th>As<th class=n>Rows<th class=n>Columns<th class=n>Before<th class=n>Now<th class=n>Weights, dB<th class=n>Outputs, dB<th class=n>Cosine<th class=n>In the model, dB");
     for l in &r.compressed {
         let number = |v: Option<f64>, digits: usize| v.map(|v| format!("{v:.digits$}")).unwrap_or_default();
         let _ = write!(
             o,
-            "<tr><td>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{:.1}<td class=n>{}<td class=n>{}",
+            "<tr><td>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{:.1}<td class=n>{}<td class=n>{}<td class=n>{}",
             escape(&l.name),
             escape(&l.scheme),
             l.dims[0],
@@ -139,7 +139,8 @@ fn compressed(o: &mut String, r: &Report) {
             size(l.bytes),
             l.sqnr_db,
             number(l.output_db, 1),
-            number(l.cosine, 5)
+            number(l.cosine, 5),
+            number(l.accumulated_db, 1)
         );
     }
     o.push_str("</table>");

@@ -164,6 +164,9 @@ pub struct LayerStat {
     /// Cosine between the product and what it was, on the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f64>,
+    /// Signal to noise of the result in the model whose other layers are rounded too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulated_db: Option<f64>,
 }
 
 impl LayerStat {
