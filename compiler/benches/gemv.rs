@@ -46,6 +46,7 @@ impl Case {
             offset: self.offset,
             middle,
             table: vec![],
+            nibbles: None,
         }
     }
     /// Bytes of weights as packed.

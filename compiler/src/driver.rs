@@ -9,7 +9,7 @@ mod targets;
 use crate::bench::sites::Measured;
 use crate::calibrate::{self, Calibration};
 use crate::dump::{self, Dump, Past};
-use crate::frontend::llm::language::Language;
+use crate::frontend::llm::{self, language::Language};
 use crate::frontend::{self, onnx::ImportOptions};
 use crate::manifest::{LevelInfo, Manifest, sha256, sha256_of_file};
 use crate::quantise::{self, Job};
@@ -23,6 +23,8 @@ use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Module};
+use sinter_passes::compress::recipe::Basis;
+use sinter_passes::compress::rotation::Rotations;
 use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, LowerOptions};
@@ -109,6 +111,7 @@ pub struct Output {
 pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Diag>> {
     let targets: Result<Vec<_>, Diag> = request.targets.iter().map(|t| Levels::parse(t)).collect();
     let targets = targets.map_err(|d| vec![d])?;
+    let request = &rotated(request, step)?;
     step("reading the model");
     let (mut module, mut past, language) = read_model(request)?;
     if let Some(job) = &request.statics {
@@ -241,13 +244,40 @@ fn compile_module(
     Ok(out)
 }
 
+/// The request with the rotations that its recipe asks for.
+fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request, Vec<Diag>> {
+    let mut request = request.clone();
+    let Some(recipe) = request.compress.filter(|r| r.basis != Basis::Own) else { return Ok(request) };
+    if !llm::is_model(&request.model) {
+        let d = Diag::unsupported(format!("--quantize: {} is no language model", request.model.display()));
+        return Err(vec![d.help("rotate and spin are for language models")]);
+    }
+    if request.prune.is_some() {
+        let d = Diag::unsupported(
+            "--prune: channels that are chosen in a model's own basis are mixed by rotations",
+        );
+        return Err(vec![d.help("prune, or rotate (recipes with rotate and spin)")]);
+    }
+    let mut rotations = match (recipe.basis, &request.calibrate) {
+        (Basis::Learned, Some(how)) => calibrate::learn(&request.model, &request.import, &recipe, how, step)?,
+        (Basis::Learned, None) => {
+            let d = Diag::input("--quantize spin: rotations are learned by what the model makes of a text");
+            return Err(vec![d.help("give a text to run the model on with --calibrate FILE")]);
+        }
+        _ => Rotations::default(),
+    };
+    rotations.keys = request.import.kv_cache.is_some_and(|d| d.bits() < 16);
+    request.import.rotations = Some(rotations);
+    Ok(request)
+}
+
 /// Codes of weights by what the model makes of a text, where the recipe needs that.
 fn calibrated(
     request: &Request,
     pruned: &[Pruned],
     step: &dyn Fn(&str),
 ) -> Result<Option<Calibrated>, Vec<Diag>> {
-    let recipe = request.compress.as_ref().filter(|r| r.weights.method.needs_data());
+    let recipe = request.compress.as_ref().filter(|r| r.calibrates());
     match (recipe, &request.calibrate) {
         (Some(recipe), Some(how)) => {
             calibrate::run(&request.model, &request.import, recipe, how, pruned, step).map(Some)

@@ -77,12 +77,32 @@ fn looking_at_activations_comes_closer_than_rounding() {
 }
 
 #[test]
+fn smoothing_and_rotating_make_few_bits_do() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let float = compiled(&model, "none", None).unwrap();
+    let tokenizer = Tokenizer::from_json(&float.files["tokenizer.json"]).unwrap();
+    let all = tokenizer.encode(&std::fs::read_to_string(&text).unwrap(), false).unwrap();
+    let held_out = &all[WINDOW..][..8 * WINDOW];
+    let mut reference = opened(&float);
+    let mut kl = |recipe: &str| {
+        let b = compiled(&model, recipe, Some(calibration(&text, 2, None))).unwrap();
+        let (_, _, d) =
+            eval::compare(&mut opened(&b), &mut reference, held_out, WINDOW, 8, &mut |_| {}).unwrap();
+        println!("{recipe}: KL {:.5}", d.mean());
+        d.mean()
+    };
+    assert!(kl("smooth-w8a8") < 0.9 * kl("w8a8-gall"));
+    let (own, rotated, learned) = (kl("w8a4-token"), kl("rotate-w8a4-token"), kl("spin-w8a4-token"));
+    assert!(rotated < 0.9 * own && learned < 0.9 * own);
+}
+
+#[test]
 fn threads_and_stored_statistics_change_nothing() {
     let Some((model, text)) = files() else { return common::skip("no model or no text") };
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("calibrate");
     let _ = std::fs::remove_dir_all(&dir);
     let file = dir.join("stats");
-    for recipe in ["gptq-w4-g64", "awq-w4-g64"] {
+    for recipe in ["gptq-w4-g64", "awq-w4-g64", "smooth-w8a8"] {
         let weights = |threads, stats| {
             let b = compiled(&model, recipe, Some(calibration(&text, threads, stats))).unwrap();
             let weights = b.files.iter().find(|(n, _)| n.ends_with(".weights")).unwrap().1.clone();

@@ -47,7 +47,9 @@ fn product(rng: &mut Rng, [m, n, k]: [usize; 3], block: usize) -> Case {
         Offset::Zero => x.push(Tensor::from_i64(dtype, vec![n, blocks], &zeros).unwrap()),
         Offset::Minimum => x.push(rng.tensor(floats, vec![n, blocks])),
     }
-    let mut c = Case::new(QuantizedMatMul { block, activations, offset, middle, table }, x);
+    let four = activations != Activations::Float && rng.below(3) == 0;
+    let nibbles = four.then(|| rng.pick(&[1.0, 0.9]));
+    let mut c = Case::new(QuantizedMatMul { block, activations, offset, middle, table, nibbles }, x);
     // Sums of many products of both signs: errors go with the size of the terms.
     c.tolerance = 3e-3;
     c

@@ -1,8 +1,9 @@
 //! Statistics in a file, so that other recipes need not run the model again.
 //!
-//! `SINTSTA1`, the length of a JSON header (u64, little-endian), the header, then for every tap in its order the upper
-//! triangle of the moments and the magnitudes, as f32.
+//! `SINTSTA2`, the length of a JSON header (u64, little-endian), the header, then for every tap in its order the upper
+//! triangle of the moments, the magnitudes, the largest inputs and a sample of rows, as f32.
 
+use super::runner::kept;
 use crate::system::{Growing, Mapping};
 use serde::{Deserialize, Serialize};
 use sinter_ir::{Diag, Result};
@@ -11,7 +12,7 @@ use sinter_passes::compress::stats::Statistics;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const MAGIC: &[u8; 8] = b"SINTSTA1";
+const MAGIC: &[u8; 8] = b"SINTSTA2";
 
 /// What statistics are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct Header {
     pub window: usize,
     /// Windows that were read.
     pub windows: usize,
+    /// How the model was rotated.
+    basis: String,
     /// Channels, and products that read them.
     taps: Vec<(usize, Vec<String>)>,
 }
@@ -34,11 +37,16 @@ impl Header {
         model: BTreeMap<String, String>,
         text: String,
         (window, windows): (usize, usize),
+        basis: String,
         pieces: &[Segment],
     ) -> Self {
         let taps = pieces.iter().flat_map(|p| &p.taps);
         let taps = taps.map(|t| (t.k, t.products.iter().map(|p| p.name.clone()).collect())).collect();
-        Self { model, text, window, windows, taps }
+        Self { model, text, window, windows, basis, taps }
+    }
+    /// Rows of every sample.
+    fn sample(&self) -> usize {
+        self.windows * kept(self.windows, self.window)
     }
 }
 
@@ -47,6 +55,7 @@ pub struct Stored {
     file: Mapping,
     at: usize,
     rows: u64,
+    sample: usize,
 }
 
 fn triangle(k: usize) -> usize {
@@ -72,11 +81,16 @@ impl Stored {
         if found != *header {
             return Err(bad("made of another model, another text or other windows"));
         }
-        let need: usize = found.taps.iter().map(|t| 4 * (triangle(t.0) + t.0)).sum();
+        let need: usize = found.taps.iter().map(|t| 4 * (triangle(t.0) + (2 + header.sample()) * t.0)).sum();
         if data.len() != need {
             return Err(bad("it is cut off"));
         }
-        Ok(Self { file, at: 16 + length, rows: (header.window * header.windows) as u64 })
+        Ok(Self {
+            file,
+            at: 16 + length,
+            rows: (header.window * header.windows) as u64,
+            sample: header.sample(),
+        })
     }
     /// Those of the next piece.
     pub fn next(&mut self, piece: &Segment) -> Result<Vec<Statistics>> {
@@ -84,7 +98,7 @@ impl Stored {
     }
     fn tap(&mut self, k: usize) -> Result<Statistics> {
         let bytes = self.file.bytes();
-        let end = self.at + 4 * (triangle(k) + k);
+        let end = self.at + 4 * (triangle(k) + (2 + self.sample) * k);
         let part = bytes.get(self.at..end).ok_or_else(|| Diag::bug("statistics that were counted"))?;
         self.at = end;
         let mut numbers = part.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
@@ -99,9 +113,10 @@ impl Stored {
                 }
             }
         }
-        let made = Statistics::new(self.rows, gram, numbers.collect());
+        let made = Statistics::new(self.rows, gram, numbers.by_ref().take(k).collect());
+        let (peak, sample) = (numbers.by_ref().take(k).collect(), numbers.collect());
         self.file.release();
-        made
+        Ok(made?.seen(peak, sample))
     }
 }
 
@@ -124,7 +139,12 @@ impl Writer {
         for s in all {
             let rows = s.gram.chunks(s.k.max(1)).enumerate();
             let upper = rows.flat_map(|(i, row)| row.get(i..).unwrap_or(&[]));
-            let bytes: Vec<u8> = upper.chain(&s.magnitude).flat_map(|v| v.to_le_bytes()).collect();
+            let bytes: Vec<u8> = upper
+                .chain(&s.magnitude)
+                .chain(&s.peak)
+                .chain(&s.sample)
+                .flat_map(|v| v.to_le_bytes())
+                .collect();
             self.0.append(&bytes)?;
         }
         Ok(())

@@ -5,11 +5,14 @@ use super::runner::Instead;
 use crate::frontend::llm::weights::transposed;
 use sinter_ir::{Diag, Result, Tensor};
 use sinter_passes::compress::grid::Rows;
+use sinter_passes::compress::inputs::Inputs;
 use sinter_passes::compress::products::Product;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, Tap};
 use sinter_passes::compress::stats::Statistics;
-use sinter_passes::compress::{Calibrated, Codes, Error, Layer, LayerStat, Scheme, awq, gptq, rtn};
+use sinter_passes::compress::{
+    Calibrated, Codes, Error, Layer, LayerStat, Recipe, Scheme, awq, gptq, rtn, smooth,
+};
 use std::collections::BTreeMap;
 
 /// Rows of weights that are one piece of work: results do not depend on the number of threads.
@@ -21,10 +24,11 @@ const SAMPLE: usize = 64;
 pub fn quantise(
     s: &Segment,
     stats: &[Statistics],
-    scheme: &Scheme,
+    recipe: &Recipe,
     threads: usize,
     out: &mut Calibrated,
 ) -> Result<Instead> {
+    let scheme = &recipe.weights;
     let mut work =
         Work { segment: s, scheme, threads, weights: BTreeMap::new(), instead: Instead::new(), out };
     for p in s.taps.iter().flat_map(|t| &t.products) {
@@ -44,6 +48,7 @@ pub fn quantise(
         }
     }
     match scheme.method {
+        _ if recipe.smooth => work.smooth(stats, &Inputs::of(recipe))?,
         Method::Awq => work.awq(stats)?,
         _ => work.gptq(stats)?,
     }
@@ -69,43 +74,85 @@ impl Work<'_> {
             Ok(stats.get(i).map(|s| gptq::Factor::new(s, true)))
         })?;
         for ((tap, stats), factor) in self.segment.taps.iter().zip(stats).zip(factors) {
+            let factor = factor.and_then(Result::ok);
             for p in &tap.products {
-                let w = self.weights(p)?;
-                let codes = match &factor {
-                    Some(Ok(f)) => {
-                        in_parts(w, self.threads, |part| f.quantise(w, part, self.scheme, gptq::LAZY))
-                    }
-                    _ => rtn::quantise(w, &Scheme { method: Method::Rtn, ..*self.scheme }),
-                };
-                let codes = codes.map_err(|d| d.at(p.name.clone()))?;
-                let mut scheme = *self.scheme;
-                if !matches!(factor, Some(Ok(_))) {
-                    scheme.method = Method::Rtn;
-                    let why = format!(
-                        "{}: the moments of its inputs cannot be inverted: rounded to nearest",
-                        p.name
-                    );
-                    self.out.warnings.push(why);
-                }
+                let w = self.weights(p)?.clone();
+                let (codes, scheme) = self.nearest(p, &w, factor.as_ref())?;
                 self.keep(p, codes, &scheme, stats, None, None)?;
             }
         }
         Ok(())
+    }
+    /// Codes with least error of outputs where the method is GPTQ and there is a factor, else the nearest ones; and what
+    /// was done.
+    fn nearest(&mut self, p: &Product, w: &Tensor, factor: Option<&gptq::Factor>) -> Result<(Codes, Scheme)> {
+        let mut scheme = *self.scheme;
+        let codes = match factor {
+            Some(f) => in_parts(w, self.threads, |part| f.quantise(w, part, self.scheme, gptq::LAZY)),
+            None => rtn::quantise(w, &Scheme { method: Method::Rtn, ..scheme }),
+        };
+        if scheme.method == Method::Gptq && factor.is_none() {
+            scheme.method = Method::Rtn;
+            let why = format!("{}: the moments of its inputs cannot be inverted: rounded to nearest", p.name);
+            self.out.warnings.push(why);
+        }
+        Ok((codes.map_err(|d| d.at(p.name.clone()))?, scheme))
+    }
+    fn smooth(&mut self, stats: &[Statistics], inputs: &Inputs) -> Result<()> {
+        let mut scales: Vec<Option<Vec<f32>>> = vec![];
+        for (tap, stats) in self.segment.taps.iter().zip(stats) {
+            let weights: Vec<&Tensor> =
+                tap.products.iter().map(|p| self.weights(p)).collect::<Result<_>>()?;
+            let largest = smooth::largest(&weights)?;
+            let losses = parallel::map(smooth::CHOICES, self.threads, |i| {
+                let by = smooth::choice(stats, &largest, i);
+                smooth::loss(&weights, self.scheme, inputs, stats, by.as_deref())
+            })?;
+            scales.push(awq::choose(&losses).and_then(|i| smooth::choice(stats, &largest, i)));
+        }
+        self.scaled(stats, &scales, |work, p, w, factor, _| work.nearest(p, w, factor))
     }
     fn awq(&mut self, stats: &[Statistics]) -> Result<()> {
         let mut scales: Vec<Option<Vec<f32>>> = vec![];
         for (tap, stats) in self.segment.taps.iter().zip(stats) {
             scales.push(self.scales(tap, stats)?);
         }
+        self.scaled(stats, &scales, |work, p, w, _, stats| {
+            // Scores of attention suffer from clipped queries and keys.
+            let clip = !["q_proj", "k_proj", "query", "key", "qkv"].iter().any(|n| p.name.contains(n));
+            let codes = match clip {
+                true => in_parts(w, work.threads, |part| awq::clipped(w, part, work.scheme, stats)),
+                false => rtn::quantise(w, work.scheme),
+            };
+            Ok((codes.map_err(|d| d.at(p.name.clone()))?, *work.scheme))
+        })
+    }
+    /// Codes of weights whose columns take the scales of their taps, and whose rows those of the product behind.
+    fn scaled(
+        &mut self,
+        stats: &[Statistics],
+        scales: &[Option<Vec<f32>>],
+        codes: impl Fn(
+            &mut Self,
+            &Product,
+            &Tensor,
+            Option<&gptq::Factor>,
+            &Statistics,
+        ) -> Result<(Codes, Scheme)>,
+    ) -> Result<()> {
+        let segment = self.segment;
         // Factors that the rows of a product take for those behind it.
         let mut rows: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-        for (tap, s) in self.segment.taps.iter().zip(&scales) {
+        for (tap, s) in segment.taps.iter().zip(scales) {
             if let (Some(name), Some(s)) = (self.before(tap), s) {
                 rows.insert(name, s.clone());
             }
         }
-        for ((tap, stats), s) in self.segment.taps.iter().zip(stats).zip(&scales) {
+        for ((tap, stats), s) in segment.taps.iter().zip(stats).zip(scales) {
             let inner = s.as_ref().map(|s| stats.divided(s));
+            let inner = inner.as_ref().unwrap_or(stats);
+            let gptq = self.scheme.method == Method::Gptq;
+            let factor = gptq.then(|| gptq::Factor::new(inner, true).ok()).flatten();
             for p in &tap.products {
                 let by = rows.get(&p.name);
                 let w = self.weights(p)?;
@@ -117,25 +164,11 @@ impl Work<'_> {
                     Some(s) => awq::scaled(&w, s)?,
                     None => w,
                 };
-                // Scores of attention suffer from clipped queries and keys.
-                let clip = !["q_proj", "k_proj", "query", "key", "qkv"].iter().any(|n| p.name.contains(n));
-                let codes = match clip {
-                    true => in_parts(&w, self.threads, |part| {
-                        awq::clipped(&w, part, self.scheme, inner.as_ref().unwrap_or(stats))
-                    }),
-                    false => rtn::quantise(&w, self.scheme),
-                };
-                let codes = codes.map_err(|d| d.at(p.name.clone()))?;
+                let (codes, scheme) = codes(self, p, &w, factor.as_ref(), inner)?;
                 // Where the inputs come divided already, nothing has to be done to them.
                 let folded = self.before(tap).is_some();
-                self.keep(
-                    p,
-                    codes,
-                    self.scheme,
-                    stats,
-                    s.as_deref().map(|s| (s, folded)),
-                    by.map(Vec::as_slice),
-                )?;
+                let columns = s.as_deref().map(|s| (s, folded));
+                self.keep(p, codes, &scheme, stats, columns, by.map(Vec::as_slice))?;
             }
         }
         Ok(())

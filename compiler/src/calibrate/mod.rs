@@ -7,6 +7,7 @@
 //! as it was.
 
 mod file;
+mod learn;
 mod methods;
 mod parallel;
 mod prune;
@@ -17,6 +18,7 @@ use crate::frontend::{self, llm};
 use crate::manifest::sha256_of_file;
 use crate::system;
 use file::{Header, Stored, Writer};
+pub use learn::learn;
 use runner::{Instead, Runner};
 use sinter_ir::{Diag, Fault, Module, Result};
 use sinter_llm::info::TOKENIZER_FILE;
@@ -67,7 +69,7 @@ impl Prepared {
         let one = |d: Diag| vec![d];
         if !llm::is_model(model) {
             let d = Diag::unsupported(format!("--calibrate: {} is no language model", model.display()));
-            return Err(one(d.help("recipes without gptq and awq need no calibration")));
+            return Err(one(d.help("recipes without gptq, awq, smooth and spin need no calibration")));
         }
         let import = ImportOptions { stored: None, ..import.clone() };
         // A window is no longer than what the model was made for.
@@ -93,9 +95,9 @@ impl Prepared {
         Ok(Self { module, pieces, runner, windows, window, files: imported.files })
     }
     /// The file of statistics, where one is wanted.
-    fn kept(&self, how: &Calibration) -> Result<Kept> {
+    fn kept(&self, how: &Calibration, recipe: &Recipe) -> Result<Kept> {
         match &how.stats {
-            Some(path) => Kept::new(path, self, how),
+            Some(path) => Kept::new(path, self, how, format!("{:?}", recipe.basis)),
             None => Ok(Kept::No),
         }
     }
@@ -114,7 +116,7 @@ pub fn run(
     // Statistics that are kept are those of the model as it was.
     let how = &Calibration { stats: how.stats.clone().filter(|_| pruned.is_empty()), ..how.clone() };
     let mut model = Prepared::new(model, import, how, pruned)?;
-    let mut kept = model.kept(how).map_err(one)?;
+    let mut kept = model.kept(how, recipe).map_err(one)?;
     let Prepared { pieces, runner, windows, .. } = &mut model;
     let mut out = Calibrated::default();
     let sequential = recipe.weights.method == Method::Gptq && how.stats.is_none();
@@ -129,7 +131,7 @@ pub fn run(
             file.add(&stats).map_err(one)?;
         }
         step(&format!("{of}, rounding"));
-        let instead = methods::quantise(piece, &stats, &recipe.weights, how.threads, &mut out);
+        let instead = methods::quantise(piece, &stats, recipe, how.threads, &mut out);
         let instead: Instead = instead.map_err(one)?;
         if sequential {
             step(&format!("{of}, running with codes"));
@@ -188,10 +190,11 @@ enum Kept {
 }
 
 impl Kept {
-    fn new(path: &Path, m: &Prepared, how: &Calibration) -> Result<Self> {
+    fn new(path: &Path, m: &Prepared, how: &Calibration, basis: String) -> Result<Self> {
         let name = |f: &PathBuf| f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let files = m.files.iter().map(|f| Ok((name(f), sha256_of_file(f)?))).collect::<Result<_>>()?;
-        let header = Header::new(files, sha256_of_file(&how.text)?, (m.window, m.windows), &m.pieces);
+        let read = (m.window, m.windows);
+        let header = Header::new(files, sha256_of_file(&how.text)?, read, basis, &m.pieces);
         match system::exists(path) {
             true => Stored::open(path, &header).map(Self::There),
             false => Writer::create(path, &header).map(Self::Missing),

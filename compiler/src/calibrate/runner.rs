@@ -30,6 +30,34 @@ pub struct Runner {
 struct Sums {
     gram: Vec<f64>,
     size: Vec<f64>,
+    peak: Vec<f32>,
+    sample: Vec<f32>,
+}
+
+/// Rows of all windows together that are kept, at most.
+pub const SAMPLE: usize = 512;
+
+impl Sums {
+    fn new(k: usize) -> Self {
+        Self { gram: vec![0.0; k * k], size: vec![0.0; k], peak: vec![0.0; k], sample: vec![] }
+    }
+    /// Looks at the rows of a window, of which `kept` are kept, evenly spread.
+    fn rows(&mut self, x: &Tensor, kept: usize) {
+        let k = self.peak.len().max(1);
+        let values: Vec<f32> = x.bytes().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let step = (values.len() / k / kept.max(1)).max(1);
+        for (i, row) in values.chunks_exact(k).enumerate() {
+            self.peak.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(v.abs()));
+            if i % step == step / 2 && i / step < kept {
+                self.sample.extend_from_slice(row);
+            }
+        }
+    }
+}
+
+/// Rows of a window that are kept.
+pub fn kept(windows: usize, window: usize) -> usize {
+    (SAMPLE / windows.max(1)).clamp(1, window.max(1))
 }
 
 fn add(sums: &mut [f64], t: &Tensor) {
@@ -60,14 +88,15 @@ impl Runner {
         step: &dyn Fn(usize),
     ) -> Result<Vec<Statistics>, Vec<Diag>> {
         let one = |d: Diag| vec![d];
-        let zero = |k: usize| Sums { gram: vec![0.0; k * k], size: vec![0.0; k] };
-        let mut sums: Vec<Sums> = s.taps.iter().map(|t| zero(t.k)).collect();
+        let mut sums: Vec<Sums> = s.taps.iter().map(|t| Sums::new(t.k)).collect();
+        let kept = kept(self.given.len(), self.window);
         let next = usize::from(s.plain.is_some());
         self.each(&s.module, &s.feeds, &Instead::new(), go_on && next > 0, &mut |i, outputs| {
-            for (sums, out) in sums.iter_mut().zip(outputs.get(next..).unwrap_or(&[]).chunks(2)) {
-                if let [gram, size] = out {
+            for (sums, out) in sums.iter_mut().zip(outputs.get(next..).unwrap_or(&[]).chunks(3)) {
+                if let [gram, size, rows] = out {
                     add(&mut sums.gram, gram);
                     add(&mut sums.size, size);
+                    sums.rows(rows, kept);
                 }
             }
             step(i + 1);
@@ -76,7 +105,8 @@ impl Runner {
         let mean = |v: Vec<f64>| v.into_iter().map(|v| (v / rows as f64) as f32).collect();
         let all = sums.into_iter().zip(&s.taps).map(|(sums, t)| {
             let name = t.products.first().map(|p| p.name.clone()).unwrap_or_default();
-            Statistics::new(rows, mean(sums.gram), mean(sums.size)).map_err(|d| d.at(name))
+            let all = Statistics::new(rows, mean(sums.gram), mean(sums.size)).map_err(|d| d.at(name))?;
+            Ok(all.seen(sums.peak, sums.sample))
         });
         all.collect::<Result<_>>().map_err(one)
     }

@@ -18,8 +18,8 @@ const WINDOW: usize = 512;
 /// What to calibrate with.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CalibrateArgs {
-    /// Of a language model: a text to run it on, for gptq, awq and pruning. Windows of 512 tokens, spread over the text, are read
-    /// on this machine. Of others: samples of the inputs, for int8: .png, .jpg, .npy (one sample, or many along a first
+    /// Of a language model: a text to run it on, for gptq, awq, smooth, spin and pruning. Windows of 512 tokens, spread
+    /// over the text, are read on this machine. Of others: samples of the inputs, for int8: .png, .jpg, .npy (one sample, or many along a first
     /// axis), .npz (an array per input), .pb, .wav, folders of these, or folders with a file per input; as INPUT=PATH
     /// where inputs have files of their own.
     #[arg(long, value_name = "FILE", num_args = 1..)]

@@ -56,9 +56,13 @@ pub struct CompileArgs {
     /// activations in products with them become bytes; stored-a16: activations stay floats. none: all become floats.
     /// Or the weights of large products and embeddings in few bits, w8, w6, w5, w4, w3 or w2: rounded to nearest, with hqq so that few are far off, with gptq so that errors make up for each other, with
     /// awq so that strong channels are spared; the last two need --calibrate. Then as needed a8 (activations in bytes,
-    /// the default) or a16 (as they are), g32 (weights that share a scale, the default), g64, g128, gall, asym or sym
+    /// the default), a4 (in 16 codes, which are computed with as bytes: no faster) or a16 (as they are), token (one scale
+    /// for the activations of a token; the default is one per group), g32 (weights that share a scale, the default), g64, g128, gall, asym or sym
     /// (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
-    /// hqq-w4-g64, w4a16g64-asym. Embeddings and the product that gives logits take 8 bits.
+    /// hqq-w4-g64, w4a16g64-asym. In front of that, smooth: channels of activations are evened out (SmoothQuant; one scale
+    /// per row unless a group is said; needs --calibrate), smooth-w8a8. Or, for language models, rotate: in a basis in
+    /// which no channel stands out (QuaRot), rotate-w4a4, rotate-gptq-w4a8-token; spin: the same, the basis learned
+    /// (SpinQuant; needs --calibrate). Embeddings and the product that gives logits take 8 bits.
     /// int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
     /// give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
     /// mean error of channels stays).
@@ -72,7 +76,7 @@ pub struct CompileArgs {
     /// are zeros.
     #[arg(long, value_name = "RECIPE", default_value = "none")]
     pub prune: String,
-    /// For gptq, awq and most of --prune, and for int8.
+    /// For gptq, awq, smooth, spin and most of --prune, and for int8.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
     /// Of a language model: how caches hold keys and values.
@@ -235,8 +239,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         None => Wanted::parse(&a.quantize).map_err(|d| vec![d])?.parts(),
     };
     let prune = prune::Recipe::parse(&a.prune).map_err(|d| vec![d])?;
-    let text = compress.is_some_and(|r| r.weights.method.needs_data())
-        || prune.as_ref().is_some_and(prune::Recipe::needs_data);
+    let text = compress.is_some_and(|r| r.looks()) || prune.as_ref().is_some_and(prune::Recipe::needs_data);
     if statics.is_some() && prune.is_some() {
         return Err(vec![Diag::unsupported("--prune together with --quantize int8")]);
     }
@@ -247,7 +250,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     } else if !a.calibration.calibrate.is_empty() {
         let d = Diag::input(format!("--calibrate: --quantize {} looks at no data", a.quantize));
         return Err(vec![d.help(
-            "gptq, awq and most of --prune look at texts: --quantize gptq-w4-g128; int8 at samples of inputs",
+            "gptq, awq, smooth, spin and most of --prune look at texts: --quantize gptq-w4-g128; int8 at samples of inputs",
         )]);
     }
     let statics = statics.map(|r| a.calibration.job(r)).transpose().map_err(|d| vec![d])?;

@@ -53,7 +53,7 @@ pub struct EvalArgs {
     /// The same for recipes of `compile --prune`, each with every recipe of --quantize behind; `none` is one too.
     #[arg(long, value_name = "RECIPE", value_delimiter = ',', conflicts_with = "against")]
     pub prune: Vec<String>,
-    /// For gptq, awq and most of --prune.
+    /// For gptq, awq, smooth, spin and most of --prune.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
     /// Threads.

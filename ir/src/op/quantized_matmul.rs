@@ -24,7 +24,12 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// in f32, one block after the other; products and sums may be rounded together. Rows with infinities or NaN give no
-/// finite results.
+/// finite results. With [`QuantizedMatMul::nibbles`], codes are 16 neighbouring whole numbers, 0 among them:
+///
+/// ```text
+/// low = nibbles * min(0, a), high = nibbles * max(0, a),  s = (high - low) / 15,  up = 15 / (high - low)
+/// first = -round_half_even(-low * up),  c = clamp(round_half_even(a * up), first, first + 15)    (c = 0 where s is 0)
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizedMatMul {
@@ -39,6 +44,10 @@ pub struct QuantizedMatMul {
     /// What the codes stand for; empty: themselves. Whole numbers in -127..=127 where activations are bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "super::json_float")]
     pub table: Vec<f32>,
+    /// Rounded activations take 4 bits: what the range that their codes span is multiplied by. They are computed with as
+    /// bytes: no processor that is known here multiplies nibbles faster.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::json_float")]
+    pub nibbles: Option<f32>,
 }
 
 /// What activations are in a product with quantised weights.
@@ -120,6 +129,9 @@ impl QuantizedMatMul {
         if exact && !self.table.is_empty() && self.offset == Offset::Zero {
             return bad("tables have no zero points");
         }
+        if self.nibbles.is_some_and(|c| !(exact && c > 0.0 && c <= 1.0)) {
+            return bad("activations of 4 bits are rounded, in a part of their range");
+        }
         Ok(())
     }
 }
@@ -166,10 +178,11 @@ impl OpSpec for QuantizedMatMul {
                 Activations::Blocks => self.block,
                 _ => k,
             };
+            let round = |a: &[f32]| self.nibbles.map_or_else(|| bytes(a), |clip| nibbles(a, clip));
             let (c, s): (Vec<f32>, Vec<f32>) = match self.activations {
                 Activations::Float => (row.to_vec(), vec![1.0]),
                 _ => {
-                    let parts: Vec<(Vec<f32>, f32)> = row.chunks(per).map(bytes).collect();
+                    let parts: Vec<(Vec<f32>, f32)> = row.chunks(per).map(round).collect();
                     (parts.iter().flat_map(|p| p.0.clone()).collect(), parts.iter().map(|p| p.1).collect())
                 }
             };
@@ -195,6 +208,18 @@ fn bytes(a: &[f32]) -> (Vec<f32>, f32) {
     // As codes: NaN has none.
     let code = |v: &f32| f32::from((v * up).round_ties_even() as i8);
     (a.iter().map(code).collect(), largest / 127.0)
+}
+
+/// The same in 16 codes.
+fn nibbles(a: &[f32], clip: f32) -> (Vec<f32>, f32) {
+    let pick = |better: fn(&f32, &f32) -> bool| {
+        a.iter().fold(0f32, |m, v| if v.is_nan() || better(v, &m) { *v } else { m }) * clip
+    };
+    let range = pick(|v, m| v > m) - pick(|v, m| v < m);
+    let up = if range == 0.0 { 0.0 } else { 15.0 / range };
+    let first = -(-pick(|v, m| v < m) * up).round_ties_even();
+    let code = |v: &f32| f32::from((v * up).round_ties_even().max(first).min(first + 15.0) as i8);
+    (a.iter().map(code).collect(), range / 15.0)
 }
 
 impl QuantizedMatMul {
@@ -228,7 +253,7 @@ mod tests {
     use crate::op::Op;
 
     fn op(block: usize, activations: Activations, offset: Offset) -> QuantizedMatMul {
-        QuantizedMatMul { block, activations, offset, middle: 0, table: vec![] }
+        QuantizedMatMul { block, activations, offset, middle: 0, table: vec![], nibbles: None }
     }
 
     fn run(op: &QuantizedMatMul, x: &[Tensor]) -> Result<Vec<f32>> {
@@ -286,6 +311,24 @@ mod tests {
         assert_eq!(y, [2.0 + 8.0, 127.0 * 15.0 + 28.0 + 22.0, 127.0 * 7.0 + 16.0 + 16.0]);
     }
 
+    #[test]
+    fn nibbles_of_activations() {
+        let mut x = case(DType::U4);
+        x[0] = Tensor::f32s(vec![1, 5], &[-5.0, 10.0, 0.4, 2.5, -1.5]).unwrap();
+        let o = QuantizedMatMul { nibbles: Some(1.0), ..op(5, Activations::Rows, Offset::None) };
+        let y = run(&o, &[&x[..2], &[ones(3)]].concat()).unwrap();
+        // A step is 1: halves go to even numbers.
+        assert_eq!(y[0], 10.0 + 2.0 * 3.0 - 2.0 * 4.0);
+        let half = QuantizedMatMul { nibbles: Some(0.5), ..o.clone() };
+        x[0] = Tensor::f32s(vec![1, 5], &[-5.0, 10.0, 0.5, 1.0, -1.5]).unwrap();
+        // A step is 0.5, codes go from -5 to 10: 5 and -2.5 at the ends.
+        let y = run(&half, &[&x[..2], &[ones(3)]].concat()).unwrap();
+        assert_eq!(y[0], 5.0 + 2.0 * 0.5 + 3.0 - 4.0 * 1.5);
+        x[0] = Tensor::f32s(vec![2, 5], &[0.0, 0.0, 0.0, 0.0, 0.0, 1.0, f32::NAN, 0.0, 0.0, 0.0]).unwrap();
+        let y = run(&o, &[&x[..2], &[ones(3)]].concat()).unwrap();
+        assert!(y[..3] == [0.0; 3] && y[3..].iter().all(|v| v.is_nan()));
+    }
+
     fn ones(n: usize) -> Tensor {
         Tensor::f32s(vec![n, 1], &vec![1.0; n]).unwrap()
     }
@@ -324,6 +367,7 @@ mod tests {
         refused(&op(2, Activations::Rows, Offset::Zero), &x, "4 operands");
         refused(&op(4, Activations::Rows, Offset::None), &x, "blocks");
         refused(&QuantizedMatMul { table: vec![0.5], ..plain.clone() }, &x, "whole numbers");
+        refused(&QuantizedMatMul { nibbles: Some(0.0), ..plain.clone() }, &x, "a part of their range");
         refused(&op(0, Activations::Float, Offset::None), &x, "block is empty");
         refused(&plain, &[x[1].clone(), x[1].clone(), x[2].clone()], "f32 matrices");
         refused(&op(2, Activations::Float, Offset::Minimum), &[&x[..], &x[1..2]].concat(), "minima floats");

@@ -22,8 +22,14 @@ pub(super) fn product(rb: &mut Rebuild, node: &Node, inputs: &[ValueId]) -> Resu
     };
     let none = w.zero.bytes().iter().all(|&b| b == 0);
     let offset = if none { Offset::None } else { Offset::Zero };
-    let op =
-        QuantizedMatMul { block: w.block, activations: Activations::Float, offset, middle: 0, table: vec![] };
+    let op = QuantizedMatMul {
+        block: w.block,
+        activations: Activations::Float,
+        offset,
+        middle: 0,
+        table: vec![],
+        nibbles: None,
+    };
     let mut operands = vec![x];
     for tensor in [Some(w.codes), Some(w.scale), (!none).then_some(w.zero)].into_iter().flatten() {
         operands.push(rb.add1(Constant { tensor }, &[], &node.origin)?);

@@ -1,5 +1,6 @@
 //! Finds large weights in a module and puts codes in their place.
 
+use super::inputs::Inputs;
 use super::recipe::Method;
 use super::{Calibrated, Codes, Layer, LayerStat, Recipe, Scheme, hqq, rtn};
 use crate::plan::weights::Store;
@@ -54,7 +55,7 @@ pub fn run<'s>(
     store: Option<&'s mut (dyn Store + 's)>,
     report: &mut PassReport,
 ) -> Result<()> {
-    if recipe.weights.method.needs_data() && calibrated.is_none() {
+    if recipe.calibrates() && calibrated.is_none() {
         let d = Diag::input(format!("--quantize {}: the method needs to see activations", recipe.weights));
         return Err(d.help("give a text to run the model on with --calibrate FILE"));
     }
@@ -107,7 +108,7 @@ impl Compress<'_, '_> {
     fn node(&mut self, g: &Graph, node: &Node, last: Option<ValueId>) -> Result<bool> {
         match (&node.op, node.inputs.as_slice(), node.outputs.as_slice()) {
             (Op::MatMul(_), &[x, w], &[y]) => {
-                let Some(t) = g.constant(w).filter(|t| fits(t)) else { return Ok(false) };
+                let Some(t) = super::products::weights(g, w) else { return Ok(false) };
                 if g.ty(x).dtype != DType::F32 || g.ty(x).rank() < 2 {
                     return Ok(false);
                 }
@@ -120,11 +121,11 @@ impl Compress<'_, '_> {
                     let (x, m) = (self.smoothed(x, layer)?, self.place(layer.codes.clone())?);
                     self.rb.graph.set_name(m.codes, layer.stat.name.as_str().into());
                     self.rb.report.compressed.push(layer.stat.clone());
-                    return self.product(node, x, y, m).map(|()| true);
+                    return self.product(node, x, y, m, end).map(|()| true);
                 }
                 let m = self.codes(&weights, scheme, name.as_deref().unwrap_or("weights"))?;
                 let x = self.rb.get(x)?;
-                self.product(node, x, y, m)?;
+                self.product(node, x, y, m, end)?;
                 Ok(true)
             }
             (Op::Gather(Gather { axis: 0 }), &[w, ids], &[y]) => {
@@ -159,7 +160,7 @@ impl Compress<'_, '_> {
     }
 
     /// `x W^T` with codes; `x` is one of the new graph.
-    fn product(&mut self, node: &Node, x: ValueId, y: ValueId, m: Made) -> Result<()> {
+    fn product(&mut self, node: &Node, x: ValueId, y: ValueId, m: Made, end: bool) -> Result<()> {
         let op = QuantizedMatMul {
             block: m.block,
             activations: self.recipe.activations,
@@ -170,6 +171,7 @@ impl Compress<'_, '_> {
             },
             middle: m.middle,
             table: vec![],
+            nibbles: Inputs::of(&self.recipe).nibbles.filter(|_| !end),
         };
         let inputs: Vec<ValueId> = [x, m.codes, m.scale].into_iter().chain(m.zero.or(m.minimum)).collect();
         let new = self.rb.add1(op, &inputs, &node.origin)?;

@@ -9,13 +9,18 @@ pub mod awq;
 pub(crate) mod cholesky;
 pub mod gptq;
 pub mod grid;
+pub mod hadamard;
 pub mod hqq;
+pub mod inputs;
 pub mod products;
 pub mod recipe;
+pub mod rotation;
 pub mod rtn;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod segments;
+pub mod smooth;
+pub mod spin;
 pub mod stats;
 pub mod wanted;
 

@@ -5,6 +5,14 @@ use sinter_ir::op::binary::{Binary, BinaryKind};
 use sinter_ir::{DType, Graph, NodeId, Op, Tensor, ValueId};
 use std::collections::BTreeMap;
 
+/// Name of constants that rotate: they keep their floats.
+pub const ROTATION: &str = "rotation";
+
+/// Whether the weights of a product may become codes.
+pub(super) fn weights(g: &Graph, w: ValueId) -> Option<&Tensor> {
+    g.constant(w).filter(|t| fits(t) && g.value(w).name.as_deref() != Some(ROTATION))
+}
+
 /// A product of activations with constant weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Product {
@@ -36,7 +44,7 @@ pub fn products(g: &Graph) -> Vec<Product> {
         let (Op::MatMul(_), &[x, w], &[y]) = (&n.op, n.inputs.as_slice(), n.outputs.as_slice()) else {
             continue;
         };
-        let Some(t) = g.constant(w).filter(|t| fits(t)) else { continue };
+        let Some(t) = self::weights(g, w) else { continue };
         let turned = t.turned();
         let end = last == Some(y) || turned.as_ref().is_some_and(|t| tables.contains(t));
         let (Some(name), &[k, _]) = (&g.value(w).name, t.shape()) else { continue };

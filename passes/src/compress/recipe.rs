@@ -63,12 +63,44 @@ pub struct Recipe {
     pub ends: Scheme,
     /// What activations of products with such weights become.
     pub activations: Activations,
+    /// Whether those are rounded to 4 bits instead of 8, but for the ends.
+    pub four: bool,
+    /// Whether channels of activations are made equally large first.
+    pub smooth: bool,
+    /// In which basis a language model is rounded.
+    pub basis: Basis,
+}
+
+/// In which basis a language model is rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Basis {
+    /// Its own.
+    #[default]
+    Own,
+    /// Rotated by Hadamard transforms.
+    Hadamard,
+    /// Rotated, by what makes few bits do.
+    Learned,
+}
+
+impl Recipe {
+    /// Whether codes are made by what the model makes of a text.
+    pub fn calibrates(&self) -> bool {
+        self.weights.method.needs_data() || self.smooth
+    }
+    /// Whether anything is made by what the model makes of a text.
+    pub fn looks(&self) -> bool {
+        self.calibrates() || self.basis == Basis::Learned
+    }
 }
 
 /// Help for a recipe that cannot be read.
-const GRAMMAR: &str = "a method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w5, w6, w8), then as needed a8 or \
-                       a16 (activations), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse \
-                       (scales by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16";
+const GRAMMAR: &str = "rotate (Hadamard transforms) or spin (learned rotations) for language models, smooth (SmoothQuant), a \
+                       method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w5, w6, w8), then as \
+                       needed a8, a4 or a16 (activations), token (one scale for all activations of a token, as with \
+                       gall), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse (scales \
+                       by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16, smooth-w8a8, \
+                       rotate-gptq-w4a4-token";
 
 /// What a recipe says so far.
 #[derive(Default)]
@@ -76,7 +108,11 @@ struct Words {
     method: Option<Method>,
     bits: Option<u32>,
     group: Option<usize>,
-    activations: Option<Activations>,
+    /// Bits.
+    activations: Option<u32>,
+    token: bool,
+    smooth: bool,
+    basis: Option<Basis>,
     asymmetric: Option<bool>,
     search: bool,
 }
@@ -93,6 +129,16 @@ impl Words {
                 self.search = true;
                 Ok(())
             }
+            "token" => {
+                self.token = true;
+                Ok(())
+            }
+            "smooth" => {
+                self.smooth = true;
+                Ok(())
+            }
+            "rotate" => set(&mut self.basis, Basis::Hadamard, word),
+            "spin" => set(&mut self.basis, Basis::Learned, word),
             "" => Err("there is nothing between two `-`".into()),
             _ => self.numbers(word),
         }
@@ -108,8 +154,9 @@ impl Words {
                     set(&mut self.bits, value.parse().unwrap_or(4), "w")?
                 }
                 ('w', other) => return Err(format!("weights of {other} bits are not supported")),
-                ('a', "8") => set(&mut self.activations, Activations::Blocks, "a")?,
-                ('a', "16" | "32") => set(&mut self.activations, Activations::Float, "a")?,
+                ('a', "4" | "8" | "16" | "32") => {
+                    set(&mut self.activations, value.parse().unwrap_or(8), "a")?
+                }
                 ('a', other) => return Err(format!("activations of {other} bits are not supported")),
                 ('g', "all") => set(&mut self.group, 0, "g")?,
                 ('g', "16" | "32" | "64" | "128" | "256") => {
@@ -144,19 +191,30 @@ impl Recipe {
         }
         let bits = words.bits.ok_or_else(|| wrong("it does not say how many bits weights have".into()))?;
         let method = words.method.unwrap_or_default();
-        let group = words.group.unwrap_or(GROUP);
+        // Smoothing is for scales that many channels share.
+        let group = words.group.unwrap_or(if words.smooth { 0 } else { GROUP });
         // HQQ is all about where zero is.
         let asymmetric = words.asymmetric.unwrap_or(method == Method::Hqq || method == Method::Awq);
         if method == Method::Hqq && !asymmetric {
             return Err(wrong("hqq moves the zero of blocks: it cannot be symmetric".into()));
         }
+        if words.smooth && !matches!(method, Method::Rtn | Method::Gptq) {
+            return Err(wrong("smooth and the method both scale channels or move zeros: choose one".into()));
+        }
         let weights = Scheme { method, bits, group, asymmetric, search: words.search };
-        let mut activations = words.activations.unwrap_or(Activations::Blocks);
-        if group == 0 && activations == Activations::Blocks {
-            activations = Activations::Rows;
+        let activations = match words.activations {
+            Some(16 | 32) if words.token => return Err(wrong("floats have no scale per token".into())),
+            Some(16 | 32) => Activations::Float,
+            _ if group == 0 || words.token => Activations::Rows,
+            _ => Activations::Blocks,
+        };
+        let four = words.activations == Some(4);
+        let (smooth, basis) = (words.smooth, words.basis.unwrap_or_default());
+        if smooth && activations == Activations::Float {
+            return Err(wrong("activations that stay floats need no smoothing".into()));
         }
         let ends = Scheme { bits: 8, group: if group == 0 { 0 } else { GROUP }, ..Scheme::default() };
-        Ok(Some(Self { weights, ends, activations }))
+        Ok(Some(Self { weights, ends, activations, four, smooth, basis }))
     }
 }
 
@@ -191,10 +249,39 @@ mod tests {
         assert_eq!(of("w4a16").activations, Activations::Float);
         assert_eq!(of("w8gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").weights.to_string(), "w8gall");
+        assert_eq!((of("w4a4").activations, of("w4a4").four), (Activations::Blocks, true));
+        assert_eq!(of("w4a4-token"), Recipe { activations: Activations::Rows, ..of("w4a4") });
+        assert_eq!(of("w4a8"), of("w4"));
+        let smooth = of("smooth-w8a8");
+        assert_eq!((smooth.weights.group, smooth.activations), (0, Activations::Rows));
+        assert!(smooth.smooth && smooth.calibrates() && !of("spin-w4").calibrates());
+        assert_eq!(of("rotate-gptq-w4a4"), Recipe { basis: Basis::Hadamard, ..of("gptq-w4a4") });
         assert_eq!(Recipe::parse("none").unwrap(), None);
-        let wrong =
-            ["", "w7", "w4g33", "4", "w4x", "w4-magic", "g32", "a8", "w4a4", "wall", "w4g", "gptq", "w4-w8"];
-        for wrong in wrong.into_iter().chain(["gptq-awq-w4", "hqq-w4-sym", "-w4", "w4g32-g64"]) {
+        let wrong = [
+            "",
+            "w7",
+            "w4g33",
+            "4",
+            "w4x",
+            "w4-magic",
+            "g32",
+            "a8",
+            "w4a2",
+            "wall",
+            "w4a16-token",
+            "w4g",
+            "gptq",
+            "w4-w8",
+        ];
+        for wrong in wrong.into_iter().chain([
+            "gptq-awq-w4",
+            "smooth-awq-w4",
+            "smooth-w8a16",
+            "spin-rotate-w4",
+            "hqq-w4-sym",
+            "-w4",
+            "w4g32-g64",
+        ]) {
             assert!(Recipe::parse(wrong).is_err(), "{wrong}");
         }
     }

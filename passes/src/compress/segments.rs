@@ -44,8 +44,8 @@ pub struct Tap {
 /// A piece of a model.
 #[derive(Debug, Clone)]
 pub struct Segment {
-    /// Outputs: the value for the next piece where there is one, for every tap the sum of `x^T x` and that of `|x|`,
-    /// and states.
+    /// Outputs: the value for the next piece where there is one, for every tap the sum of `x^T x`, that of `|x|`
+    /// and `x`, and states.
     pub module: Module,
     /// What gives the value for the next piece alone, and its inputs, where there is one.
     pub plain: Option<(Module, Vec<Feed>)>,
@@ -271,8 +271,8 @@ impl<'a> Piece<'a> {
             None => self.input(v, t.dtype(), Feed::Constant(t.clone(), t.dtype())),
         }
     }
-    /// Sums over the rows of what products read: `x^T x` and `|x|`.
-    fn tap(&mut self, t: &Tap) -> Result<[ValueId; 2]> {
+    /// Sums over the rows of what products read, `x^T x` and `|x|`, and the rows.
+    fn tap(&mut self, t: &Tap) -> Result<[ValueId; 3]> {
         let first = t.products.first().ok_or_else(|| Diag::bug("a tap of nothing"))?;
         let x = self.get(first.x)?;
         let dims = self.graph.ty(x).dims.clone();
@@ -283,6 +283,6 @@ impl<'a> Piece<'a> {
         let gram = add(MatMul::default().into(), &[turned, flat])?;
         let size = add(Unary { kind: UnaryKind::Abs }.into(), &[flat])?;
         let size = add(Reduce { kind: ReduceKind::Sum, axes: vec![0], keepdims: false }.into(), &[size])?;
-        Ok([gram, size])
+        Ok([gram, size, flat])
     }
 }

@@ -75,6 +75,7 @@ impl Format {
             offset: self.offset.map_or(Offset::None, |o| o.0),
             middle: self.middle,
             table: self.table.clone(),
+            nibbles: None,
         }
     }
     /// The weights of parts as floats, terms in the order of activations.

@@ -6,8 +6,9 @@ use super::blocks::latent::Latent;
 use super::blocks::mamba::Mamba;
 use super::blocks::mamba2::Mamba2;
 use super::blocks::mlp::Mlp;
-use super::blocks::norm::Norm;
+use super::blocks::norm::{Kind, Norm};
 use super::net::{Net, Sizes};
+use super::rotate::Turned;
 use super::weights::Weights;
 use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::{Diag, Module, Result, ValueId};
@@ -100,14 +101,21 @@ pub enum Order {
 }
 
 impl Decoder {
-    /// The graph.
-    pub fn build(&self, weights: &Arc<dyn Weights>, sizes: Sizes, name: String) -> Result<Module, Vec<Diag>> {
+    /// The graph; `turned` where weights are those of the rotated model.
+    pub fn build(
+        &self,
+        weights: &Arc<dyn Weights>,
+        turned: Option<Turned>,
+        sizes: Sizes,
+        name: String,
+    ) -> Result<Module, Vec<Diag>> {
         let one = |d: Diag| vec![d];
         // Before a number in a file costs time or memory.
         if weights.dims(&self.names.embed).is_none() {
             return Err(vec![Diag::input(format!("tensor {} is missing", self.names.embed))]);
         }
         let (mut net, ids) = Net::new(weights.clone(), sizes).map_err(one)?;
+        net.turned = turned.map(Arc::new);
         let logits = self.logits(&mut net, ids).map_err(one)?;
         net.finish(name, logits)
     }
@@ -122,6 +130,7 @@ impl Decoder {
             let rows = net.slice(table, 0, past, tokens)?;
             x = net.plus(x, rows)?;
         }
+        x = net.into_stream(x)?;
         for (i, layer) in self.layers.iter().enumerate() {
             let at = format!("{}{i}", self.names.layer);
             net.at(&at);
@@ -132,6 +141,7 @@ impl Decoder {
             let last = net.tokens.clone() - 1.into();
             x = net.slice(x, 0, last, 1.into())?;
         }
+        x = net.out_of_stream(x)?;
         x = self.norm.apply(net, x, &self.names.norm, self.width)?;
         net.at(&self.names.head);
         let sizes = (self.width, self.vocabulary);
@@ -148,8 +158,10 @@ impl Decoder {
     }
 
     fn layer(&self, net: &mut Net, layer: &Layer, x: ValueId, at: &str) -> Result<ValueId> {
-        let norm =
-            |net: &mut Net, x, name: &str| self.norm.apply(net, x, &format!("{at}.{name}"), self.width);
+        // Matrices of rotated models hold the weights of norms.
+        let kind = if net.turned.is_some() { Kind::Unit } else { self.norm.kind };
+        let by = Norm { kind, ..self.norm };
+        let norm = |net: &mut Net, x, name: &str| by.apply(net, x, &format!("{at}.{name}"), self.width);
         let mix = |net: &mut Net, x| match &layer.mixer {
             Mixer::Attention(a) => a.apply(net, x, at, self.width),
             Mixer::Latent(a) => a.apply(net, x, at, self.width),

@@ -17,6 +17,7 @@ pub mod gguf;
 pub mod hf;
 pub mod language;
 pub mod net;
+pub mod rotate;
 pub mod weights;
 
 use super::onnx::{ImportOptions, Imported, Survey, identifier};
@@ -95,11 +96,15 @@ pub fn build(c: &Checkpoint, options: &ImportOptions) -> Result<(Module, Languag
     let one = |d: Diag| vec![d];
     let arch = arch::find(&c.config).map_err(one)?;
     let sizes = sizes(&c.config, options).map_err(one)?;
-    let decoder = (arch.describe)(&c.config, &sizes).map_err(one)?;
+    let mut decoder = (arch.describe)(&c.config, &sizes).map_err(one)?;
     let name = identifier(options.name.as_deref().unwrap_or(&c.name));
     let mut language = c.language.clone();
     language.complete(arch.model_type, &decoder, &sizes);
-    Ok((decoder.build(&c.weights, sizes, name)?, language))
+    let (turned, weights) = match &options.rotations {
+        Some(how) => rotate::rotate(&mut decoder, &c.weights, how).map(|(t, w)| (Some(t), w)).map_err(one)?,
+        None => (None, c.weights.clone()),
+    };
+    Ok((decoder.build(&weights, turned, sizes, name)?, language))
 }
 
 /// What the user chose within what the model allows.

@@ -1,6 +1,7 @@
 //! A language model under construction: the graph, its states, and the weights that go into it.
 
 use super::deferred::{self, Form};
+use super::rotate::Turned;
 use super::weights::Weights;
 use sinter_ir::graph::Origin;
 use sinter_ir::op::binary::{Binary, BinaryKind as B};
@@ -60,6 +61,8 @@ pub struct Net {
     holes: Vec<ValueId>,
     /// Values that several layers use, by what they are.
     shared: BTreeMap<String, Vec<ValueId>>,
+    /// Where the model is rotated.
+    pub turned: Option<Arc<Turned>>,
     /// Large constants of this graph, by name and form.
     large: BTreeMap<(String, Form), ValueId>,
 }
@@ -93,6 +96,7 @@ impl Net {
             states: vec![],
             holes: vec![],
             shared: BTreeMap::new(),
+            turned: None,
             large: BTreeMap::new(),
         };
         Ok((net, ids))

@@ -48,6 +48,8 @@ pub struct ImportOptions {
     /// Of a language model: keep matrices that are stored in codes as they are, and what activations are in products
     /// with them; otherwise they become floats.
     pub stored: Option<sinter_ir::op::quantized_matmul::Activations>,
+    /// Of a language model: rotate it.
+    pub rotations: Option<sinter_passes::compress::rotation::Rotations>,
     /// Read no weight data: constants too large to decide shapes become inputs, see [`Survey::unread`].
     pub skip_weights: bool,
 }

@@ -100,7 +100,9 @@ impl Coded {
 /// The kernel that fills the buffers, which whoever reads them declares.
 pub fn lower(cx: &LowerCx, body: &Body, view: &View, coded: Coded) -> Result<Lowered> {
     let per = if coded.scales == 1 { view.k } else { view.block };
-    let name = format!("bytes_{}x{per}x{}_{}_{}", view.k, view.block, coded.start, coded.sums);
+    let bits =
+        view.op.nibbles.map_or("bytes".to_owned(), |clip| format!("nibbles{}", (clip * 1000.0) as u32));
+    let name = format!("{bits}_{}x{per}x{}_{}_{}", view.k, view.block, coded.start, coded.sums);
     let mut b = KernelBuilder::new(name);
     let mut params = Params::default();
     let a = params.value(&mut b, body, view.a)?;
@@ -132,6 +134,8 @@ struct Place {
 struct Scale {
     down: Reg,
     up: Reg,
+    /// Lowest and highest code, both plus [`WHOLE`], where not all bytes are codes.
+    ends: Option<[Reg; 2]>,
 }
 
 /// Adding this makes floats of less than 2^22 whole, half to even, with their low bits last.
@@ -182,6 +186,11 @@ impl Row<'_> {
     /// Stores the scale of some activations, where there are any.
     fn scale(&self, b: &mut KernelBuilder, at: &Place, number: Reg, ends: (Reg, Reg)) -> Option<Scale> {
         let scales = self.bufs.scales?;
+        if let Some(clip) = self.view.op.nibbles {
+            let scale = self.nibbles(b, at, ends, clip);
+            b.store(scales, Addr::reg(at.scales).plus(number, 1), scale.down, None);
+            return Some(scale);
+        }
         let most = b.zero(Ty { elem: Elem::F32, lanes: self.lanes });
         self.vectors(b, ends, |b, i, tail| {
             let v = b.load(Elem::F32, self.lanes, self.a, Addr::reg(at.a).plus(i, 1), tail);
@@ -195,7 +204,33 @@ impl Row<'_> {
         let up = b.bin(BinOp::Div, top, most);
         let none = b.cmp(CmpOp::Eq, most, zero);
         let up = b.select(none, zero, up);
-        Some(Scale { down, up: b.splat(up, self.lanes) })
+        Some(Scale { down, up: b.splat(up, self.lanes), ends: None })
+    }
+
+    /// The scale of 16 codes for a part of the range.
+    fn nibbles(&self, b: &mut KernelBuilder, at: &Place, ends: (Reg, Reg), clip: f32) -> Scale {
+        let vector = Ty { elem: Elem::F32, lanes: self.lanes };
+        let (low, high) = (b.zero(vector), b.zero(vector));
+        self.vectors(b, ends, |b, i, tail| {
+            let v = b.load(Elem::F32, self.lanes, self.a, Addr::reg(at.a).plus(i, 1), tail);
+            b.set(low, Inst::Bin(BinOp::Min, low, v));
+            b.set(high, Inst::Bin(BinOp::Max, high, v));
+        });
+        let number = |b: &mut KernelBuilder, v: f32| constant(b, Elem::F32, 1, v.into());
+        let (clip, top, zero, add) = (number(b, clip), number(b, 15.0), number(b, 0.0), number(b, WHOLE));
+        let (low, high) = (b.fold(BinOp::Min, low), b.fold(BinOp::Max, high));
+        let (low, high) = (b.mul(low, clip), b.mul(high, clip));
+        let range = b.sub(high, low);
+        let down = b.bin(BinOp::Div, range, top);
+        let up = b.bin(BinOp::Div, top, range);
+        let none = b.cmp(CmpOp::Eq, range, zero);
+        let up = b.select(none, zero, up);
+        // Whole numbers are symmetric round zero: so are their roundings.
+        let first = b.mul(low, up);
+        let first = b.add(first, add);
+        let last = b.add(first, top);
+        let ends = [b.splat(first, self.lanes), b.splat(last, self.lanes)];
+        Scale { down, up: b.splat(up, self.lanes), ends: Some(ends) }
     }
 
     /// Stores the codes of a block and what is made of their sum.
@@ -208,7 +243,11 @@ impl Row<'_> {
                 let add = constant(b, Elem::F32, self.lanes, WHOLE.into());
                 let bias = whole(b, Elem::I32, self.lanes, WHOLE.to_bits().into());
                 let x = b.mul(v, s.up);
-                let x = b.add(x, add);
+                let mut x = b.add(x, add);
+                if let Some([first, last]) = s.ends {
+                    x = b.bin(BinOp::Max, x, first);
+                    x = b.bin(BinOp::Min, x, last);
+                }
                 let x = b.cvt(CvtOp::Bits, Elem::I32, x);
                 v = b.sub(x, bias);
                 let raw = b.cvt(CvtOp::Narrow, Elem::I8, v);

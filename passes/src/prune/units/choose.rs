@@ -39,7 +39,7 @@ pub fn energies(w: &[f32], stats: &Statistics, units: &[Vec<usize>]) -> Vec<f64>
     let energy = |unit: &Vec<usize>| -> f64 {
         let moments: Vec<f32> =
             unit.iter().flat_map(|i| unit.iter().map(move |j| stats.gram[i * k + j])).collect();
-        let part = Statistics { k: unit.len(), rows: stats.rows, gram: moments, magnitude: vec![] };
+        let part = Statistics { k: unit.len(), rows: stats.rows, gram: moments, ..Statistics::default() };
         let rows: Vec<f32> = w.chunks_exact(k).flat_map(|row| unit.iter().map(|i| row[*i])).collect();
         part.energy(&rows)
     };

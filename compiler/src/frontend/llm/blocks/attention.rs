@@ -84,6 +84,7 @@ impl Attention {
             self.finish(net, k, self.kv_heads, at, Some("k_norm"))?,
             self.finish(net, v, self.kv_heads, at, None)?,
         ];
+        let (q, k) = (net.head(q)?, net.head(k)?);
         let y = self.cached(net, [q, k, v], at)?;
         let (name, own) = (format!("{at}.{}", self.out), self.heads * self.size);
         match self.out_conv1d {

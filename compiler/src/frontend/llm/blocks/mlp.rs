@@ -114,6 +114,7 @@ impl Mlp {
                 let up = net.linear(x, &format!("{name}.up_proj"), (width, n), *bias)?;
                 let gate = self.act.apply(net, gate)?;
                 let y = net.times(gate, up)?;
+                let y = net.middle(y)?;
                 net.linear(y, &format!("{name}.down_proj"), (n, width), *bias)
             }
             Form::Fused { name } => {
@@ -122,6 +123,7 @@ impl Mlp {
                 let up = net.slice(both, 1, n.into(), n.into())?;
                 let gate = self.act.apply(net, gate)?;
                 let y = net.times(gate, up)?;
+                let y = net.middle(y)?;
                 net.linear(y, &format!("{at}.{name}.down_proj"), (n, width), false)
             }
             Form::Plain { first, second, conv1d } => {
@@ -131,6 +133,7 @@ impl Mlp {
                     false => net.linear(x, &first, (width, n), true)?,
                 };
                 let h = self.act.apply(net, h)?;
+                let h = net.middle(h)?;
                 match conv1d {
                     true => net.conv1d(h, &second, (n, width)),
                     false => net.linear(h, &second, (n, width), true),

@@ -15,6 +15,8 @@ pub enum Kind {
     RmsPlusOne,
     /// `(x - mean) / deviation * w + b`.
     Layer,
+    /// `x / rms(x)`, without weights.
+    Unit,
 }
 
 /// A normalisation.
@@ -33,6 +35,9 @@ impl Norm {
     }
     /// Applies it with the weights `NAME.weight` (and `NAME.bias`) of the last axis' size.
     pub fn apply(&self, net: &mut Net, x: ValueId, name: &str, width: i64) -> Result<ValueId> {
+        if self.kind == Kind::Unit {
+            return self.unit(net, x);
+        }
         let w = net.weight_with(&format!("{name}.weight"), &[width], |t| {
             let t = crate::frontend::llm::weights::wide(t)?;
             if self.kind != Kind::RmsPlusOne {
@@ -43,7 +48,7 @@ impl Norm {
         })?;
         let x = match self.kind {
             Kind::Layer => centred(net, x)?,
-            Kind::Rms | Kind::RmsPlusOne => x,
+            _ => x,
         };
         let y = self.unit(net, x)?;
         let y = net.times(y, w)?;
@@ -52,7 +57,7 @@ impl Norm {
                 let b = net.weight(&format!("{name}.bias"), &[width])?;
                 net.plus(y, b)
             }
-            Kind::Rms | Kind::RmsPlusOne => Ok(y),
+            _ => Ok(y),
         }
     }
     /// `x / rms(x)`.

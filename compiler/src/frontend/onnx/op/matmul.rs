@@ -178,7 +178,7 @@ fn nbits(cx: &mut NodeCx) -> Out {
     };
     // Level 4 says that activations may be rounded to bytes, which other runtimes do too, block by block.
     let activations = if cx.int("accuracy_level", 0) == 4 { Activations::Blocks } else { Activations::Float };
-    let op = op::QuantizedMatMul { block, activations, offset, middle, table: vec![] };
+    let op = op::QuantizedMatMul { block, activations, offset, middle, table: vec![], nibbles: None };
     let y = quantized(cx, op, &weights)?;
     let y = match cx.opt(5)? {
         Some(bias) => cx.sum(y, bias)?,

@@ -1,0 +1,67 @@
+//! Rotations that are learned from what a model makes of a text.
+
+use super::{Calibration, Prepared};
+use crate::frontend::llm::weights::transposed;
+use crate::frontend::onnx::ImportOptions;
+use sinter_ir::op::binary::{Binary, BinaryKind};
+use sinter_ir::{Diag, Op, Result};
+use sinter_passes::compress::inputs::Inputs;
+use sinter_passes::compress::rotation::{Rotation, Rotations};
+use sinter_passes::compress::segments::Tap;
+use sinter_passes::compress::stats::Statistics;
+use sinter_passes::compress::{Recipe, spin};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Rows of activations and of weights of a product that a rotation is learned from.
+const LEARNED: usize = 128;
+
+/// Learns the rotation of a language model's stream: by what its products read, norms' weights in their matrices already.
+pub fn learn(
+    model: &Path,
+    import: &ImportOptions,
+    recipe: &Recipe,
+    how: &Calibration,
+    step: &dyn Fn(&str),
+) -> Result<Rotations, Vec<Diag>> {
+    let one = |d: Diag| vec![d];
+    let still = Arc::new(Rotation::None);
+    let rotations = Rotations { stream: Some(still.clone()), values: vec![still], keys: false };
+    let import = ImportOptions { rotations: Some(rotations), ..import.clone() };
+    let mut model = Prepared::new(model, &import, how, &[])?;
+    let Prepared { pieces, runner, module, .. } = &mut model;
+    let (mut layers, mut width) = (vec![], 0);
+    for (i, piece) in pieces.iter().enumerate() {
+        step(&format!("reading what is to be rotated: piece {} of {}", i + 1, pieces.len()));
+        let stats = runner.measure(piece, true, &|_| {})?;
+        for (tap, stats) in piece.taps.iter().zip(stats) {
+            // What a norm without weights gives is a quotient.
+            let from = tap.products.first().and_then(|p| module.graph.def(p.x));
+            if from.is_some_and(|n| matches!(n.op, Op::Binary(Binary { kind: BinaryKind::Div }))) {
+                width = tap.k;
+                layers.push(layer(tap, &stats).map_err(one)?);
+            }
+        }
+    }
+    let goal = spin::Goal { inputs: Inputs::of(recipe), weights: recipe.weights };
+    let told = |i: usize, _: f64| step(&format!("learning a rotation of {width} channels: step {}", i + 1));
+    let stream = spin::learn(width, &layers, &goal, &told);
+    Ok(Rotations { stream: Some(Arc::new(stream)), ..Rotations::default() })
+}
+
+/// Some of the rows that meet in the products of a tap.
+fn layer(tap: &Tap, stats: &Statistics) -> Result<spin::Layer> {
+    let some = |rows: &[f32], kept: usize| -> Vec<f32> {
+        let step = (rows.len() / tap.k.max(1)).div_ceil(kept.max(1)).max(1);
+        rows.chunks_exact(tap.k.max(1)).step_by(step).flatten().copied().collect()
+    };
+    let mut weights = vec![];
+    for p in &tap.products {
+        let w = match p.weights.turned() {
+            Some(t) => t.load()?,
+            None => transposed(&p.weights.load()?)?,
+        };
+        weights.extend(some(&w.to_f32()?, LEARNED / tap.products.len()));
+    }
+    Ok(spin::Layer { rows: some(&stats.sample, LEARNED), weights })
+}
