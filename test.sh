@@ -13,6 +13,9 @@ need nm binutils
 need xz xz-utils
 need node nodejs
 need chromium "chromium fonts-liberation"
+need pkg-config pkg-config
+need javac default-jdk-headless
+need wine "wine64 wine"
 need qemu-aarch64-static qemu-user-static
 need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 need riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu
@@ -26,7 +29,8 @@ if [ -n "$missing" ] && command -v apt-get >/dev/null; then
 fi
 [ -x target/zig/bin/python ] || { python3 -m venv target/zig && target/zig/bin/pip install --quiet ziglang; } ||
     echo "SKIP: could not install zig"
-for target in thumbv7em-none-eabihf wasm32-unknown-unknown aarch64-unknown-linux-musl riscv64gc-unknown-linux-gnu; do
+for target in thumbv7em-none-eabihf wasm32-unknown-unknown aarch64-unknown-linux-musl riscv64gc-unknown-linux-gnu \
+    aarch64-linux-android; do
     rustup target add "$target" >/dev/null 2>&1 || echo "SKIP: no rust target $target"
 done
 # Files, not crates: `cargo fmt` does not see modules that macros declare.

@@ -31,6 +31,10 @@ const CPUS: &[&str] = &[
     include_str!("../targets/cpus/iphone-17.toml"),
     include_str!("../targets/cpus/apple-m4.toml"),
     include_str!("../targets/cpus/visionfive-2.toml"),
+    include_str!("../targets/cpus/windows-x86-64-v2.toml"),
+    include_str!("../targets/cpus/windows-x86-64-v3.toml"),
+    include_str!("../targets/cpus/windows-x86-64-v4.toml"),
+    include_str!("../targets/cpus/windows-arm64.toml"),
 ];
 
 const SOURCES: &[&str] = &[

@@ -1,11 +1,29 @@
-//! Ready bindings in a bundle: a Rust crate and a CMake package, from the same description as the C header.
+//! Ready bindings in a bundle, from the same description as the C header: a Rust crate, a Java class, packages for CMake,
+//! pkg-config, Swift, Xcode and Gradle.
 
+mod android;
+mod apple;
+mod java;
+mod zip;
+
+use bytes::Bytes;
 use sinter_abi::{CODES, WEIGHTS_HEADER_BYTES, context};
 use sinter_ir::program::{Port, Program};
+use sinter_ir::target::TargetDesc;
 use std::fmt::Write;
 
-/// Files by path below the bundle.
-pub fn files(p: &Program) -> Vec<(String, String)> {
+/// A file by its path.
+pub type File = (String, Bytes);
+
+/// Files by path below the bundle, beside the archive and the header.
+pub fn files(p: &Program, target: &TargetDesc, archive: &Bytes, header: &Bytes) -> Vec<File> {
+    let n = &p.name;
+    let texts = sources(p).into_iter().chain(java::files(p)).map(|(path, text)| (path, text.into()));
+    let packages = [apple::xcframework, android::aar].map(|make| make(n, target, archive, header));
+    texts.chain(packages.into_iter().flatten()).collect()
+}
+
+fn sources(p: &Program) -> Vec<(String, String)> {
     let n = &p.name;
     vec![
         (
@@ -18,7 +36,16 @@ pub fn files(p: &Program) -> Vec<(String, String)> {
         ("rust/build.rs".into(), build_rs(n)),
         ("rust/src/lib.rs".into(), rust(p)),
         (format!("cmake/{n}Config.cmake"), cmake(n)),
+        (format!("pkgconfig/{n}.pc"), pkg_config(n)),
+        ("module.modulemap".into(), apple::module_map(n)),
     ]
+}
+
+fn pkg_config(n: &str) -> String {
+    format!(
+        "prefix=${{pcfiledir}}/..\nweights=${{prefix}}/{n}.weights\n\nName: {n}\nDescription: A model compiled by sinter\n\
+         Version: 0.1.0\nCflags: -I${{prefix}}\nLibs: -L${{prefix}} -l{n}\n"
+    )
 }
 
 fn build_rs(n: &str) -> String {

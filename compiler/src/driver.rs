@@ -229,16 +229,28 @@ fn compile_module(
     let lowering = Lowering::new(module, past, request, calibrated.as_ref(), dump, common)?;
     let Some(mut lowering) = lowering else { return Ok(out) };
     let mut left: usize = targets.iter().map(|l| l.targets.len()).sum();
+    let mut problems = vec![];
     for levels in targets {
         let mut lowered = vec![];
         for target in &levels.targets {
             left -= 1;
             // Weights of several levels are compared with each other: they stay in memory.
             let alone = levels.targets.len() == 1;
-            lowered.push(lowering.lower(target, alone, left == 0, step)?);
+            match lowering.lower(target, alone, left == 0, step) {
+                Ok(l) => lowered.push(l),
+                Err(d) => problems.extend(d),
+            }
+        }
+        // What other targets refuse is told too, but nothing is emitted any more.
+        if !problems.is_empty() {
+            continue;
         }
         step(&format!("generating code for {}", levels.folder));
         out.bundles.push(bundle(levels, lowered, past, request).map_err(|d| vec![d])?);
+    }
+    if !problems.is_empty() {
+        problems.dedup();
+        return Err(problems);
     }
     out.warnings.extend(lowering.finish());
     Ok(out)

@@ -1,8 +1,9 @@
 //! Everything of a bundle that is neither a kernel nor `run`.
 
 use super::cpu;
+use super::isa::{host_convention, host_or_own};
 use super::kernel::signature;
-use super::layout::{Layout, Name};
+use super::layout::{Layout, Name, PUBLIC};
 use crate::Level;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -11,7 +12,7 @@ use cranelift_codegen::ir::{
     AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, MemFlagsData, Signature,
     StackSlotData, StackSlotKind, Type, Value,
 };
-use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use sinter_abi::{ABI_VERSION, ALIGNMENT, CODES, Code, WEIGHTS_MAGIC, context, header};
 use sinter_ir::program::Program;
@@ -45,7 +46,12 @@ pub fn import(b: &mut FunctionBuilder, name: Name, sig: Signature) -> FuncRef {
 
 /// A signature.
 pub fn sig(isa: &dyn TargetIsa, params: &[Type], result: Option<Type>) -> Signature {
-    let mut s = Signature::new(isa.default_call_conv());
+    host_sig(isa.default_call_conv(), params, result)
+}
+
+/// A signature of a function that the host calls, or that is the host's.
+fn host_sig(conv: CallConv, params: &[Type], result: Option<Type>) -> Signature {
+    let mut s = Signature::new(conv);
     s.params.extend(params.iter().copied().map(AbiParam::new));
     s.returns.extend(result.map(AbiParam::new));
     s
@@ -81,14 +87,17 @@ pub fn add_all(
     weights: &[u8],
     isa: &dyn TargetIsa,
 ) -> Result<()> {
-    let Some(Level { program: p, .. }) = levels.first() else { return Err(Diag::bug("code for no level")) };
+    let Some(Level { program: p, target }) = levels.first() else {
+        return Err(Diag::bug("code for no level"));
+    };
+    let host = host_or_own(target, isa);
     for (i, level) in levels.iter().enumerate() {
         layout.add_raw(Name::Cpu(i as u32), "cpu", &cpu::check(level.target, lacking));
     }
     let (texts, offsets) = texts();
     layout.add_raw(Name::Texts, "error texts", &texts);
-    task(layout, isa)?;
-    dispatch(layout, isa)?;
+    task(layout, host, isa)?;
+    dispatch(layout, host, isa)?;
     init(layout, p, levels.len() as u32, weights, isa)?;
     if levels.len() > 1 {
         run(layout, levels.len() as u32, isa)?;
@@ -113,7 +122,36 @@ pub fn add_all(
         }
         let r = b.ins().iadd(base, at);
         b.ins().return_(&[r]);
-    })
+    })?;
+    match host_convention(target) {
+        Some(host) => exports(layout, host, isa),
+        None => Ok(()),
+    }
+}
+
+/// What the host calls instead of the public functions, in its own way: keeps what System V does not keep.
+fn exports(layout: &mut Layout, host: CallConv, isa: &dyn TargetIsa) -> Result<()> {
+    for (i, (name, label)) in PUBLIC.iter().enumerate() {
+        if !layout.has(*name) {
+            continue;
+        }
+        let (params, result): (&[Type], _) = match name {
+            Name::Run => (&[I64; 4], Some(I32)),
+            Name::Init => (&[I64; 3], Some(I32)),
+            Name::Sizes => (&[I64], None),
+            Name::StateBytes => (&[I64], Some(I64)),
+            Name::ErrorText => (&[I32], Some(I64)),
+            Name::AbiVersion => (&[], Some(I32)),
+            other => return Err(Diag::bug(format!("{other:?} is not public"))),
+        };
+        define(layout, isa, Name::Export(i as u32), label, host_sig(host, params, result), |b, x| {
+            let f = import(b, *name, sig(isa, params, result));
+            let call = b.ins().call(f, x);
+            let results = b.inst_results(call).to_vec();
+            b.ins().return_(&results);
+        })?;
+    }
+    Ok(())
 }
 
 /// All texts, NUL-terminated, and where each begins; the last is for unknown codes.
@@ -128,8 +166,8 @@ fn texts() -> (Vec<u8>, Vec<i64>) {
 }
 
 /// `task(arg, begin, end)`: runs the kernel and keeps an error.
-fn task(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
-    define(layout, isa, Name::Task, "task", sig(isa, &[I64; 3], None), |b, x| {
+fn task(layout: &mut Layout, host: CallConv, isa: &dyn TargetIsa) -> Result<()> {
+    define(layout, isa, Name::Task, "task", host_sig(host, &[I64; 3], None), |b, x| {
         let flags = MemFlagsData::trusted();
         let field = |b: &mut FunctionBuilder, at| b.ins().load(I64, flags, x[0], at);
         let (kernel, bufs, syms) = (field(b, task::KERNEL), field(b, task::BUFS), field(b, task::SYMS));
@@ -147,7 +185,7 @@ fn task(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
 }
 
 /// `dispatch(ctx, kernel, bufs, syms, n) -> status`: over the host's threads when there are any.
-fn dispatch(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
+fn dispatch(layout: &mut Layout, host: CallConv, isa: &dyn TargetIsa) -> Result<()> {
     define(layout, isa, Name::Dispatch, "dispatch", sig(isa, &[I64; 5], Some(I32)), |b, x| {
         let flags = MemFlagsData::trusted();
         let [ctx, kernel, bufs, syms, n] = *x else { return };
@@ -172,10 +210,10 @@ fn dispatch(layout: &mut Layout, isa: &dyn TargetIsa) -> Result<()> {
         b.ins().store(flags, syms, arg, task::SYMS);
         let ok = b.ins().iconst(I32, 0);
         b.ins().store(flags, ok, arg, task::STATUS);
-        let f = import(b, Name::Task, sig(isa, &[I64; 3], None));
+        let f = import(b, Name::Task, host_sig(host, &[I64; 3], None));
         let f = b.ins().func_addr(I64, f);
         let pool = b.ins().load(I64, flags, ctx, context::POOL);
-        let s = b.import_signature(sig(isa, &[I64; 4], None));
+        let s = b.import_signature(host_sig(host, &[I64; 4], None));
         b.ins().call_indirect(s, hook, &[pool, n, f, arg]);
         let status = b.ins().load(I32, flags, arg, task::STATUS);
         b.ins().return_(&[status]);

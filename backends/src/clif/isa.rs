@@ -1,6 +1,6 @@
 //! Cranelift settings per target.
 
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::{Diag, Result};
@@ -26,6 +26,27 @@ impl Arch {
             _ => None,
         }
     }
+}
+
+/// Whether the host's functions are called, and call, in another way than those of a bundle among each other: those
+/// speak System V everywhere.
+fn win64(target: &TargetDesc) -> bool {
+    is_windows(target) && Arch::of(target) == Some(Arch::X86)
+}
+
+/// Whether the target's system is Windows, where stacks grow page by page.
+fn is_windows(target: &TargetDesc) -> bool {
+    target.triple.contains("-windows")
+}
+
+/// How the host's functions are called where that differs from the bundle's own.
+pub fn host_convention(target: &TargetDesc) -> Option<CallConv> {
+    win64(target).then_some(CallConv::WindowsFastcall)
+}
+
+/// How the host and a bundle call each other.
+pub fn host_or_own(target: &TargetDesc, isa: &dyn TargetIsa) -> CallConv {
+    host_convention(target).unwrap_or_else(|| isa.default_call_conv())
 }
 
 /// One instruction set under the optimisation levels that kernels and glue want.
@@ -80,14 +101,20 @@ fn isa(target: &TargetDesc, opt_level: &str) -> Result<OwnedTargetIsa> {
         ("is_pic", "false"),
         ("use_colocated_libcalls", "true"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
-        ("enable_probestack", "false"),
+        ("enable_probestack", if is_windows(target) { "true" } else { "false" }),
+        ("probestack_strategy", "inline"),
         ("unwind_info", "false"),
         ("preserve_frame_pointers", "false"),
     ];
     for (name, value) in set {
         flags.set(name, value).map_err(|e| bad(e.to_string()))?;
     }
-    let triple = target.triple.parse().map_err(|_| bad(format!("bad triple {}", target.triple)))?;
+    // Between its own functions a bundle calls as on Linux.
+    let triple = match target.triple.split_once('-') {
+        Some((arch, _)) if is_windows(target) => format!("{arch}-unknown-linux-gnu"),
+        _ => target.triple.clone(),
+    };
+    let triple = triple.parse().map_err(|_| bad(format!("bad triple {}", target.triple)))?;
     let mut builder = cranelift_codegen::isa::lookup(triple).map_err(|e| bad(e.to_string()))?;
     for (name, flag) in Arch::of(target).map_or(&[][..], extensions) {
         if target.has(name) {

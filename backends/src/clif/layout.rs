@@ -38,9 +38,12 @@ pub enum Name {
     ErrorText,
     /// Public: abi_version.
     AbiVersion,
+    /// What the host calls in place of one of [`PUBLIC`], where it calls in another way.
+    Export(u32),
 }
 
-const PUBLIC: &[(Name, &str)] = &[
+/// Public functions and the ends of their names.
+pub const PUBLIC: &[(Name, &str)] = &[
     (Name::Run, "run"),
     (Name::Init, "init"),
     (Name::Sizes, "sizes"),
@@ -66,6 +69,7 @@ impl Name {
             Name::ErrorText => (2, 3),
             Name::AbiVersion => (2, 4),
             Name::StateBytes => (2, 5),
+            Name::Export(i) => (4, i),
         };
         UserExternalName { namespace, index }
     }
@@ -116,6 +120,14 @@ impl Layout {
         *self.code.entry(format!("{}{label}", self.level)).or_default() += bytes.len() as u64;
         start as u64
     }
+    /// Whether a function is there.
+    pub fn has(&self, name: Name) -> bool {
+        self.find(name).is_some()
+    }
+    fn find(&self, name: Name) -> Option<u64> {
+        let u = name.user();
+        self.at.get(&(u.namespace, u.index)).copied()
+    }
     /// Adds ready bytes (code or data).
     pub fn add_raw(&mut self, name: Name, label: &str, bytes: &[u8]) {
         self.place(name, label, bytes, 16);
@@ -158,9 +170,8 @@ impl Layout {
             relocs::resolve(&mut self.bytes, f, target)?;
         }
         let mut entries = BTreeMap::new();
-        for (name, suffix) in PUBLIC {
-            let u = name.user();
-            if let Some(&at) = self.at.get(&(u.namespace, u.index)) {
+        for (i, (name, suffix)) in PUBLIC.iter().enumerate() {
+            if let Some(at) = self.find(Name::Export(i as u32)).or(self.find(*name)) {
                 entries.insert(format!("{}_{suffix}", self.prefix), at);
             }
         }

@@ -78,7 +78,7 @@ impl Body {
     }
     /// The finished function: values that are used where they arise never see a local, and the locals used most get
     /// the short numbers.
-    pub fn finish(self) -> Function {
+    pub fn finish(mut self) -> Function {
         let mut reads = vec![0usize; self.types.len()];
         for i in &self.code {
             if let Instruction::LocalGet(l) = i {
@@ -86,7 +86,7 @@ impl Body {
             }
         }
         let mut code: Vec<Inst> = Vec::with_capacity(self.code.len() + 1);
-        let mut rest = self.code.into_iter().peekable();
+        let mut rest = std::mem::take(&mut self.code).into_iter().peekable();
         while let Some(i) = rest.next() {
             let Instruction::LocalSet(l) = i else {
                 code.push(i);
@@ -112,6 +112,11 @@ impl Body {
             }
         }
         code.retain(|i| !matches!(i, Instruction::Nop));
+        // Locals begin as zeros: one that nothing writes is a shorter zero vector than the constant.
+        let zero = self.local(ValType::V128);
+        for i in code.iter_mut().filter(|i| matches!(i, Instruction::V128Const(0))) {
+            *i = Instruction::LocalGet(zero);
+        }
         code.push(Instruction::End);
         number(code, &self.types, self.params)
     }

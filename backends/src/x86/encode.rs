@@ -12,6 +12,9 @@ const LOOP_ALIGN: usize = 32;
 /// Alignment of the constant pool, and of the whole.
 pub const ALIGN: usize = 64;
 
+/// A page of the stack.
+const PAGE: i64 = 4096;
+
 /// A piece of code of known length, or one that depends on where things lie.
 enum Piece {
     /// Bytes; where a displacement to the constant pool has to be filled in, and the offset in the pool.
@@ -98,6 +101,15 @@ impl Assembler<'_> {
             self.raw(&reg1(Code::Push_r64, p.view(8)), None)?;
         }
         if self.cx.frame.bytes > 0 {
+            // Some systems give the stack page by page, and want them asked for in order.
+            for page in 1..=self.cx.frame.bytes / PAGE {
+                let mut i = Instruction::default();
+                i.set_code(Code::Test_rm32_r32);
+                rsp_slot(&mut i, 0, -page * PAGE);
+                i.set_op1_kind(OpKind::Register);
+                i.set_op1_register(Register::EAX);
+                self.raw(&i, None)?;
+            }
             if self.cx.frame.old.is_some() {
                 self.raw(&reg2(Code::Mov_r64_rm64, Register::RAX, Register::RSP), None)?;
             }

@@ -66,7 +66,9 @@ const SHOWN: usize = 8;
 
 /// Whether a bundle has code for this machine.
 pub fn runs_here(manifest: &Manifest) -> Result<()> {
-    if manifest.triple.starts_with(std::env::consts::ARCH) {
+    // Code for Windows is called in another way than everywhere else.
+    let called_alike = manifest.triple.contains("-windows") == cfg!(windows);
+    if manifest.triple.starts_with(std::env::consts::ARCH) && called_alike {
         return Ok(());
     }
     if !manifest.triple.starts_with("wasm32-") {

@@ -16,7 +16,7 @@ use sinter_passes::plan::weights::Store;
 use sinter_passes::report::PassReport;
 use std::path::Path;
 
-/// Bytes of machine code that a bundle may have for a target: of language models, of all others, and where code is to
+/// Bytes of machine code, or of WebAssembly, that a bundle may have for a target: of language models, of all others, and where code is to
 /// be small.
 const LANGUAGE_MODEL: u64 = 150_000;
 const OTHERS: u64 = 100_000;
@@ -204,15 +204,21 @@ fn fits(mut program: Program, target: &TargetDesc, room: u64) -> Result<(Program
     fn count(body: &[Stmt]) -> u64 {
         body.iter().map(|s| 1 + s.blocks().into_iter().map(|b| count(b)).sum::<u64>()).sum()
     }
+    let wasm = backends::wasm::is(target);
     let statements: u64 = program.kernels.iter().map(|k| count(&k.body)).sum();
     let steps = program.steps.len() as u64;
     // Other code is not measured by bytes of instructions.
-    if !target.triple.starts_with("x86_64") || (statements + 8 * steps) * STATEMENT_BYTES <= room {
+    let measured = wasm || target.triple.starts_with("x86_64");
+    if !measured || (!wasm && (statements + 8 * steps) * STATEMENT_BYTES <= room) {
         return Ok((program, true));
     }
     // The code does not depend on the weights, which may be large.
     let weights = std::mem::take(&mut program.weights);
-    let code = backends::emit(&program, target)?.code.values().sum::<u64>();
+    let code = match wasm {
+        true => backends::wasm::emit(&program)?.code,
+        false => backends::emit(&program, target)?.code,
+    };
+    let code = code.values().sum::<u64>();
     program.weights = weights;
     Ok((program, code <= room))
 }

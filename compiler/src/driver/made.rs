@@ -62,9 +62,10 @@ pub fn generate(levels: &[backends::Level], sum: Option<u64>, lacking: &[String]
         [] => vec![emitted.code.clone()],
         _ => levels.iter().map(|l| emitted.code_of(l.target)).collect(),
     };
-    let mut files = texts(crate::bindings::files(program));
-    files.insert(format!("lib{name}.a"), emitted.archive.into());
-    files.insert(format!("{name}.h"), emitted.header.into());
+    let (archive, header) = (Bytes::from(emitted.archive), Bytes::from(emitted.header));
+    let mut files: Files = crate::bindings::files(program, target, &archive, &header).into_iter().collect();
+    files.insert(format!("lib{name}.a"), archive);
+    files.insert(format!("{name}.h"), header);
     Ok(Made { files, weights: emitted.weights, code: emitted.code, tables })
 }
 

@@ -8,8 +8,8 @@ use std::process::Command;
 
 /// A bundle on disk.
 pub struct Bundle {
-    dir: PathBuf,
-    manifest: Manifest,
+    pub dir: PathBuf,
+    pub manifest: Manifest,
 }
 
 fn compile(model: &Model, dir: &Path) -> Bundle {
@@ -29,7 +29,7 @@ fn name(model: &Model) -> String {
     format!("m_{}", model.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
 }
 
-fn write_inputs(model: &Model, dir: &Path) -> Vec<PathBuf> {
+pub fn write_inputs(model: &Model, dir: &Path) -> Vec<PathBuf> {
     let write = |(i, t): (usize, &Tensor)| {
         let path = dir.join(format!("input.{i}"));
         std::fs::write(&path, t.bytes()).unwrap();
@@ -39,7 +39,7 @@ fn write_inputs(model: &Model, dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Compares output files, at their largest size, with the stored outputs.
-fn compare(model: &Model, m: &Manifest, prefix: &Path, dims: &[usize]) {
+pub fn compare(model: &Model, m: &Manifest, prefix: &Path, dims: &[usize]) {
     let mut rest = dims;
     for (i, (want, port)) in model.outputs.iter().zip(&m.outputs).enumerate() {
         let (shape, more) = rest.split_at(port.range.len());
@@ -63,12 +63,12 @@ fn compare(model: &Model, m: &Manifest, prefix: &Path, dims: &[usize]) {
     assert!(rest.is_empty());
 }
 
-fn numbers(line: &str) -> Vec<usize> {
+pub fn numbers(line: &str) -> Vec<usize> {
     line.split_whitespace().map(|n| n.parse().unwrap()).collect()
 }
 
 /// Defines that fit the host program to a bundle.
-fn defines(b: &Bundle) -> Vec<String> {
+pub fn defines(b: &Bundle) -> Vec<String> {
     let m = &b.manifest;
     let maxima: Vec<String> = m.outputs.iter().map(|o| format!("{}u", o.max_bytes)).collect();
     vec![
@@ -92,18 +92,22 @@ pub fn run_host(mut program: Command, model: &Model, b: &Bundle, dir: &Path) {
     assert!(threads[0] > 0 && threads[1] > threads[0], "{}: parallel_for was not used", model.name);
 }
 
-/// Builds the host with a compiler of C.
+/// Builds the host with a compiler of C for a system with POSIX.
 pub fn build_host(compiler: &mut Command, b: &Bundle, program: &Path) {
+    build(compiler.args(["-pedantic", "-pthread"]), "host.c", b, program);
+}
+
+/// Builds a host with a compiler of C.
+pub fn build(compiler: &mut Command, host: &str, b: &Bundle, program: &Path) {
     run(compiler
-        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
+        .args(["-O1", "-Wall", "-Wextra", "-Werror"])
         .args(defines(b).iter().map(|d| format!("-D{d}")))
         .arg("-I")
         .arg(&b.dir)
-        .arg(common::root().join("compiler/tests/bundle/host.c"))
+        .arg(common::root().join("compiler/tests/bundle").join(host))
         // As a C file or not, the archive is one.
         .args(["-x", "none"])
         .arg(b.dir.join(format!("lib{}.a", b.manifest.name)))
-        .arg("-pthread")
         .arg("-o")
         .arg(program));
 }

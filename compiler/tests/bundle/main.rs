@@ -10,6 +10,7 @@ mod levels;
 mod limits;
 mod link;
 mod objects;
+mod packages;
 mod reproducible;
 mod startup;
 mod texts;

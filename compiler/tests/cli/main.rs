@@ -12,6 +12,7 @@ mod describe;
 mod files;
 mod photo;
 mod random;
+mod refused;
 mod sound;
 
 use build::{F32, encode, graph, model, node, value};

@@ -7,5 +7,6 @@ mod bar;
 mod common;
 mod emulated;
 mod expected;
+mod module_size;
 mod recipe;
 mod stored;

@@ -1,6 +1,6 @@
 //! The code of a bundle's static archive.
 
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{BinaryFormat, Object, ObjectSection, ObjectSymbol};
 use std::collections::BTreeMap;
 
 /// Code bytes and the offsets of its public functions.
@@ -39,6 +39,9 @@ pub fn text(archive: &[u8]) -> Result<Text, String> {
         return Err(format!("{} objects in the archive", members.len()));
     };
     let file = object::File::parse(*member).map_err(|e| e.to_string())?;
+    if (file.format() == BinaryFormat::Coff) != cfg!(windows) {
+        return Err("the code is called as on another system".to_owned());
+    }
     let section = file.section_by_name(".text").ok_or("no code in the object")?;
     if section.relocations().next().is_some() {
         return Err("the code has relocations".to_owned());
