@@ -278,6 +278,7 @@ fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request, Vec<Diag>>
         }
         _ => Rotations::default(),
     };
+    rotations.group = recipe.grain();
     rotations.keys = request.import.kv_cache.is_some_and(|d| d.bits() < 16);
     request.import.rotations = Some(rotations);
     Ok(request)

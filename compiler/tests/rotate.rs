@@ -59,9 +59,10 @@ fn difference(dir: &Path) -> Result<f32, Vec<Diag>> {
     let want = logits(&plain, vocabulary);
     let most = want.iter().fold(0f32, |m, v| m.max(v.abs()));
     let still = Arc::new(Rotation::None);
-    let folded = Rotations { stream: Some(still.clone()), values: vec![still], keys: false };
+    let folded = Rotations { stream: Some(still.clone()), values: vec![still], ..Rotations::default() };
     let mut worst = 0f32;
-    for r in [folded, Rotations::default(), dense(dir)] {
+    let grouped = Rotations { group: 16, ..Rotations::default() };
+    for r in [folded, Rotations::default(), grouped, dense(dir)] {
         let got = logits(&import(dir, Some(r))?.0, vocabulary);
         assert_eq!(got.len(), want.len());
         worst = got.iter().zip(&want).fold(worst, |m, (a, b)| m.max((a - b).abs() / most));

@@ -26,7 +26,7 @@ pub fn learn(
 ) -> Result<Rotations, Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let still = Arc::new(Rotation::None);
-    let rotations = Rotations { stream: Some(still.clone()), values: vec![still], keys: false };
+    let rotations = Rotations { stream: Some(still.clone()), values: vec![still], ..Rotations::default() };
     let import = ImportOptions { rotations: Some(rotations), ..import.clone() };
     let mut model = Prepared::new(model, &import, how, &[])?;
     let Prepared { pieces, runner, module, .. } = &mut model;

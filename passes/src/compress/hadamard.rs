@@ -33,7 +33,7 @@ impl Random {
     }
 }
 
-/// A small orthogonal matrix `[n, n]`, by rows.
+/// A small orthogonal matrix `[n, n]`, by rows; without elements the one that does nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Small {
     /// Rows.
@@ -46,8 +46,15 @@ impl Small {
     fn new(n: usize, f: impl Fn(usize, usize) -> f64) -> Self {
         Self { n, values: (0..n * n).map(|i| f(i / n, i % n) as f32).collect() }
     }
+    /// The matrix that does nothing.
+    pub fn unit(n: usize) -> Self {
+        Self { n, values: vec![] }
+    }
     /// The inverse.
     pub fn turned(&self) -> Self {
+        if self.values.is_empty() {
+            return self.clone();
+        }
         let at = |i: usize, j: usize| f64::from(self.values.get(j * self.n + i).copied().unwrap_or(0.0));
         Self::new(self.n, at)
     }
@@ -159,7 +166,7 @@ impl Transform {
             None => {
                 if odd > 1 {
                     factors.push(match odd > most || twos >= 6 {
-                        true => Small::new(odd, |i, j| f64::from(i == j)),
+                        true => Small::unit(odd),
                         false => orthogonal(odd, &mut Random::new(odd as u64)),
                     });
                 }
@@ -171,10 +178,21 @@ impl Transform {
             let k = 1usize << (left / parts + u32::from(i < left % parts));
             let scale = 1.0 / (k as f64).sqrt();
             if k > 1 {
-                let sign = |i: usize, j: usize| if (i & j).count_ones().is_multiple_of(2) { scale } else { -scale };
+                let sign =
+                    |i: usize, j: usize| if (i & j).count_ones().is_multiple_of(2) { scale } else { -scale };
                 factors.push(Small::new(k, sign));
             }
         }
+        Self { n, factors, signs: vec![] }
+    }
+    /// The same within groups of so many neighbours, where rows are whole groups: what is strong in one group does not
+    /// reach others, which have scales of their own. 0: there are no groups.
+    pub fn grouped(n: usize, group: usize, most: usize) -> Self {
+        if group == 0 || group >= n || !n.is_multiple_of(group) {
+            return Self::new(n, most);
+        }
+        let inner = Self::new(group, most);
+        let factors = std::iter::once(Small::unit(n / group)).chain(inner.factors).collect();
         Self { n, factors, signs: vec![] }
     }
     /// The same behind random signs.
@@ -198,6 +216,9 @@ impl Transform {
         let mut inner = self.n;
         for f in self.factors.iter().map(form) {
             inner /= f.n.max(1);
+            if f.values.is_empty() {
+                continue;
+            }
             for part in x.chunks_mut((f.n * inner).max(1)) {
                 let mut out = vec![0f64; part.len()];
                 for (x, row) in part.chunks(inner.max(1)).zip(f.values.chunks(f.n.max(1))) {
@@ -248,7 +269,8 @@ mod tests {
         for n in [1, 2, 64, 80, 96, 576, 640, 896, 960, 1536, 4864, 52, 172, 7, 11008] {
             let t = Transform::new(n, 60).randomised(3);
             assert_eq!(t.factors.iter().map(|f| f.n).product::<usize>(), n);
-            assert!(t.factors.iter().all(|f| orthogonal_rows(f.n, &f.values)), "{n}");
+            let fine = |f: &Small| f.values.is_empty() || orthogonal_rows(f.n, &f.values);
+            assert!(t.factors.iter().all(fine), "{n}");
             let mut random = Random::new(1);
             let x: Vec<f32> = (0..n).map(|_| random.normal() as f32).collect();
             let mut y = x.clone();
@@ -263,6 +285,19 @@ mod tests {
             let most = peak.iter().fold(0f32, |m, v| m.max(v.abs()));
             assert!(n < 64 || n == 172 || most < 0.13, "{n}: {most}");
         }
+    }
+
+    #[test]
+    fn groups_do_not_mix() {
+        let t = Transform::grouped(96, 32, 60).randomised(1);
+        let mut x = vec![0f32; 96];
+        x[40] = 8.0;
+        t.apply(&mut x);
+        assert!(x[..32].iter().chain(&x[64..]).all(|v| *v == 0.0));
+        assert!(x[32..64].iter().all(|v| (v.abs() - 2f32.sqrt()).abs() < 1e-5));
+        t.undo(&mut x);
+        assert!((x[40] - 8.0).abs() < 1e-5);
+        assert_eq!(Transform::grouped(100, 32, 60), Transform::new(100, 60));
     }
 
     #[test]

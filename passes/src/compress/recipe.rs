@@ -88,6 +88,10 @@ impl Recipe {
     pub fn calibrates(&self) -> bool {
         self.weights.method.needs_data() || self.smooth
     }
+    /// Neighbouring activations that share a scale; 0: all of a token, or none.
+    pub fn grain(&self) -> usize {
+        if self.activations == Activations::Blocks { self.weights.group } else { 0 }
+    }
     /// Whether anything is made by what the model makes of a text.
     pub fn looks(&self) -> bool {
         self.calibrates() || self.basis == Basis::Learned

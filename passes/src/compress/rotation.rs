@@ -63,6 +63,8 @@ pub struct Rotations {
     pub stream: Option<std::sync::Arc<Rotation>>,
     /// A head's values in every layer, the last for all that follow; by default a Hadamard transform.
     pub values: Vec<std::sync::Arc<Rotation>>,
+    /// Neighbouring activations that share a scale: Hadamard transforms stay within them; 0: all of a token do.
+    pub group: usize,
     /// Whether queries and keys are transformed, for caches of few bits.
     pub keys: bool,
 }

@@ -215,7 +215,7 @@ pub fn learn(k: usize, layers: &[Layer], goal: &Goal, told: &dyn Fn(usize, f64))
     let all = samples(k, layers);
     let stride = all.len().div_ceil(BATCH).max(1);
     let start = |seed: u64| {
-        let m = Rotation::Fast(Transform::new(k, 256).randomised(seed)).matrix(k);
+        let m = Rotation::Fast(Transform::grouped(k, goal.inputs.share(k), 256).randomised(seed)).matrix(k);
         turned(&m, k)
     };
     let mut best: Option<(f64, Vec<f32>)> = None;

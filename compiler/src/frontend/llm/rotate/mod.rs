@@ -37,11 +37,13 @@ pub struct Turned {
     pub centred: bool,
     /// Queries and keys are transformed.
     pub keys: bool,
+    /// Transforms stay within groups of so many.
+    pub group: usize,
 }
 
 /// The transform of what a feed-forward block's last matrix reads.
-fn middle(n: usize) -> Transform {
-    Transform::new(n, ONLINE)
+fn middle(n: usize, group: usize) -> Transform {
+    Transform::grouped(n, group, ONLINE)
 }
 
 /// Rotates a decoder: gives what its graph does, and its weights.
@@ -51,16 +53,16 @@ pub fn rotate(
     how: &Rotations,
 ) -> Result<(Turned, Arc<dyn Weights>)> {
     let width = usize::try_from(d.width).unwrap_or(0);
-    let stream = how
-        .stream
-        .clone()
-        .unwrap_or_else(|| Arc::new(Rotation::Fast(Transform::new(width, MERGED).randomised(SEED))));
+    let stream = how.stream.clone().unwrap_or_else(|| {
+        Arc::new(Rotation::Fast(Transform::grouped(width, how.group, MERGED).randomised(SEED)))
+    });
     let mut plan = Plan {
         all: Rotated::new(weights.clone()),
         norm: d.norm.kind,
         side: Side::whole(stream.clone(), width),
         centred: d.norm.kind == Kind::Layer,
         width,
+        group: how.group,
     };
     for (i, layer) in d.layers.iter_mut().enumerate() {
         let at = format!("{}{i}", d.names.layer);
@@ -84,7 +86,7 @@ pub fn rotate(
             Ffn::Experts(_) => return Err(refuse("matrices of experts cannot be yet")),
         }
     }
-    let turned = Turned { stream, centred: plan.centred, keys: how.keys };
+    let turned = Turned { stream, centred: plan.centred, keys: how.keys, group: how.group };
     Ok((turned, Arc::new(plan.all)))
 }
 
@@ -96,6 +98,7 @@ struct Plan {
     side: Side,
     centred: bool,
     width: usize,
+    group: usize,
 }
 
 /// Weights of a norm.
@@ -153,7 +156,7 @@ impl Plan {
         let f = self.factors(&format!("{at}.{norm}"))?;
         let number = |v: i64| usize::try_from(v).unwrap_or(0);
         let (size, heads, kv) = (number(a.size), number(a.heads), number(a.kv_heads));
-        let fast = || Arc::new(Rotation::Fast(Transform::new(size, MERGED)));
+        let fast = || Arc::new(Rotation::Fast(Transform::grouped(size, self.group, MERGED)));
         let rotation = values.unwrap_or_else(fast);
         let side = |at: Vec<usize>| Side { rotation: rotation.clone(), size, at };
         match &mut a.projections {
@@ -184,7 +187,7 @@ impl Plan {
     fn mlp(&mut self, m: &mut Mlp, at: &str, norm: &str) -> Result<()> {
         let f = self.factors(&format!("{at}.{norm}"))?;
         let n = usize::try_from(m.inner).unwrap_or(0);
-        let own = Side::whole(Arc::new(Rotation::Fast(middle(n))), n);
+        let own = Side::whole(Arc::new(Rotation::Fast(middle(n, self.group))), n);
         match &mut m.form {
             Form::Gated { name, bias } => {
                 *bias |= f.beta.is_some();
