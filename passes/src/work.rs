@@ -3,6 +3,7 @@
 use crate::lower::KernelCall;
 use serde::{Deserialize, Serialize};
 use sinter_ir::graph::Symbols;
+use sinter_ir::op::quantized_matmul::Offset;
 use sinter_ir::op::{CachedAttention, Op};
 use sinter_ir::tile::{Bound, Inst, Kernel, Reg, Stmt};
 use sinter_ir::{Expr, Graph, TensorType};
@@ -73,6 +74,13 @@ fn seen(op: &CachedAttention, q: &TensorType) -> Expr {
 fn touched(op: &Op, x: &[&TensorType], y: &[&TensorType]) -> Option<Expr> {
     match (op, x, y) {
         (Op::Append(_), [_, rows], _) => Some(bytes(rows) * 2.into()),
+        (Op::QuantizedRows(op), [indices, codes, scale, ..], [y]) => {
+            // As many blocks as there are offsets, where there are any.
+            let parts = if op.offset == Offset::None { 1 } else { 2 };
+            let bits = codes.dims.get(1)?.clone() * codes.dtype.bits().into()
+                + scale.dims.get(1)?.clone() * (parts * scale.dtype.bits()).into();
+            Some(bytes(indices) + bytes(y) + (indices.numel() * bits).ceil_div(&8.into()))
+        }
         (Op::CachedAttention(a), [q, k, v], [y]) => {
             let n = q.dims.first()?.clone();
             let seen = a.past.clone() + n.clone();

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod kernels;
+
 use bytes::Bytes;
 use sinter_ir::op::{self, Constant, Gather, MatMul};
 use sinter_ir::tensor::Source;
 use sinter_ir::{DType, Graph, Module, Result, Symbols, Tensor, TensorType, eval};
 use sinter_passes::compress::{self, Recipe};
+use sinter_passes::pipeline::{self, PipelineOptions};
 use sinter_passes::plan::weights::Store;
 use sinter_passes::report::PassReport;
 use std::sync::Arc;
@@ -147,4 +150,19 @@ fn where_weights_and_codes_are_changes_nothing() {
     // The tied table is there once: its rows and the middle.
     assert_eq!(report.compressed.len(), 2);
     assert_eq!(store.0.len(), WORDS * WIDTH + WIDTH * WIDTH / 2);
+}
+
+/// A matrix that rows are looked up in and that products take is packed once, whatever its format.
+#[test]
+fn tied_embeddings_lie_in_the_program_once() {
+    let mut target = kernels::target();
+    (target.vector_bits, target.vector_registers) = (512, 32);
+    target.features = vec!["avx512vnni".into()];
+    for recipe in ["w8", "w4", "w8a16", "w8g64", "w8gall"] {
+        let mut options = PipelineOptions { compress: Recipe::parse(recipe).unwrap(), ..Default::default() };
+        let program = pipeline::run(model(false), &mut options, &target).unwrap().program.unwrap();
+        let sizes: Vec<usize> = program.weights.iter().map(|(_, data)| data.len()).collect();
+        let large = sizes.iter().filter(|len| **len >= WORDS * WIDTH).count();
+        assert_eq!(large, 1, "{recipe}: {sizes:?}");
+    }
 }

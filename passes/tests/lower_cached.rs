@@ -6,7 +6,7 @@ mod kernels;
 use kernels::{Case, Rng};
 use sinter_ir::DType::{BF16, F16, F32};
 use sinter_ir::op::{Append, CachedAttention};
-use sinter_ir::{Expr, Tensor};
+use sinter_ir::{Expr, Op, Tensor};
 
 /// Shape of a cache.
 fn shape(heads: usize, slots: usize, size: usize, block: usize) -> Vec<usize> {
@@ -39,7 +39,7 @@ fn rows_of_every_slot() {
 /// A random attention; `spans`: the number of slots is a multiple of those that lie together.
 fn attention(rng: &mut Rng, ring: bool) -> Case {
     let block = rng.pick(&[1, 8, 16, 16, 16, 64]);
-    let (kv, group) = (rng.dim(1, 3), rng.dim(1, 5));
+    let (kv, group) = (rng.dim(1, 3), rng.pick(&[1, 2, 3, 4, 5, 13]));
     let (size, width) = (rng.pick(&[1, 5, 16, 33, 64]), rng.pick(&[1, 7, 16, 32, 40, 64]));
     let n = rng.pick(&[1, 1, 2, 3, 7, 20]);
     let window = (ring || rng.flip()).then(|| rng.dim(1, 90));
@@ -61,6 +61,7 @@ fn attention(rng: &mut Rng, ring: bool) -> Case {
         softcap: rng.pick(&[None, Some(2.0)]),
         window: window.map(|w| w as i64),
         ring,
+        narrow: false,
     };
     let mut c = Case::new(op.clone(), x);
     let past = c.symbol(past as i64, 1000);
@@ -101,5 +102,27 @@ fn open_caches() {
             c.types[2].dims[1] = all;
         }
         c.check();
+    }
+}
+
+/// Many rows as pairs of bf16, a single token without.
+#[test]
+fn narrow_products() {
+    let mut rng = Rng::new(4);
+    for i in 0..80 {
+        let mut c = attention(&mut rng, i % 2 == 0);
+        let Op::CachedAttention(op) = &c.op else { panic!() };
+        c.op = CachedAttention { narrow: true, ..op.clone() }.into();
+        let open = rng.flip();
+        if open {
+            c.free(&[(0, 0)]);
+        }
+        c.target.features.push("avx512bf16".into());
+        c.target.vector_bits = c.target.vector_bits.max(128);
+        c.tolerance = 2e-2;
+        let (q, k) = (c.inputs[0].shape().to_vec(), c.inputs[1].shape().to_vec());
+        let vectors = k.len() == 4;
+        let pairs = c.check().calls.iter().any(|k| k.kernel.name.contains("pairs"));
+        assert_eq!(pairs, vectors && q[2] % 2 == 0 && (open || q[0] > 1), "{q:?} {k:?}");
     }
 }

@@ -4,8 +4,8 @@
 mod kernels;
 
 use kernels::{Case, Rng};
-use sinter_ir::op::QuantizedMatMul;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
+use sinter_ir::op::{QuantizedMatMul, QuantizedRows};
 use sinter_ir::{DType, Op, Tensor};
 
 const ACTIVATIONS: [Activations; 3] = [Activations::Float, Activations::Rows, Activations::Blocks];
@@ -95,6 +95,71 @@ fn tiles_of_every_height_and_ragged_columns() {
     }
 }
 
+/// Products that may be rounded more, of numbers of which bytes hold all: nothing may be lost.
+#[test]
+fn rounding_keeps_what_fits_bytes() {
+    let mut rng = Rng::new(5);
+    for i in 0..48 {
+        let m = rng.pick(&[1, 2, 7, 15, 16, 17, 31, 40, 67, 96]);
+        let sizes: [[usize; 3]; 6] =
+            [[48, 64, 32], [64, 96, 32], [70, 40, 64], [33, 136, 8], [20, 36, 36], [50, 320, 32]];
+        let [n, k, block] = rng.pick(&sizes);
+        let offset = rng.pick(&OFFSETS);
+        let blocks = k.div_ceil(block);
+        // In multiples of a step, the largest weight of a row is 127 in its first block, the others are smaller.
+        let mut codes: Vec<i64> = (0..n * k).map(|_| rng.below(16) as i64).collect();
+        let mut scale = Vec::with_capacity(n * blocks);
+        for row in codes.chunks_mut(k) {
+            row.iter_mut().take(block).for_each(|c| *c = 7 + *c % 3);
+            row[0] = 9;
+            let step = rng.pick(&[0.25, -0.5, 1.0 / 64.0]);
+            let steps = (0..blocks).map(|t| if t == 0 { 127.0 } else { rng.below(31) as f32 - 15.0 });
+            scale.extend(steps.collect::<Vec<f32>>().iter().map(|s| s * step));
+        }
+        let minima: Vec<f32> = scale.iter().map(|s| -8.0 * s).collect();
+        let middle = if offset == Offset::None { 8 } else { 0 };
+        let op = QuantizedMatMul {
+            block,
+            activations: Activations::Coarse,
+            offset,
+            middle,
+            table: vec![],
+            nibbles: None,
+        };
+        let grid = vec![n, blocks];
+        // Whole numbers whose largest is 127, wherever scales are taken.
+        let whole = |i: usize| {
+            if [block, 128].iter().any(|s| (i % k).is_multiple_of(*s)) {
+                127
+            } else {
+                rng.below(255) as i64 - 127
+            }
+        };
+        let a: Vec<f32> = (0..m * k).map(whole).map(|v| v as f32).collect();
+        let mut x = vec![
+            Tensor::f32s(vec![m, k], &a).unwrap(),
+            Tensor::from_i64(DType::U4, vec![n, k], &codes).unwrap(),
+            Tensor::from_f32(DType::F16, grid.clone(), &scale).unwrap(),
+        ];
+        match offset {
+            Offset::None => {}
+            Offset::Zero => x.push(Tensor::from_i64(DType::U4, grid, &vec![8; n * blocks]).unwrap()),
+            Offset::Minimum => x.push(Tensor::from_f32(DType::F16, grid, &minima).unwrap()),
+        }
+        let mut c = Case::new(op, x);
+        c.tolerance = 1e-4;
+        c.fixed[1..].fill(true);
+        let open = i % 2 == 0;
+        if open {
+            c.free(&[(0, 0)]);
+        }
+        c.on_any_target(&mut rng);
+        c.target.features.push("avx512vnni".into());
+        let rounded = c.check().calls.iter().any(|k| k.kernel.name.contains("rounded"));
+        assert_eq!(rounded, open || m >= 16, "{m} rows, open: {open}");
+    }
+}
+
 /// Whether there is a packed layout: what codes stand for must be whole.
 fn fits(op: &Op) -> bool {
     let Op::QuantizedMatMul(q) = op else { return false };
@@ -113,6 +178,40 @@ fn open_numbers_of_rows() {
         c.fixed[1..].fill(true);
         let axis = c.inputs[0].rank() - 2;
         c.free(&[(0, axis)]);
+        c.on_any_target(&mut rng);
+        c.check();
+    }
+}
+
+/// Rows that are looked up, of weights that are known and of others.
+#[test]
+fn rows_of_every_format() {
+    let mut rng = Rng::new(6);
+    for i in 0..80 {
+        let sizes: [[usize; 3]; 8] = [
+            [48, 64, 32],
+            [70, 40, 8],
+            [33, 136, 64],
+            [1, 20, 20],
+            [9, 7, 3],
+            [50, 33, 33],
+            [200, 24, 24],
+            [5, 1, 1],
+        ];
+        let [n, k, block] = rng.pick(&sizes);
+        let c = product(&mut rng, [1, n, k], block);
+        let Op::QuantizedMatMul(q) = &c.op else { panic!() };
+        let QuantizedMatMul { block, offset, middle, table, .. } = q.clone();
+        let ids: Vec<i64> = (0..rng.dim(1, 7)).map(|_| rng.below(2 * n) as i64 - n as i64).collect();
+        let shape = if rng.flip() { vec![ids.len()] } else { vec![1, ids.len()] };
+        let mut x = c.inputs.clone();
+        x[0] = Tensor::from_i64(rng.pick(&[DType::I32, DType::I64]), shape, &ids).unwrap();
+        let mut c = Case::new(QuantizedRows { block, offset, middle, table }, x);
+        c.tolerance = 1e-6;
+        c.fixed[1..].fill(i % 4 > 0);
+        if rng.flip() && c.inputs[0].rank() == 1 {
+            c.free(&[(0, 0)]);
+        }
         c.on_any_target(&mut rng);
         c.check();
     }

@@ -53,12 +53,15 @@ pub struct CompileArgs {
     #[arg(long)]
     pub all_logits: bool,
     /// How weights are held. stored: matrices that a language model's file has in codes of few bits stay as they are,
-    /// activations in products with them become bytes; stored-a16: activations stay floats. none: all become floats.
-    /// Or the weights of large products and embeddings in few bits, w8, w6, w5, w4, w3 or w2: rounded to nearest, with hqq so that few are far off, with gptq so that errors make up for each other, with
-    /// awq so that strong channels are spared; the last two need --calibrate. Then as needed a8 (activations in bytes,
-    /// the default), a4 (in 16 codes, which are computed with as bytes: no faster) or a16 (as they are), token (one scale
-    /// for the activations of a token; the default is one per group), g32 (weights that share a scale, the default), g64, g128, gall, asym or sym
-    /// (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
+    /// activations in products with them become bytes; stored-a8c: coarser ones (see below); stored-a16: activations
+    /// stay floats. none: all become floats.
+    /// Or the weights of large products and embeddings in few bits, w8, w6, w5, w4, w3 or w2: rounded to nearest, with
+    /// hqq so that few are far off, with gptq so that errors make up for each other, with awq so that strong channels are
+    /// spared; the last two need --calibrate. Then as needed a8 (activations in bytes, the default of w5 and more), a8c
+    /// (coarser where many rows are multiplied: a scale per 64 to 128, weights of 4 bits rounded once more to bytes; the
+    /// default of fewer bits), a4 (in 16 codes, which are computed with as bytes: no faster) or a16 (as they are), token
+    /// (one scale for the activations of a token; the default is one per group), g32 (weights that share a scale, the
+    /// default), g64, g128, gall, asym or sym (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
     /// hqq-w4-g64, w4a16g64-asym. In front of that, smooth: channels of activations are evened out (SmoothQuant; one scale
     /// per row unless a group is said; needs --calibrate), smooth-w8a8. Or, for language models, rotate: in a basis in
     /// which no channel stands out (QuaRot), rotate-w4a4, rotate-gptq-w4a8-token; spin: the same, the basis learned

@@ -10,6 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Number of the next file: several may grow at once.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// Bytes that are written at once, from a multiple of as many on: the system's cache holds them in one large page then,
+/// if it can, and whoever maps the file reads it faster.
+const PIECE: usize = 2 << 20;
+
 /// Written from front to back. It goes with the value, unless it was moved.
 #[derive(Debug)]
 pub struct Growing {
@@ -18,6 +22,8 @@ pub struct Growing {
     /// The folder where it was made for this file.
     made: Option<PathBuf>,
     len: u64,
+    /// The last bytes of them, which are not in the file yet.
+    rest: Vec<u8>,
 }
 
 impl Growing {
@@ -29,7 +35,7 @@ impl Growing {
         let path = folder.join(format!(".{}.{number}.weights.tmp", std::process::id()));
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).open(&path);
-        Ok(Self { file: file.map_err(|e| failed("create", &path, &e))?, path, made, len: 0 })
+        Ok(Self { file: file.map_err(|e| failed("create", &path, &e))?, path, made, len: 0, rest: vec![] })
     }
     /// Bytes so far.
     pub fn len(&self) -> u64 {
@@ -41,12 +47,35 @@ impl Growing {
     }
     /// Writes at the end.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write_at(self.len, bytes)?;
-        self.len += bytes.len() as u64;
+        let mut bytes = bytes;
+        while !bytes.is_empty() {
+            let room = PIECE - (self.len % PIECE as u64) as usize;
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.len += now.len() as u64;
+            if now.len() == PIECE {
+                self.put(self.len - PIECE as u64, now)?;
+            } else {
+                self.rest.extend_from_slice(now);
+                if now.len() == room {
+                    self.flush()?;
+                }
+            }
+            bytes = later;
+        }
         Ok(())
     }
     /// Writes over what is there.
-    pub fn write_at(&self, at: u64, bytes: &[u8]) -> Result<()> {
+    pub fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.flush()?;
+        self.put(at, bytes)
+    }
+    /// Brings everything to the file.
+    fn flush(&mut self) -> Result<()> {
+        self.put(self.len - self.rest.len() as u64, &self.rest)?;
+        self.rest.clear();
+        Ok(())
+    }
+    fn put(&self, at: u64, bytes: &[u8]) -> Result<()> {
         let mut f = &self.file;
         let done = f.seek(SeekFrom::Start(at)).and_then(|_| f.write_all(bytes));
         done.map_err(|e| failed("write", &self.path, &e))
@@ -59,17 +88,26 @@ impl Growing {
         let mut piece = vec![0u8; 1 << 20];
         loop {
             let n = file.read(&mut piece).map_err(wrong)?;
-            if n == 0 || !f(piece.get(..n).unwrap_or_default()) {
+            if n == 0 {
+                // `at` may lie in what is not in the file yet.
+                let begin = self.len - self.rest.len() as u64;
+                let skip = usize::try_from(at.saturating_sub(begin)).unwrap_or(usize::MAX);
+                f(self.rest.get(skip..).unwrap_or_default());
+                return Ok(());
+            }
+            if !f(piece.get(..n).unwrap_or_default()) {
                 return Ok(());
             }
         }
     }
     /// The file in memory, read where it is looked at.
-    pub fn map(&self) -> Result<Mapping> {
+    pub fn map(&mut self) -> Result<Mapping> {
+        self.flush()?;
         Mapping::of(&self.path)
     }
     /// Gives the file its name; only within one file system.
     pub fn move_to(&self, to: &Path) -> Result<()> {
+        self.put(self.len - self.rest.len() as u64, &self.rest)?;
         self.file.sync_all().map_err(|e| failed("write", &self.path, &e))?;
         fs::rename(&self.path, to).map_err(|e| failed("write", to, &e))
     }

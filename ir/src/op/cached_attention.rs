@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Inputs: queries `[n, heads, size]` in f32 at the positions `past .. past + n`, and caches of keys and values with
 /// `kv_heads` heads, a divisor of `heads`: neighbouring query heads share one. Keys are in groups of `block` positions as
 /// [`super::Append`] describes, values (`[kv_heads, slots, width]`) are not; both in f32, f16 or bf16. Position `p` is in
-/// slot `p`, in a `ring` in slot `p` modulo their number, which is the same for keys and values then. A query at `p` sees the positions from `p - window + 1`, or from 0, to `p`.
+/// slot `p`, in a `ring` in slot `p` modulo their number, which is the same for keys and values then. A query at `p` sees
+/// the positions from `p - window + 1`, or from 0, to `p`.
 /// Scores are products times `scale`; with a `softcap` c they become `c tanh(score / c)`. The result is
 /// `[n, heads, width]` in f32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct CachedAttention {
     pub window: Option<i64>,
     /// Later positions took the place of earlier ones.
     pub ring: bool,
+    /// Queries, keys, values and the exponentials of scores may be rounded to bf16 where that is faster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub narrow: bool,
 }
 
 impl OpSpec for CachedAttention {
@@ -126,6 +130,7 @@ mod tests {
             softcap: None,
             window: None,
             ring: false,
+            narrow: false,
         };
         assert_eq!(run(&op, 2), [1.5, 1.5, 7.0 / 3.0, 7.0 / 3.0]);
         let near = CachedAttention { window: Some(2), ..op.clone() };
@@ -148,6 +153,7 @@ mod tests {
             softcap: Some(3.0),
             window: None,
             ring: false,
+            narrow: false,
         };
         let mut infer = |q: &[i64], k: &[i64], v: &[i64]| op.infer(&mut s, &[&ty(q), &ty(k), &ty(v)]);
         assert_eq!(infer(&[5, 6, 4], &[3, 4, 4, 2], &[3, 8, 7]).unwrap(), [ty(&[5, 6, 7])]);

@@ -133,6 +133,7 @@ ops! {
     pool::Pool,
     quantize::Quantize,
     quantized_matmul::QuantizedMatMul,
+    quantized_rows::QuantizedRows,
     random::Random,
     read_syms::ReadSyms,
     recurrent::Recurrent,

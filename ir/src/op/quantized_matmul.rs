@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// in f32, one block after the other; products and sums may be rounded together. Rows with infinities or NaN give no
-/// finite results. With [`QuantizedMatMul::nibbles`], codes are 16 neighbouring whole numbers, 0 among them:
+/// finite results. Where activations are [`Activations::Coarse`], weights may be rounded too. With [`QuantizedMatMul::nibbles`], codes are 16 neighbouring whole numbers, 0 among them:
 ///
 /// ```text
 /// low = nibbles * min(0, a), high = nibbles * max(0, a),  s = (high - low) / 15,  up = 15 / (high - low)
@@ -59,6 +59,16 @@ pub enum Activations {
     Rows,
     /// Bytes with one scale per block of a row.
     Blocks,
+    /// The same, or a little worse where that is faster: scales may be those of 128 neighbours, and weights may be
+    /// rounded to bytes with one scale for each of their rows, which makes 127 of its largest weight.
+    Coarse,
+}
+
+impl Activations {
+    /// Whether they are bytes with one scale per block, or may be.
+    pub fn per_block(self) -> bool {
+        matches!(self, Activations::Blocks | Activations::Coarse)
+    }
 }
 
 /// What is added to the weights of a block.
@@ -175,7 +185,7 @@ impl OpSpec for QuantizedMatMul {
         }
         for row in x[0].to_f32()?.chunks(k) {
             let per = match self.activations {
-                Activations::Blocks => self.block,
+                a if a.per_block() => self.block,
                 _ => k,
             };
             let round = |a: &[f32]| self.nibbles.map_or_else(|| bytes(a), |clip| nibbles(a, clip));
@@ -240,7 +250,7 @@ impl QuantizedMatMul {
                 let sum: f64 = c.iter().map(|c| f64::from(*c)).sum();
                 w.scale[at].mul_add(dot as f32, minimum * sum as f32)
             };
-            y += if self.activations == Activations::Blocks { s[i] * part } else { part };
+            y += if self.activations.per_block() { s[i] * part } else { part };
         }
         if self.activations == Activations::Rows { s[0] * y } else { y }
     }

@@ -9,9 +9,9 @@ use crate::report::PassReport;
 use bytes::Bytes;
 use sinter_ir::graph::Origin;
 use sinter_ir::op::binary::{Binary, BinaryKind};
-use sinter_ir::op::quantized_matmul::Offset;
-use sinter_ir::op::{Cast, Constant, Gather, QuantizedMatMul, Reshape};
-use sinter_ir::{DType, Diag, Expr, Graph, Module, Node, Op, Result, Tensor, ValueId};
+use sinter_ir::op::quantized_matmul::{Activations, Offset};
+use sinter_ir::op::{CachedAttention, Cast, Constant, Gather, QuantizedMatMul, QuantizedRows};
+use sinter_ir::{DType, Diag, Graph, Module, Node, Op, Result, Tensor, ValueId};
 
 /// Weights from which on a matrix is worth codes.
 const WORTH: usize = 1 << 12;
@@ -25,6 +25,16 @@ struct Made {
     minimum: Option<ValueId>,
     middle: i64,
     block: usize,
+}
+
+impl Made {
+    fn offset(&self) -> Offset {
+        match (self.zero, self.minimum) {
+            (Some(_), _) => Offset::Zero,
+            (_, Some(_)) => Offset::Minimum,
+            _ => Offset::None,
+        }
+    }
 }
 
 /// Codes made so far: the weights, the scheme, and what they became.
@@ -131,14 +141,15 @@ impl Compress<'_, '_> {
             (Op::Gather(Gather { axis: 0 }), &[w, ids], &[y]) => {
                 let Some(t) = g.constant(w).filter(|t| fits(t)) else { return Ok(false) };
                 let scheme = self.recipe.ends;
-                let k = t.shape().get(1).copied().unwrap_or(0);
-                let block = if scheme.group == 0 { k } else { scheme.group };
-                if block == 0 || k % block != 0 {
-                    return Ok(false);
-                }
                 let name = g.value(w).name.clone();
                 let m = self.codes(t, scheme, name.as_deref().unwrap_or("embedding"))?;
                 self.lookup(g, node, ids, y, m)?;
+                Ok(true)
+            }
+            // Activations in bytes are coarser than bf16.
+            (Op::CachedAttention(a), ..) if self.recipe.activations != Activations::Float => {
+                let narrow = CachedAttention { narrow: true, ..a.clone() };
+                self.rb.copy_as(node, narrow.into())?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -164,11 +175,7 @@ impl Compress<'_, '_> {
         let op = QuantizedMatMul {
             block: m.block,
             activations: self.recipe.activations,
-            offset: match (m.zero, m.minimum) {
-                (Some(_), _) => Offset::Zero,
-                (_, Some(_)) => Offset::Minimum,
-                _ => Offset::None,
-            },
+            offset: m.offset(),
             middle: m.middle,
             table: vec![],
             nibbles: Inputs::of(&self.recipe).nibbles.filter(|_| !end),
@@ -183,24 +190,11 @@ impl Compress<'_, '_> {
     /// Rows of codes, scaled.
     fn lookup(&mut self, g: &Graph, node: &Node, ids: ValueId, y: ValueId, m: Made) -> Result<()> {
         let (ids, origin) = (self.rb.get(ids)?, &node.origin);
-        let dims = g.ty(y).dims.clone();
-        let (outer, k) = match dims.split_last() {
-            Some((k, outer)) => (outer.to_vec(), k.clone()),
-            None => return Err(Diag::bug("a row has elements")),
-        };
+        let offset = m.offset();
+        let op = QuantizedRows { block: m.block, offset, middle: m.middle, table: vec![] };
+        let inputs: Vec<ValueId> = [ids, m.codes, m.scale].into_iter().chain(m.zero.or(m.minimum)).collect();
         let rb = &mut self.rb;
-        let codes = rb.add1(Gather { axis: 0 }, &[m.codes, ids], origin)?;
-        let codes = rb.add1(Cast { to: DType::F32, saturate: true }, &[codes], origin)?;
-        let scale = rb.add1(Gather { axis: 0 }, &[m.scale, ids], origin)?;
-        let scale = rb.add1(Cast { to: DType::F32, saturate: true }, &[scale], origin)?;
-        let block = Expr::from(m.block);
-        // Rows are whole blocks.
-        let blocks = k.ceil_div(&block);
-        let of = |last: [Expr; 2]| Reshape { dims: outer.iter().cloned().chain(last).collect() };
-        let codes = rb.add1(of([blocks.clone(), block]), &[codes], origin)?;
-        let scale = rb.add1(of([blocks, 1.into()]), &[scale], origin)?;
-        let rows = rb.add1(Binary { kind: BinaryKind::Mul }, &[codes, scale], origin)?;
-        let rows = rb.add1(Reshape { dims }, &[rows], origin)?;
+        let rows = rb.add1(op, &inputs, origin)?;
         let dtype = g.ty(y).dtype;
         let rows = match dtype {
             DType::F32 => rows,

@@ -22,7 +22,7 @@ impl Inputs {
         let block = match r.activations {
             Activations::Float => None,
             Activations::Rows => Some(0),
-            Activations::Blocks => Some(r.weights.group),
+            Activations::Blocks | Activations::Coarse => Some(r.weights.group),
         };
         let clip = if r.activations == Activations::Rows { CLIP } else { 1.0 };
         Self { block, nibbles: r.four.then_some(clip) }

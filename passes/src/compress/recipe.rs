@@ -101,7 +101,7 @@ impl Recipe {
 /// Help for a recipe that cannot be read.
 const GRAMMAR: &str = "rotate (Hadamard transforms) or spin (learned rotations) for language models, smooth (SmoothQuant), a \
                        method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w5, w6, w8), then as \
-                       needed a8, a4 or a16 (activations), token (one scale for all activations of a token, as with \
+                       needed a8, a8c, a4 or a16 (activations), token (one scale for all activations of a token, as with \
                        gall), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse (scales \
                        by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16, smooth-w8a8, \
                        rotate-gptq-w4a4-token";
@@ -114,6 +114,7 @@ struct Words {
     group: Option<usize>,
     /// Bits.
     activations: Option<u32>,
+    coarse: bool,
     token: bool,
     smooth: bool,
     basis: Option<Basis>,
@@ -160,6 +161,10 @@ impl Words {
                 ('w', other) => return Err(format!("weights of {other} bits are not supported")),
                 ('a', "4" | "8" | "16" | "32") => {
                     set(&mut self.activations, value.parse().unwrap_or(8), "a")?
+                }
+                ('a', "8c") => {
+                    self.coarse = true;
+                    set(&mut self.activations, 8, "a")?
                 }
                 ('a', other) => return Err(format!("activations of {other} bits are not supported")),
                 ('g', "all") => set(&mut self.group, 0, "g")?,
@@ -210,6 +215,9 @@ impl Recipe {
             Some(16 | 32) if words.token => return Err(wrong("floats have no scale per token".into())),
             Some(16 | 32) => Activations::Float,
             _ if group == 0 || words.token => Activations::Rows,
+            // Weights of few bits have lost more than coarse activations add.
+            None if bits <= 4 => Activations::Coarse,
+            _ if words.coarse => Activations::Coarse,
             _ => Activations::Blocks,
         };
         let four = words.activations == Some(4);
@@ -251,11 +259,16 @@ mod tests {
         assert_eq!(of("w4g128").weights, Scheme { group: 128, ..of("w4").weights });
         assert_eq!(of("w4a16g64-asym-mse").weights.to_string(), "w4g64-asym-mse");
         assert_eq!(of("w4a16").activations, Activations::Float);
+        assert_eq!(of("w4").activations, Activations::Coarse);
+        assert_eq!(of("w5").activations, Activations::Blocks);
+        assert_eq!(of("w4a8").activations, Activations::Blocks);
+        assert_eq!(of("w4a8c").activations, Activations::Coarse);
+        assert_eq!(of("w4a8c-gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").weights.to_string(), "w8gall");
         assert_eq!((of("w4a4").activations, of("w4a4").four), (Activations::Blocks, true));
         assert_eq!(of("w4a4-token"), Recipe { activations: Activations::Rows, ..of("w4a4") });
-        assert_eq!(of("w4a8"), of("w4"));
+        assert_eq!(of("w4a8c"), of("w4"));
         let smooth = of("smooth-w8a8");
         assert_eq!((smooth.weights.group, smooth.activations), (0, Activations::Rows));
         assert!(smooth.smooth && smooth.calibrates() && !of("spin-w4").calibrates());

@@ -20,6 +20,7 @@ impl Wanted {
     pub fn parse(text: &str) -> Result<Self> {
         match text {
             "stored" | "stored-a8" => Ok(Self::Stored(Activations::Blocks)),
+            "stored-a8c" => Ok(Self::Stored(Activations::Coarse)),
             "stored-a16" | "stored-a32" => Ok(Self::Stored(Activations::Float)),
             other => Ok(Recipe::parse(other)?.map_or(Self::Floats, Self::Codes)),
         }

@@ -236,6 +236,7 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::MatMul(_) if attention::is_attention(&body.graph) => attention::lower(cx, body),
         Op::MatMul(_) => contract::lower(cx, body),
         Op::QuantizedMatMul(op) => quantized::lower(cx, body, op),
+        Op::QuantizedRows(op) => quantized::rows(cx, body, op),
         Op::Pool(op) => pool::lower(cx, body, op),
         Op::ConvTranspose(op) => conv::transpose::lower(cx, body, op),
         Op::Recurrent(op) => recurrent::lower(cx, body, op),

@@ -1,7 +1,7 @@
 //! Matrices that are stored as small codes, in the words of [`QuantizedMatMul`].
 
-use sinter_ir::op::QuantizedMatMul;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
+use sinter_ir::op::{QuantizedMatMul, QuantizedRows};
 use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// How a matrix is stored: rows of codes, one row per output, with scales of blocks.
@@ -77,6 +77,11 @@ impl Format {
             table: self.table.clone(),
             nibbles: None,
         }
+    }
+    /// Rows of such a matrix.
+    pub fn rows(&self) -> QuantizedRows {
+        let offset = self.offset.map_or(Offset::None, |o| o.0);
+        QuantizedRows { block: self.block, offset, middle: self.middle, table: self.table.clone() }
     }
     /// The weights of parts as floats, terms in the order of activations.
     pub fn floats(&self, part: impl Fn(Part) -> Result<Tensor>) -> Result<Tensor> {

@@ -48,8 +48,8 @@ pub struct Checkpoint {
     pub name: String,
 }
 
-/// Tokens of one run at most, unless the user says otherwise: larger chunks gain no speed, but need more memory.
-const CHUNK: i64 = 128;
+/// Tokens of one run at most, unless the user says otherwise: larger chunks leave the second-level cache.
+const CHUNK: i64 = 256;
 /// Positions of a sequence at most, unless the user says otherwise and the model allows it: the arena is planned for it.
 const CONTEXT: i64 = 8192;
 

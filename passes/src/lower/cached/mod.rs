@@ -4,9 +4,11 @@
 //! rows, so that neighbours see almost the same positions. Per block of rows: scores into scratch memory, whole rows of
 //! them; softmax ([`scores`]); then the sum of values in registers. Keys lie in groups of positions, transposed, which is
 //! what the register tile wants of its second operand; values lie as it wants them anyway. Bounds of loops are the
-//! causal mask and the window. Rings are cut into spans of [`SPAN`] positions, which never wrap.
+//! causal mask and the window. Rings are cut into spans of [`SPAN`] positions, which never wrap. Where the op allows it,
+//! many rows are multiplied as pairs of bf16, which a kernel of its own makes of the caches ([`pairs`]).
 
 mod append;
+mod pairs;
 mod results;
 mod scores;
 
@@ -46,11 +48,15 @@ struct Cached<'a> {
     width: i64,
     /// Slots of keys and of values, and queries per head of keys.
     slots: [Expr; 2],
+    /// Types of keys and of values in the caches.
+    dtypes: [DType; 2],
     rows: Expr,
     lanes: u16,
     /// Products with keys and with values.
     first: Tile,
     second: Tile,
+    /// Whether these are products of pairs of bf16, of more rows than a token's.
+    pairs: bool,
 }
 
 /// What a block of rows works with.
@@ -66,6 +72,8 @@ struct Block {
     row: Reg,
     from: Reg,
     end: Reg,
+    /// Keys and values in pairs.
+    packed: Option<[Buf; 2]>,
 }
 
 /// Lowers CachedAttention.
@@ -74,8 +82,13 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &CachedAttention) -> Result<Lowered>
     let mut b = KernelBuilder::new(name(body, "cached"));
     let mut p = Puller::new(cx, body);
     let bytes = a.emit(&mut b, &mut p)?;
-    let mut out = p.params.finish(b);
+    let attention = p.params.finish(b);
+    let mut out = if a.pairs { a.pack(cx, body)? } else { Lowered::default() };
+    out.append(attention);
     out.scratch.push(bytes);
+    if a.pairs {
+        out.scratch.extend(a.packed_bytes());
+    }
     Ok(out)
 }
 
@@ -96,7 +109,7 @@ impl<'a> Cached<'a> {
         if SPAN % op.block != 0 {
             return Err(Diag::unsupported(format!("machine code for keys in groups of {}", op.block)));
         }
-        let group = heads / kv;
+        let (group, dtypes) = (heads / kv, [body.ty(k).dtype, body.ty(v).dtype]);
         let rows = tokens * group.into();
         let whole = slots[0].modulo(&SPAN.into()).is(0);
         if op.ring && !whole {
@@ -117,7 +130,26 @@ impl<'a> Cached<'a> {
         let first = Tile { mr, nv, lanes };
         let columns = (width as usize).div_ceil(lanes.into());
         let second = Tile { mr, nv: if columns == 1 { 1 } else { nv }, lanes };
-        Ok(Self { op, q, k, v, y, kv, group, size, width, slots, rows, lanes, first, second })
+        let mut out = Self {
+            op,
+            q,
+            k,
+            v,
+            y,
+            kv,
+            group,
+            size,
+            width,
+            slots,
+            dtypes,
+            rows,
+            lanes,
+            first,
+            second,
+            pairs: false,
+        };
+        out.pairs = op.narrow && cx.target.pairs() && out.pays(cx.symbols);
+        Ok(out)
     }
     /// Scores of a row in scratch: all positions of a block's rows, from a whole span on.
     fn pitch(&self, tokens: &Expr) -> Expr {
@@ -144,6 +176,7 @@ impl<'a> Cached<'a> {
         let bytes = piece.clone() * (4 * count).into();
         let ty = TensorType::new(DType::I8, vec![bytes.clone()]);
         let buf = p.params.buf(b, Arg::Scratch(0), Access::ReadWrite, &ty);
+        let packed = self.pairs.then(|| self.packed_bufs(b, &mut p.params, Access::Read));
         let mut done = Ok(());
         let start = |b: &mut KernelBuilder, slot: Reg| {
             let size = dim(b, &piece);
@@ -159,7 +192,7 @@ impl<'a> Cached<'a> {
             let (scores, pitch) = (add_const(b, base, queries), dim(b, &pitch));
             let all = scaled(b, pitch, mr);
             let sums = b.add(scores, all);
-            let x = Block { buf, q: base, scores, sums, pitch, head, row, from, end };
+            let x = Block { buf, q: base, scores, sums, pitch, head, row, from, end, packed };
             done = self.either(b, p, &x);
         };
         slots::for_each(b, count, &trips, start, each);
@@ -168,6 +201,10 @@ impl<'a> Cached<'a> {
     /// Token of row `row + i` of a block; rows behind the last repeat it.
     fn token(&self, b: &mut KernelBuilder, row: Reg, i: i64) -> (Reg, Reg) {
         let r = add_const(b, row, i);
+        self.token_of(b, r)
+    }
+    /// Token of a row, and the row's number among the token's.
+    fn token_of(&self, b: &mut KernelBuilder, r: Reg) -> (Reg, Reg) {
         let last = dim(b, &(self.rows.clone() - 1.into()));
         let r = b.bin(BinOp::MinS, r, last);
         let group = int(b, self.group);
@@ -201,11 +238,13 @@ impl<'a> Cached<'a> {
     /// A block of rows; of a single token, whose rows are fewer, with a tile of just their height.
     fn either(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         let mr = rows_at_once(&self.group.into(), self.group, self.first.mr as i64);
-        if self.rows.as_const().is_some() || self.group > self.first.mr as i64 || mr == self.first.mr {
+        // There are no pairs of a single token.
+        let same = !self.pairs && (mr == self.first.mr || self.group > self.first.mr as i64);
+        if self.rows.as_const().is_some() || same {
             return self.block(b, p, x);
         }
         let tile = |t: Tile| Tile { mr, ..t };
-        let low = Self { first: tile(self.first), second: tile(self.second), ..self.clone() };
+        let low = Self { first: tile(self.first), second: tile(self.second), pairs: false, ..self.clone() };
         let (rows, group) = (dim(b, &self.rows), int(b, self.group));
         let single = b.cmp(CmpOp::Le, rows, group);
         let mut code = |a: &Self, b: &mut KernelBuilder| {
@@ -226,33 +265,38 @@ impl<'a> Cached<'a> {
     fn block(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         self.take_queries(b, p, x)?;
         self.products(b, p, x)?;
-        let mr = self.first.mr as i64;
-        for i in 0..mr {
-            self.softmax(b, x, i)?;
-        }
+        let (rows, mut done) = (Bound::Const(self.first.mr as i64), Ok(()));
+        b.for_(Bound::Const(0), rows, 1, LoopKind::Serial, |b, i| done = self.softmax(b, x, i));
+        done?;
         self.results(b, p, x)
     }
     /// Scaled queries of the block.
     fn take_queries(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         let head = scaled(b, x.head, self.group);
-        for i in 0..self.first.mr as i64 {
-            let (token, own) = self.token(b, x.row, i);
+        let mut done = Ok(());
+        b.for_(Bound::Const(0), Bound::Const(self.first.mr as i64), 1, LoopKind::Serial, |b, i| {
+            let row = b.add(x.row, i);
+            let (token, own) = self.token_of(b, row);
             let head = b.add(head, own);
+            let (dtype, start) = self.stored(b, x.q);
+            let skip = scaled(b, i, self.size);
+            let start = b.add(start, skip);
             let ends = (Bound::Const(0), Bound::Const(self.size));
             let line = Line { lanes: self.lanes, unroll: 1 };
-            line.emit(b, ends, &self.size.into(), &mut |b, at| {
+            p.forget();
+            done = line.emit(b, ends, &self.size.into(), &mut |b, at| {
                 p.tail = at.tail;
                 let v = p.at(b, self.q, &[Idx::reg(token), Idx::reg(head), at.idx()], self.lanes)?;
                 let scale = access::constant(b, Elem::F32, self.lanes, self.op.scale.into());
                 let v = b.mul(v, scale);
-                let to = at.idx().plus(&Idx::reg(x.q)).plus(&Idx::at(i * self.size));
-                b.store(x.buf, to.addr(), v, at.tail);
+                let to = at.idx().plus(&Idx::reg(start));
+                access::store(b, dtype, x.buf, &to, v, at.tail)?;
                 p.tail = None;
                 p.forget();
                 Ok(())
-            })?;
-        }
-        Ok(())
+            });
+        });
+        done
     }
     /// Slots of the span at a position.
     fn slot(&self, b: &mut KernelBuilder, position: Reg) -> Reg {
@@ -265,18 +309,24 @@ impl<'a> Cached<'a> {
     /// Scores of all positions, up to whole vectors.
     fn products(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         let (tile, block) = (self.first, self.op.block);
-        let keys = Num::plain(p.ty(self.k).dtype, Elem::F32);
-        let buf = p.params.value(b, p.body, self.k)?;
-        let rows = (0..tile.mr as i64).map(|i| (0, i * self.size)).collect();
-        let q = Operand { buf: x.buf, num: Num::f32(), starts: vec![x.q], parts: rows, step: Step::Const(1) };
-        let depth = Depth::whole(b, &self.size.into());
+        // Terms of a product: elements, or pairs of them.
+        let (buf, keys, queries, terms) = match x.packed {
+            Some([keys, _]) if self.pairs => (keys, Num::bf16_pairs(), Num::bf16_pairs(), self.size / 2),
+            _ => {
+                let keys = Num::plain(p.ty(self.k).dtype, Elem::F32);
+                (p.params.value(b, p.body, self.k)?, keys, Num::f32(), self.size)
+            }
+        };
+        let rows = (0..tile.mr as i64).map(|i| (0, i * terms)).collect();
+        let q = Operand { buf: x.buf, num: queries, starts: vec![x.q], parts: rows, step: Step::Const(1) };
+        let depth = Depth::whole(b, &terms.into());
         // Where position `c` of a span lies.
-        let at = |c: i64| c / block * block * self.size + c % block;
-        let row = dim(b, &(self.slots[0].clone() * self.size.into()));
+        let at = |c: i64| c / block * block * terms + c % block;
+        let row = dim(b, &(self.slots[0].clone() * terms.into()));
         let head = b.mul(x.head, row);
         b.for_(Bound::Reg(x.from), Bound::Reg(x.end), SPAN, LoopKind::Serial, |b, span| {
             let slot = self.slot(b, span);
-            let start = scaled(b, slot, self.size);
+            let start = scaled(b, slot, terms);
             let start = b.add(head, start);
             let (left, most) = (b.sub(x.end, span), int(b, SPAN));
             let left = b.bin(BinOp::MinS, left, most);
@@ -285,7 +335,7 @@ impl<'a> Cached<'a> {
             // Tiles within a group of keys, or of whole groups.
             let step = (tile.nr() as i64).max(block);
             b.for_(Bound::Const(0), Bound::Reg(left), step, LoopKind::Serial, |b, c| {
-                let skip = scaled(b, c, self.size);
+                let skip = scaled(b, c, terms);
                 let start = b.add(start, skip);
                 let to = b.add(to, c);
                 for part in (0..step).step_by(tile.nr()) {

@@ -15,10 +15,23 @@ impl Cached<'_> {
     /// The sums of values, divided by the sums of exponentials.
     pub(super) fn results(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         let tile = self.second;
-        let values = Num::plain(p.ty(self.v).dtype, Elem::F32);
-        let buf = p.params.value(b, p.body, self.v)?;
+        // Positions that are one term.
+        let (buf, values, weights, per) = match x.packed {
+            Some([_, values]) if self.pairs => (values, Num::bf16_pairs(), Num::bf16_pairs(), 2),
+            _ => {
+                let values = Num::plain(p.ty(self.v).dtype, Elem::F32);
+                (p.params.value(b, p.body, self.v)?, values, Num::f32(), 1)
+            }
+        };
+        let terms = |b: &mut KernelBuilder, positions: Reg| match per {
+            1 => positions,
+            _ => {
+                let (next, one) = (add_const(b, positions, 1), int(b, 1));
+                b.bin(BinOp::ShrU, next, one)
+            }
+        };
         let out = p.output(b, 0);
-        let row = dim(b, &(self.slots[1].clone() * self.width.into()));
+        let row = dim(b, &(self.slots[1].ceil_div(&per.into()) * self.width.into()));
         let head = b.mul(x.head, row);
         let mut done = Ok(());
         let panels = (self.width as usize).div_ceil(tile.nr()) as i64;
@@ -28,11 +41,14 @@ impl Cached<'_> {
             let start = b.add(head, column);
             b.for_(Bound::Reg(x.from), Bound::Reg(x.end), SPAN, LoopKind::Serial, |b, span| {
                 let slot = self.slot(b, span);
+                let slot = terms(b, slot);
                 let skip = scaled(b, slot, self.width);
                 let start = b.add(start, skip);
                 let (left, most) = (b.sub(x.end, span), int(b, SPAN));
-                let depth = Bound::Reg(b.bin(BinOp::MinS, left, most));
+                let left = b.bin(BinOp::MinS, left, most);
+                let depth = Bound::Reg(terms(b, left));
                 let at = b.sub(span, x.from);
+                let at = terms(b, at);
                 let mut line = b.add(x.scores, at);
                 let mut starts = vec![line];
                 for _ in 1..tile.mr {
@@ -40,7 +56,7 @@ impl Cached<'_> {
                     starts.push(line);
                 }
                 let parts = (0..tile.mr).map(|i| (i, 0)).collect();
-                let w = Operand { buf: x.buf, num: Num::f32(), starts, parts, step: Step::Const(1) };
+                let w = Operand { buf: x.buf, num: weights, starts, parts, step: Step::Const(1) };
                 // A short last panel reads no further than its row.
                 let tails = (self.width % tile.nr() as i64 != 0)
                     .then(|| (0..tile.nv).map(|v| self.left(b, column, tile.column(v))).collect());

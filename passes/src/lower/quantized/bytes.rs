@@ -17,10 +17,12 @@ use sinter_ir::{DType, Expr, Result, TensorType};
 pub struct Coded {
     /// Whether there are codes, i8, and scales, f32.
     pub exact: bool,
-    /// Codes from one row to the next: a multiple of 8, filled up with zeros.
+    /// Codes from one row to the next: those of whole chunks of weights, the last ones zeros.
     pub pitch: usize,
     /// Scales per row.
     pub scales: usize,
+    /// Activations that a sum is of.
+    pub block: usize,
     /// Sums per row.
     pub blocks: usize,
     /// Multiple of the sums, i32 or f32, that sums of products start from; 0: there are none.
@@ -29,6 +31,9 @@ pub struct Coded {
     pub sums: i64,
     /// Whether the latter are multiplied with the scale of their block.
     pub scaled: bool,
+    /// Scales and sums per row that there is room for beyond those: what holds activations in another way where there are
+    /// many rows takes the same memory. It always starts sums somewhere.
+    pub room: usize,
 }
 
 /// The buffers of [`Coded`] in a kernel.
@@ -56,23 +61,47 @@ impl Coded {
             exact,
             pitch: view.k.next_multiple_of(layout.map_or(8, |l| l.terms().max(8))),
             scales: if per_block { blocks } else { 1 },
+            block: view.block,
             blocks,
             start: layout.map_or(0, |l| -l.middle),
             sums,
             scaled: per_block && view.op.offset == Offset::Minimum,
+            room: 0,
+        }
+    }
+    /// With room for `many` instead.
+    pub fn or(self, many: &Self) -> Self {
+        Self { room: many.blocks, ..self }
+    }
+    /// For weights that are bytes counted from `middle`, with one scale per row: a scale per `block` activations.
+    pub fn segments(view: &View, middle: i64, block: usize) -> Self {
+        let (pitch, blocks) = (view.k.next_multiple_of(8), view.k.div_ceil(block));
+        Self {
+            exact: true,
+            pitch,
+            scales: blocks,
+            block,
+            blocks,
+            start: -middle,
+            sums: 0,
+            scaled: false,
+            room: 0,
         }
     }
     /// Whether there is anything.
     pub fn any(&self) -> bool {
         !self.parts().is_empty()
     }
+    fn starts(&self) -> bool {
+        self.start != 0 || self.room > 0
+    }
     /// Elements per row and types of the buffers.
     fn parts(&self) -> Vec<(usize, DType)> {
         let sum = if self.exact { DType::I32 } else { DType::F32 };
         let all = [
             (self.exact, self.pitch, DType::I8),
-            (self.exact, self.scales, DType::F32),
-            (self.start != 0, self.blocks, sum),
+            (self.exact, self.scales.max(self.room), DType::F32),
+            (self.starts(), self.blocks.max(self.room), sum),
             (self.sums != 0, self.blocks, DType::F32),
         ];
         all.into_iter().filter(|p| p.0).map(|(_, n, t)| (n, t)).collect()
@@ -91,25 +120,40 @@ impl Coded {
         Bufs {
             codes: next(self.exact),
             scales: next(self.exact),
-            starts: next(self.start != 0),
+            starts: next(self.starts()),
             sums: next(self.sums != 0),
         }
     }
 }
 
-/// The kernel that fills the buffers, which whoever reads them declares.
-pub fn lower(cx: &LowerCx, body: &Body, view: &View, coded: Coded) -> Result<Lowered> {
-    let per = if coded.scales == 1 { view.k } else { view.block };
+/// The kernel that fills the buffers, which whoever reads them declares. `many`: the same for so many rows and more, with
+/// buffers that need no more room.
+pub fn lower(
+    cx: &LowerCx,
+    body: &Body,
+    view: &View,
+    coded: Coded,
+    many: Option<(Coded, i64)>,
+) -> Result<Lowered> {
+    let per = if coded.scales == 1 { view.k } else { coded.block };
     let bits =
         view.op.nibbles.map_or("bytes".to_owned(), |clip| format!("nibbles{}", (clip * 1000.0) as u32));
-    let name = format!("{bits}_{}x{per}x{}_{}_{}", view.k, view.block, coded.start, coded.sums);
+    let name = format!("{bits}_{}x{per}x{}_{}_{}", view.k, coded.block, coded.start, coded.sums);
     let mut b = KernelBuilder::new(name);
     let mut params = Params::default();
     let a = params.value(&mut b, body, view.a)?;
     let bufs = coded.bufs(&mut b, &mut params, &view.m, Access::Write);
-    let row = Row { view, coded, a, bufs, lanes: cx.target.lanes(32) };
+    let lanes = cx.target.lanes(32);
+    let row = Row { view, coded, a, bufs, lanes };
     let work = cx.symbols.max(&view.m).max(0) as u64 * view.k as u64 * 2;
-    parallel_if(&mut b, work, &view.m, |b, i| row.emit(b, i));
+    parallel_if(&mut b, work, &view.m, |b, i| match many {
+        None => row.emit(b, i),
+        Some((coded, from)) => {
+            let (m, from) = (b.dim(&view.m), b.i64(from));
+            let few = b.cmp(CmpOp::Lt, m, from);
+            b.if_(few, |b| row.emit(b, i), |b| Row { view, coded, a, bufs, lanes }.emit(b, i));
+        }
+    });
     Ok(params.finish(b))
 }
 
@@ -170,7 +214,7 @@ impl Row<'_> {
 
     /// Number and ends of every block.
     fn each_block(&self, b: &mut KernelBuilder, f: impl FnOnce(&mut KernelBuilder, Reg, (Reg, Reg))) {
-        let (k, block) = (self.view.k as i64, self.view.block as i64);
+        let (k, block) = (self.view.k as i64, self.coded.block as i64);
         let blocks = Bound::Const(self.coded.blocks as i64);
         b.for_(Bound::Const(0), blocks, 1, LoopKind::Serial, |b, t| {
             let lo = scaled(b, t, block);
@@ -290,7 +334,7 @@ impl Row<'_> {
         let even = b.bin(BinOp::And, len, mask);
         let even = b.add(lo, even);
         b.for_(Bound::Reg(lo), Bound::Reg(even), lanes, LoopKind::Serial, |b, i| f(b, i, None));
-        let exact = self.view.block as i64 % lanes == 0 && self.view.k as i64 % lanes == 0;
+        let exact = self.coded.block as i64 % lanes == 0 && self.view.k as i64 % lanes == 0;
         if lanes > 1 && !exact {
             let rest = b.sub(hi, even);
             let some = b.cmp(CmpOp::Lt, even, hi);

@@ -39,6 +39,10 @@ impl Plane {
     pub fn fields(&self) -> usize {
         8 / self.bits
     }
+    /// Bits of a word in front of those of term `i` of a chunk.
+    pub fn shift(&self, i: usize) -> u32 {
+        (8 * (i % 4) + self.bits * (i / 4 % self.fields())) as u32
+    }
     /// The bits of this plane in a code.
     pub fn mask(&self) -> u8 {
         (((1u16 << self.bits) - 1) << self.at) as u8
@@ -184,16 +188,7 @@ impl Layout {
 
     /// The weights in this order.
     pub fn pack(&self, body: &Body, view: &View) -> Result<Bytes> {
-        let constant = |v| body.const_of(v).ok_or_else(|| Diag::bug("packed weights are constants"));
-        let (codes, scale) = (constant(view.codes)?, constant(view.scale)?.to_f32()?);
-        let offset = view.offset.map(constant).transpose()?;
-        let shift = if offset.is_some_and(|z| z.dtype() == DType::U8) && view.op.offset == Offset::Zero {
-            128.0
-        } else {
-            0.0
-        };
-        let offset = offset.map(Tensor::to_f32).transpose()?;
-        let code = Codes::of(codes, &view.op.table)?;
+        let Parts { code, scale, offset } = Parts::of(body, view)?;
         let size = [self.strips(), self.strip_words(), 4].iter().try_fold(1usize, |p, &d| p.checked_mul(d));
         let size = size.filter(|&b| b <= sinter_ir::tensor::MAX_TENSOR_BYTES);
         let mut out = Vec::with_capacity(size.ok_or_else(|| Diag::limit("packed weights are too large"))?);
@@ -204,8 +199,7 @@ impl Layout {
                 let of = |values: &[f32], j: usize| if j < self.n { values[j * blocks + t] } else { 0.0 };
                 rows.clone().for_each(|j| put(&mut out, self.scale, of(&scale, j)));
                 if let (Some(dtype), Some(values)) = (self.offset, &offset) {
-                    let moved = |j| if j < self.n { of(values, j) - shift } else { 0.0 };
-                    rows.clone().for_each(|j| put(&mut out, dtype, moved(j)));
+                    rows.clone().for_each(|j| put(&mut out, dtype, of(values, j)));
                 }
                 let end = self.k.min((t + 1) * self.block);
                 let at = |j: usize, k: usize| match j < self.n && k < end {
@@ -223,6 +217,49 @@ impl Layout {
             }
         }
         Ok(out.into())
+    }
+    /// The largest weight of every row, 0 for rows that only fill up strips.
+    pub fn largest(&self, body: &Body, view: &View) -> Result<Vec<f32>> {
+        let Parts { code, scale, offset } = Parts::of(body, view)?;
+        let blocks = self.k.div_ceil(self.block);
+        let row = |j: usize| {
+            (0..blocks).fold(0f32, |most, t| {
+                let (at, end) = (j * blocks + t, self.k.min((t + 1) * self.block));
+                let codes = (t * self.block..end).map(|k| i64::from(code.at(j * self.k + k)));
+                let (lo, hi) = codes.fold((255, 0), |(lo, hi), c| (c.min(lo), c.max(hi)));
+                let moved = offset.as_ref().map_or(0.0, |o| o[at]);
+                [lo, hi].into_iter().fold(most, |most, c| {
+                    let v = (c - i64::from(self.low) - self.middle) as f32;
+                    let w = match view.op.offset {
+                        Offset::Zero => scale[at] * (v - moved),
+                        _ => scale[at] * v + moved,
+                    };
+                    most.max(w.abs())
+                })
+            })
+        };
+        Ok((0..self.strips() * self.width()).map(|j| if j < self.n { row(j) } else { 0.0 }).collect())
+    }
+}
+
+/// Weights taken apart.
+struct Parts<'a> {
+    code: Codes<'a>,
+    scale: Vec<f32>,
+    /// Zero points as signed bytes, or minima.
+    offset: Option<Vec<f32>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(body: &'a Body, view: &View<'a>) -> Result<Self> {
+        let constant = |v| body.const_of(v).ok_or_else(|| Diag::bug("packed weights are constants"));
+        let (codes, scale) = (constant(view.codes)?, constant(view.scale)?.to_f32()?);
+        let offset = view.offset.map(constant).transpose()?;
+        let unsigned = offset.is_some_and(|z| z.dtype() == DType::U8) && view.op.offset == Offset::Zero;
+        let shift = if unsigned { 128.0 } else { 0.0 };
+        let offset = offset.map(Tensor::to_f32).transpose()?;
+        let offset = offset.map(|o| o.into_iter().map(|v| v - shift).collect());
+        Ok(Self { code: Codes::of(codes, &view.op.table)?, scale, offset })
     }
 }
 

@@ -4,7 +4,7 @@
 use super::View;
 use super::bytes::{self, Bufs, Coded};
 use crate::lower::access;
-use crate::lower::body::Body;
+use crate::lower::body::{Body, Params};
 use crate::lower::contract::arith::{add_const, scaled};
 use crate::lower::index::Idx;
 use crate::lower::out::{Index, Out};
@@ -13,22 +13,19 @@ use ::bytes::Bytes;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg};
-use sinter_ir::{DType, Result};
+use sinter_ir::{DType, Result, ValueId};
 
 /// Lowers the product with its epilogue.
 pub fn lower(cx: &LowerCx, body: &Body, view: &View) -> Result<Lowered> {
     let coded = Coded::of(view, None);
-    let mut first = if coded.any() { bytes::lower(cx, body, view, coded)? } else { Lowered::default() };
+    let mut first = if coded.any() { bytes::lower(cx, body, view, coded, None)? } else { Lowered::default() };
     let mut b = KernelBuilder::new(format!("quantized_plain_{}x{}x{}", view.n, view.k, view.block));
     let mut out = Out::new(cx, body, true)?;
     let params = &mut out.end.puller.params;
-    let mut value = |b: &mut KernelBuilder, v| params.value(b, body, v);
-    let a = if coded.exact { None } else { Some(value(&mut b, view.a)?) };
-    let (codes, scale) = (value(&mut b, view.codes)?, value(&mut b, view.scale)?);
-    let offset = view.offset.map(|v| value(&mut b, v)).transpose()?;
+    let a = if coded.exact { None } else { Some(params.value(&mut b, body, view.a)?) };
+    let weights = Weights::new(&mut b, params, body, view)?;
     let bufs = coded.bufs(&mut b, params, &view.m, Access::Read);
-    let table = (!view.op.table.is_empty()).then(|| params.pack(&mut b, table(view), DType::F32));
-    let element = Element { body, view, a, codes, scale, offset, coded, bufs, table };
+    let element = Element { view, a, weights, coded, bufs };
     let mut done = Ok(());
     b.parallel(&view.m, |b, i| {
         b.for_(Bound::Const(0), Bound::Const(view.n as i64), 1, LoopKind::Serial, |b, j| {
@@ -51,15 +48,11 @@ fn table(view: &View) -> Bytes {
 }
 
 struct Element<'a> {
-    body: &'a Body,
     view: &'a View<'a>,
     a: Option<Buf>,
-    codes: Buf,
-    scale: Buf,
-    offset: Option<Buf>,
+    weights: Weights<'a>,
     coded: Coded,
     bufs: Bufs,
-    table: Option<Buf>,
 }
 
 impl Element<'_> {
@@ -82,17 +75,7 @@ impl Element<'_> {
     /// What a block adds to the sum.
     fn block(&self, b: &mut KernelBuilder, (i, j, t): (Reg, Reg, Reg)) -> Result<Reg> {
         let (k, block) = (self.view.k as i64, self.view.block as i64);
-        let own = scaled(b, j, self.view.blocks() as i64);
-        let own = b.add(own, t);
-        let scale = self.float(b, self.view.scale, self.scale, own)?;
-        let offset = match (self.offset, self.view.offset) {
-            (Some(buf), Some(v)) => Some(self.float(b, v, buf, own)?),
-            _ => None,
-        };
-        let (zero, minimum) = match self.view.op.offset {
-            Offset::Zero => (offset, None),
-            _ => (None, offset),
-        };
+        let (scale, zero, minimum) = self.weights.of_block(b, j, t)?;
         let lo = scaled(b, t, block);
         let (hi, end) = (add_const(b, lo, block), b.i64(k));
         let hi = b.bin(BinOp::MinS, hi, end);
@@ -100,7 +83,7 @@ impl Element<'_> {
         let dot = if exact { b.int(Elem::I32, 1, 0) } else { b.float(Elem::F32, 1, 0.0) };
         let mut done = Ok(());
         b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, p| {
-            done = self.value(b, j, p).map(|mut v| {
+            done = self.weights.value(b, j, p).map(|mut v| {
                 if let Some(z) = zero {
                     v = b.sub(v, z);
                 }
@@ -133,6 +116,73 @@ impl Element<'_> {
         Ok(part)
     }
 
+    fn activation(&self, b: &mut KernelBuilder, i: Reg, p: Reg) -> Reg {
+        let Some(codes) = self.bufs.codes else {
+            let at = scaled(b, i, self.view.k as i64);
+            return b.load(
+                Elem::F32,
+                1,
+                self.a.unwrap_or(self.weights.codes),
+                Addr::reg(at).plus(p, 1),
+                None,
+            );
+        };
+        let at = scaled(b, i, self.coded.pitch as i64);
+        let c = b.load(Elem::I8, 1, codes, Addr::reg(at).plus(p, 1), None);
+        b.cvt(CvtOp::SExt, Elem::I32, c)
+    }
+}
+
+/// Weights where they are, an element at a time.
+pub struct Weights<'a> {
+    body: &'a Body,
+    view: &'a View<'a>,
+    codes: Buf,
+    scale: Buf,
+    offset: Option<Buf>,
+    table: Option<Buf>,
+}
+
+impl<'a> Weights<'a> {
+    /// Declares their buffers.
+    pub fn new(b: &mut KernelBuilder, params: &mut Params, body: &'a Body, view: &'a View) -> Result<Self> {
+        let mut value = |b: &mut KernelBuilder, v| params.value(b, body, v);
+        let (codes, scale) = (value(b, view.codes)?, value(b, view.scale)?);
+        let offset = view.offset.map(|v| value(b, v)).transpose()?;
+        let table = (!view.op.table.is_empty()).then(|| params.pack(b, table(view), DType::F32));
+        Ok(Self { body, view, codes, scale, offset, table })
+    }
+
+    /// Weight `p` of row `j`.
+    pub fn at(&self, b: &mut KernelBuilder, j: Reg, p: Reg) -> Result<Reg> {
+        let block = b.i64(self.view.block as i64);
+        let t = b.bin(BinOp::DivU, p, block);
+        let (scale, zero, minimum) = self.of_block(b, j, t)?;
+        let mut v = self.value(b, j, p)?;
+        if let Some(z) = zero {
+            v = b.sub(v, z);
+        }
+        Ok(match minimum {
+            Some(m) => b.mul_add(v, scale, m),
+            None => b.mul(v, scale),
+        })
+    }
+
+    /// Scale, zero point and minimum of block `t` of row `j`.
+    fn of_block(&self, b: &mut KernelBuilder, j: Reg, t: Reg) -> Result<(Reg, Option<Reg>, Option<Reg>)> {
+        let own = scaled(b, j, self.view.blocks() as i64);
+        let own = b.add(own, t);
+        let scale = self.float(b, self.view.scale, self.scale, own)?;
+        let offset = match (self.offset, self.view.offset) {
+            (Some(buf), Some(v)) => Some(self.float(b, v, buf, own)?),
+            _ => None,
+        };
+        Ok(match self.view.op.offset {
+            Offset::Zero => (scale, offset, None),
+            _ => (scale, None, offset),
+        })
+    }
+
     /// What the code of a weight stands for, as a float.
     fn value(&self, b: &mut KernelBuilder, j: Reg, p: Reg) -> Result<Reg> {
         let row = scaled(b, j, self.view.k as i64);
@@ -147,18 +197,8 @@ impl Element<'_> {
         Ok(b.cvt(CvtOp::SToF, Elem::F32, v))
     }
 
-    fn activation(&self, b: &mut KernelBuilder, i: Reg, p: Reg) -> Reg {
-        let Some(codes) = self.bufs.codes else {
-            let at = scaled(b, i, self.view.k as i64);
-            return b.load(Elem::F32, 1, self.a.unwrap_or(self.codes), Addr::reg(at).plus(p, 1), None);
-        };
-        let at = scaled(b, i, self.coded.pitch as i64);
-        let c = b.load(Elem::I8, 1, codes, Addr::reg(at).plus(p, 1), None);
-        b.cvt(CvtOp::SExt, Elem::I32, c)
-    }
-
     /// An element of scales, zero points or minima as a float.
-    fn float(&self, b: &mut KernelBuilder, v: sinter_ir::ValueId, buf: Buf, at: Reg) -> Result<Reg> {
+    fn float(&self, b: &mut KernelBuilder, v: ValueId, buf: Buf, at: Reg) -> Result<Reg> {
         let dtype = self.body.ty(v).dtype;
         let x = access::load(b, dtype, buf, &Idx::reg(at), 1, None)?;
         Ok(if dtype.is_float() { x } else { b.cvt(CvtOp::SToF, Elem::F32, x) })

@@ -2,13 +2,14 @@
 
 use super::bytes::{Bufs, Coded};
 use super::layout::Layout;
+use super::nest::Panels;
+use super::streams::{Streams, advance};
 use crate::lower::access::whole;
 use crate::lower::contract::arith::scaled;
 use crate::lower::contract::micro::{Tile, copy};
-use sinter_ir::DType;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg, Ty, UnOp};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg, Ty};
 
 /// What tiles read.
 #[derive(Debug, Clone, Copy)]
@@ -29,21 +30,9 @@ pub struct Reader {
     pub offset: Offset,
 }
 
-/// Vectors of a strip.
-#[derive(Debug, Clone, Copy)]
-pub struct Part {
-    /// Word at which the strip begins.
-    pub words: Reg,
-    /// Lanes of the strip in front of these vectors.
-    pub skip: Reg,
-}
-
-/// Running positions, in elements of what is read there.
+/// Running positions.
 struct Runs {
-    /// Weights as words, as scales and as offsets: of the block.
-    words: Reg,
-    scales: Reg,
-    offsets: Option<Reg>,
+    weights: Streams,
     /// Activations: words of codes or floats.
     a: Reg,
     /// Scales and sums.
@@ -53,12 +42,14 @@ struct Runs {
 /// Dot products per iteration of the loop over chunks.
 const WORTH: usize = 64;
 
-impl Reader {
-    /// Sums of the rows from `row` on with some vectors of a strip, row-major.
-    pub fn sums(&self, b: &mut KernelBuilder, tile: Tile, row: Reg, part: Part) -> Vec<Reg> {
+impl Panels for Reader {
+    fn panel(&self, _: &mut KernelBuilder, _: Reg, number: Reg) -> Reg {
+        number
+    }
+    fn sums(&self, b: &mut KernelBuilder, tile: Tile, row: Reg, number: Reg, _: Reg) -> Vec<Reg> {
         let acc: Vec<Reg> =
             (0..tile.mr * tile.nv).map(|_| b.zero(Ty { elem: Elem::F32, lanes: tile.lanes })).collect();
-        let runs = self.runs(b, row, part);
+        let runs = self.runs(b, row, number, tile.nv);
         let (whole, rest) = self.layout.blocks();
         if whole == 1 {
             self.block(b, tile, &runs, self.layout.block, &acc);
@@ -79,19 +70,14 @@ impl Reader {
         }
         acc
     }
+}
 
-    fn runs(&self, b: &mut KernelBuilder, row: Reg, part: Part) -> Runs {
-        let start = |b: &mut KernelBuilder, bytes: i64| {
-            let at = scaled(b, part.words, 4 / bytes);
-            let at = b.add(at, part.skip);
-            copy(b, at)
-        };
-        let words = start(b, 4);
-        let scales = start(b, self.layout.scale.bits() as i64 / 8);
-        let offsets = self.layout.offset.map(|t| start(b, t.bits() as i64 / 8));
+impl Reader {
+    fn runs(&self, b: &mut KernelBuilder, row: Reg, number: Reg, nv: usize) -> Runs {
+        let weights = Streams::new(b, self.layout, self.weights, number, nv);
         let a = scaled(b, row, self.a_pitch());
         let blocks = scaled(b, row, self.coded.blocks as i64);
-        Runs { words, scales, offsets, a: copy(b, a), blocks: copy(b, blocks) }
+        Runs { weights, a: copy(b, a), blocks: copy(b, blocks) }
     }
 
     /// Distance of rows of activations, in words or floats.
@@ -114,16 +100,7 @@ impl Reader {
         }
         self.chunks(b, tile, runs, terms, &dots);
         self.finish(b, tile, runs, &dots, acc);
-        let words = l.block_words(terms) as i64;
-        let advance = |b: &mut KernelBuilder, r: Reg, by: i64| {
-            let by = b.i64(by);
-            b.set(r, Inst::Bin(BinOp::Add, r, by));
-        };
-        advance(b, runs.words, words);
-        advance(b, runs.scales, words * 32 / l.scale.bits() as i64);
-        if let (Some(r), Some(t)) = (runs.offsets, l.offset) {
-            advance(b, r, words * 32 / t.bits() as i64);
-        }
+        runs.weights.advance(b, terms);
         advance(b, runs.a, if self.coded.exact { l.block as i64 / 4 } else { l.block as i64 });
         advance(b, runs.blocks, 1);
     }
@@ -143,16 +120,15 @@ impl Reader {
             * if self.coded.exact { self.layout.terms() / 4 } else { self.layout.terms() * 3 };
         let most = (WORTH / cost).max(1);
         if count <= most {
-            return (0..count).for_each(|q| self.chunk(b, tile, (runs.words, runs.a), q, dots));
+            return (0..count)
+                .for_each(|q| self.chunk(b, tile, (&runs.weights, runs.weights.words, runs.a), q, dots));
         }
         let step = (1..=most).rev().find(|u| count.is_multiple_of(*u)).unwrap_or(1);
-        let (words, a) = (copy(b, runs.words), copy(b, runs.a));
+        let (words, a) = (copy(b, runs.weights.words), copy(b, runs.a));
         b.for_(Bound::Const(0), Bound::Const((count / step) as i64), 1, LoopKind::Serial, |b, _| {
-            (0..step).for_each(|q| self.chunk(b, tile, (words, a), q, dots));
-            let w = b.i64((step * self.layout.chunk_words()) as i64);
-            b.set(words, Inst::Bin(BinOp::Add, words, w));
-            let w = b.i64((step * self.a_step()) as i64);
-            b.set(a, Inst::Bin(BinOp::Add, a, w));
+            (0..step).for_each(|q| self.chunk(b, tile, (&runs.weights, words, a), q, dots));
+            advance(b, words, (step * self.layout.chunk_words()) as i64);
+            advance(b, a, (step * self.a_step()) as i64);
         });
     }
 
@@ -162,26 +138,22 @@ impl Reader {
     }
 
     /// Chunk `q` behind the positions.
-    fn chunk(&self, b: &mut KernelBuilder, tile: Tile, (words, a): (Reg, Reg), q: usize, dots: &[Reg]) {
-        let l = &self.layout;
-        let lanes = tile.lanes;
-        let first = (l.header() + q * l.chunk_words()) as i64;
+    fn chunk(
+        &self,
+        b: &mut KernelBuilder,
+        tile: Tile,
+        (weights, words, a): (&Streams, Reg, Reg),
+        q: usize,
+        dots: &[Reg],
+    ) {
+        let (l, lanes) = (&self.layout, tile.lanes);
         let elem = if self.coded.exact { Elem::I32 } else { Elem::F32 };
         // The words at hand: of every plane, one per vector.
         let mut words_of: Vec<Vec<Reg>> = l.planes().map(|_| vec![]).collect();
         for e in 0..l.terms() / 4 {
             for (i, p) in l.planes().enumerate().filter(|(_, p)| e.is_multiple_of(p.fields())) {
-                let first = first + ((p.word + e / p.fields()) * l.width()) as i64;
-                let load = |b: &mut KernelBuilder, v| {
-                    b.load(
-                        Elem::I32,
-                        lanes,
-                        self.weights,
-                        Addr::reg(words).offset(first + tile.column(v)),
-                        None,
-                    )
-                };
-                words_of[i] = (0..tile.nv).map(|v| load(b, v)).collect();
+                let word = p.word + e / p.fields();
+                words_of[i] = (0..tile.nv).map(|v| weights.word(b, words, (q, word), v)).collect();
             }
             for term in if self.coded.exact { 0..1 } else { 0..4 } {
                 let weights: Vec<Reg> = (0..tile.nv)
@@ -225,16 +197,8 @@ impl Reader {
 
     /// Adds the finished sums of a block to `acc`.
     fn finish(&self, b: &mut KernelBuilder, tile: Tile, runs: &Runs, dots: &[Reg], acc: &[Reg]) {
-        let l = &self.layout;
-        let scales: Vec<Reg> =
-            (0..tile.nv).map(|v| self.floats(b, l.scale, runs.scales, tile.column(v), tile.lanes)).collect();
-        let offsets: Vec<Reg> = match (l.offset, runs.offsets) {
-            (Some(t), Some(run)) => {
-                let first = (l.width() * l.scale.bits() / t.bits()) as i64;
-                (0..tile.nv).map(|v| self.floats(b, t, run, first + tile.column(v), tile.lanes)).collect()
-            }
-            _ => vec![],
-        };
+        let scales: Vec<Reg> = (0..tile.nv).map(|v| runs.weights.scale(b, v)).collect();
+        let offsets: Vec<Reg> = (0..tile.nv).filter_map(|v| runs.weights.offset(b, v)).collect();
         for i in 0..tile.mr {
             let sum = self.bufs.sums.map(|s| self.of_row(b, Elem::F32, s, runs, i, tile));
             let own = match (self.activations, self.bufs.scales) {
@@ -259,23 +223,6 @@ impl Reader {
             }
         }
     }
-
-    /// Scales, zero points or minima of a vector of weight rows as floats.
-    fn floats(&self, b: &mut KernelBuilder, dtype: DType, run: Reg, offset: i64, lanes: u16) -> Reg {
-        let at = Addr::reg(run).offset(offset);
-        match dtype {
-            DType::F32 => b.load(Elem::F32, lanes, self.weights, at, None),
-            DType::F16 => {
-                let raw = b.load(Elem::I16, lanes, self.weights, at, None);
-                b.un(UnOp::F16ToF32, raw)
-            }
-            _ => {
-                let raw = b.load(Elem::I8, lanes, self.weights, at, None);
-                let v = b.cvt(CvtOp::SExt, Elem::I32, raw);
-                b.cvt(CvtOp::SToF, Elem::F32, v)
-            }
-        }
-    }
 }
 
 /// Some bits of words, shifted to the right by `by` (or to the left).
@@ -293,18 +240,4 @@ fn field(b: &mut KernelBuilder, words: Reg, by: i64, mask: u32) -> Reg {
         v = b.bin(BinOp::And, v, mask);
     }
     v
-}
-
-/// First row of a strip's part: where it begins and which lanes of it.
-pub fn part(b: &mut KernelBuilder, layout: &Layout, number: Reg, nv: usize) -> Part {
-    let per = (layout.rt / nv) as i64;
-    if per == 1 {
-        let zero = b.i64(0);
-        return Part { words: scaled(b, number, layout.strip_words() as i64), skip: zero };
-    }
-    let (shift, mask) = (b.i64(per.trailing_zeros().into()), b.i64(per - 1));
-    let strip = b.bin(BinOp::ShrU, number, shift);
-    let within = b.bin(BinOp::And, number, mask);
-    let skip = scaled(b, within, nv as i64 * i64::from(layout.lanes));
-    Part { words: scaled(b, strip, layout.strip_words() as i64), skip }
 }

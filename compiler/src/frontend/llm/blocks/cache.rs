@@ -2,6 +2,7 @@
 
 use super::attention::Attention;
 use crate::frontend::llm::net::{Net, Sizes};
+use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::op::{Append, CachedAttention};
 use sinter_ir::{Expr, Result, ValueId};
 
@@ -48,6 +49,8 @@ impl Attention {
             // A window that no sequence outgrows is none.
             window: self.window.filter(|w| *w < net.sizes.context),
             ring: kept.is_some(),
+            // Activations in bytes are coarser than that.
+            narrow: net.sizes.stored.is_some_and(|a| a != Activations::Float),
         };
         let y = net.add(op, &[q, k, v])?;
         net.reshape(y, vec![tokens, (self.heads * self.size).into()])
