@@ -119,7 +119,8 @@ fn narrow_products() {
         }
         c.target.features.push("avx512bf16".into());
         c.target.vector_bits = c.target.vector_bits.max(128);
-        c.tolerance = 2e-2;
+        // Scores of some tens, whose factors are off by 2^-9 of themselves.
+        c.tolerance = 6e-2;
         let (q, k) = (c.inputs[0].shape().to_vec(), c.inputs[1].shape().to_vec());
         let vectors = k.len() == 4;
         let pairs = c.check().calls.iter().any(|k| k.kernel.name.contains("pairs"));

@@ -5,6 +5,7 @@ use crate::lower::access;
 use crate::lower::contract::gemm::add_const;
 use crate::lower::index::{Idx, int};
 use crate::lower::line::{Collect, Line, Place};
+use crate::math::coarse;
 use sinter_ir::Result;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Elem, LoopKind, Reg, UnOp};
@@ -46,7 +47,7 @@ impl Cached<'_> {
         line(1).emit(b, range(), &1.into(), &mut |b, at| {
             let v = b.load(Elem::F32, lanes, x.buf, place(at), at.tail);
             let d = b.sub(v, most);
-            let e = b.un(UnOp::Exp, d);
+            let e = if self.pairs { coarse::exp_not_positive(b, d) } else { b.un(UnOp::Exp, d) };
             // Narrower than what is read here: nothing is overwritten that is yet to come.
             let to = at.idx().plus(&Idx::reg(start));
             access::store(b, dtype, x.buf, &to, e, at.tail)?;

@@ -182,6 +182,9 @@ struct Scale {
     ends: Option<[Reg; 2]>,
 }
 
+/// Vectors of a block that are written one after the other.
+const FEW: i64 = 8;
+
 /// Adding this makes floats of less than 2^22 whole, half to even, with their low bits last.
 const WHOLE: f32 = 12_582_912.0;
 
@@ -329,12 +332,24 @@ impl Row<'_> {
         mut f: impl FnMut(&mut KernelBuilder, Reg, Option<Reg>),
     ) {
         let lanes = i64::from(self.lanes);
+        let (k, block) = (self.view.k as i64, self.coded.block as i64);
+        // Of a few vectors no loop is made; a scale of a whole row is of more.
+        if self.coded.scales == self.coded.blocks
+            && k % block == 0
+            && block % lanes == 0
+            && block <= FEW * lanes
+        {
+            return (0..block / lanes).for_each(|v| {
+                let at = add_const(b, lo, v * lanes);
+                f(b, at, None);
+            });
+        }
         let len = b.sub(hi, lo);
         let mask = b.i64(-lanes);
         let even = b.bin(BinOp::And, len, mask);
         let even = b.add(lo, even);
         b.for_(Bound::Reg(lo), Bound::Reg(even), lanes, LoopKind::Serial, |b, i| f(b, i, None));
-        let exact = self.coded.block as i64 % lanes == 0 && self.view.k as i64 % lanes == 0;
+        let exact = block % lanes == 0 && k % lanes == 0;
         if lanes > 1 && !exact {
             let rest = b.sub(hi, even);
             let some = b.cmp(CmpOp::Lt, even, hi);
