@@ -54,13 +54,29 @@ pub fn of(
     let operations = if contracts { count.products * 2.into() } else { count.others };
     let weights: Vec<u64> = calls.iter().map(|c| weigh(&c.kernel, contracts, s)).collect();
     let parts = weights.iter().fold(0_u64, |a, w| a.saturating_add(*w)).max(1);
-    let bytes = touched(op, inputs, outputs);
-    let work = |part| Work { operations: operations.clone(), part, parts, bytes: bytes.clone() };
+    let touched = touched(op, inputs, outputs);
+    // Kernels of quantised products have room for panels, of which they may touch none.
+    let operands =
+        is_quantized(op).then(|| inputs.iter().chain(outputs).fold(0.into(), |n, t| n + self::bytes(t)));
+    let most = weights.iter().max().copied().unwrap_or(0);
+    let work = |part| {
+        let bytes = if part == most { operands.clone() } else { None };
+        Work { operations: operations.clone(), part, parts, bytes: bytes.or_else(|| touched.clone()) }
+    };
     weights.into_iter().map(work).collect()
 }
 
 fn bytes(t: &TensorType) -> Expr {
     (t.numel() * Expr::from(t.dtype.bits())).ceil_div(&8.into())
+}
+
+/// Whether a node is a product with quantised weights, or one with something behind it.
+fn is_quantized(op: &Op) -> bool {
+    match op {
+        Op::QuantizedMatMul(_) => true,
+        Op::Group(g) => g.body.iter().any(|(_, n)| is_quantized(&n.op)),
+        _ => false,
+    }
 }
 
 /// Positions that queries of an attention see, on average.

@@ -156,7 +156,8 @@ fn rounding_keeps_what_fits_bytes() {
         c.on_any_target(&mut rng);
         c.target.features.push("avx512vnni".into());
         let rounded = c.check().calls.iter().any(|k| k.kernel.name.contains("rounded"));
-        assert_eq!(rounded, open || m >= 16, "{m} rows, open: {open}");
+        // Codes of the first block alone take fewer bits.
+        assert_eq!(rounded, k > block && (open || m >= 16), "{m} rows, open: {open}");
     }
 }
 

@@ -58,7 +58,8 @@ pub struct CompileArgs {
     /// Or the weights of large products and embeddings in few bits, w8, w6, w5, w4, w3 or w2: rounded to nearest, with
     /// hqq so that few are far off, with gptq so that errors make up for each other, with awq so that strong channels are
     /// spared; the last two need --calibrate. Then as needed a8 (activations in bytes, the default of w5 and more), a8c
-    /// (coarser where many rows are multiplied: a scale per 64 to 128, weights of 4 bits rounded once more to bytes; the
+    /// (coarser where many rows are multiplied: a scale per 64 to 128, weights of 4 bits rounded once more to bytes,
+    /// attention in bf16; the
     /// default of fewer bits), a4 (in 16 codes, which are computed with as bytes: no faster) or a16 (as they are), token
     /// (one scale for the activations of a token; the default is one per group), g32 (weights that share a scale, the
     /// default), g64, g128, gall, asym or sym (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,

@@ -146,8 +146,7 @@ impl Compress<'_, '_> {
                 self.lookup(g, node, ids, y, m)?;
                 Ok(true)
             }
-            // Activations in bytes are coarser than bf16.
-            (Op::CachedAttention(a), ..) if self.recipe.activations != Activations::Float => {
+            (Op::CachedAttention(a), ..) if self.recipe.activations == Activations::Coarse => {
                 let narrow = CachedAttention { narrow: true, ..a.clone() };
                 self.rb.copy_as(node, narrow.into())?;
                 Ok(true)

@@ -49,8 +49,7 @@ impl Attention {
             // A window that no sequence outgrows is none.
             window: self.window.filter(|w| *w < net.sizes.context),
             ring: kept.is_some(),
-            // Activations in bytes are coarser than that.
-            narrow: net.sizes.stored.is_some_and(|a| a != Activations::Float),
+            narrow: net.sizes.stored == Some(Activations::Coarse),
         };
         let y = net.add(op, &[q, k, v])?;
         net.reshape(y, vec![tokens, (self.heads * self.size).into()])
