@@ -171,8 +171,15 @@ fn heads_that_share_keys_go_together_with_their_cache() {
     let v = cut(&mut b, v, kv);
     let k = b.op(Append { at: 0.into(), block: 16, ring: false }, &[keys, k]);
     let v = b.op(Append { at: 0.into(), block: 1, ring: false }, &[values, v]);
-    let attention =
-        CachedAttention { past: 0.into(), block: 16, scale: 0.5, softcap: None, window: None, ring: false };
+    let attention = CachedAttention {
+        past: 0.into(),
+        block: 16,
+        scale: 0.5,
+        softcap: None,
+        window: None,
+        ring: false,
+        narrow: false,
+    };
     let y = b.op(attention, &[q, k, v]);
     let y = b.op(Reshape { dims: vec![n.into(), (heads * size).into()] }, &[y]);
     let y = b.product(y, "o", heads * size, 8);
