@@ -44,7 +44,7 @@ pub fn learn(
         }
     }
     let goal = spin::Goal { inputs: Inputs::of(recipe), weights: recipe.weights };
-    let told = |i: usize, _: f64| step(&format!("learning a rotation of {width} channels: step {}", i + 1));
+    let told = |i: usize| step(&format!("learning a rotation of {width} channels: step {}", i + 1));
     let stream = spin::learn(width, &layers, &goal, &told);
     Ok(Rotations { stream: Some(Arc::new(stream)), ..Rotations::default() })
 }

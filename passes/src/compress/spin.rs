@@ -187,20 +187,14 @@ fn orthogonal(p: &mut [f32], n: usize) {
 }
 
 /// Descends from a rotation given as `P`, the transposed matrix; keeps the first one where the last is not better.
-pub fn descend(
-    mut p: Vec<f32>,
-    k: usize,
-    layers: &[Layer],
-    goal: &Goal,
-    told: &dyn Fn(usize, f64),
-) -> Vec<f32> {
+pub fn descend(mut p: Vec<f32>, k: usize, layers: &[Layer], goal: &Goal, told: &dyn Fn(usize)) -> Vec<f32> {
     let all = samples(k, layers);
     let stride = all.len().div_ceil(BATCH).max(1);
     // What is compared is not what the last step saw.
     let test = |p: &[f32]| noise(p, k, goal, all.iter().skip(stride / 2).step_by(stride), None);
     let (first, begun) = (p.clone(), test(&p));
     for i in 0..STEPS {
-        told(i, begun);
+        told(i);
         let mut gradient = vec![0f32; k * k];
         noise(&p, k, goal, all.iter().skip(i % stride).step_by(stride), Some(&mut gradient));
         let rate = 0.5 * (1.0 + (std::f32::consts::PI * i as f32 / STEPS as f32).cos());
@@ -211,7 +205,7 @@ pub fn descend(
 }
 
 /// Learns the rotation of a stream of `k` channels.
-pub fn learn(k: usize, layers: &[Layer], goal: &Goal, told: &dyn Fn(usize, f64)) -> Rotation {
+pub fn learn(k: usize, layers: &[Layer], goal: &Goal, told: &dyn Fn(usize)) -> Rotation {
     let all = samples(k, layers);
     let stride = all.len().div_ceil(BATCH).max(1);
     let start = |seed: u64| {
@@ -257,7 +251,7 @@ mod tests {
     #[test]
     fn what_is_learned_is_orthogonal_and_better_than_a_hadamard_transform() {
         let (k, layers) = (24, layers(24));
-        let Rotation::Dense(_, r) = learn(k, &layers, &goal(), &|_, _| {}) else { panic!() };
+        let Rotation::Dense(_, r) = learn(k, &layers, &goal(), &|_| {}) else { panic!() };
         let unit = times_turned(&r, &r, k);
         assert!(unit.iter().zip(identity(k)).all(|(a, b)| (a - b).abs() < 1e-5));
         let all = samples(k, &layers);
@@ -309,7 +303,7 @@ mod tests {
         let bytes = Goal { inputs: Inputs { block: Some(0), nibbles: None }, ..goal() };
         let l = Layer { rows: vec![1.0, 0.0, -2.0, 0.0], weights: vec![1e-3, 0.0] };
         let (a, b) = (0.3f32.cos(), 0.3f32.sin());
-        let p = descend(vec![a, -b, b, a], 2, &[l], &bytes, &|_, _| {});
+        let p = descend(vec![a, -b, b, a], 2, &[l], &bytes, &|_| {});
         assert!((p[0].abs() - p[2].abs()).abs() < 0.1, "{p:?}");
     }
 }
