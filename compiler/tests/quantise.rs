@@ -11,7 +11,8 @@ use sinter_ir::graph::{Origin, SymKind};
 use sinter_ir::op::binary::{Binary, BinaryKind};
 use sinter_ir::op::pool::{Pool, PoolKind};
 use sinter_ir::op::reduce::{Reduce, ReduceKind};
-use sinter_ir::op::{Concat, Constant, Conv, MatMul, Reshape};
+use sinter_ir::op::resize::{Coordinate, NearestMode, Resize, ResizeMode};
+use sinter_ir::op::{Concat, Constant, Conv, ConvTranspose, MatMul, Reshape};
 use sinter_ir::{DType, Diag, Expr, Module, Op, Tensor, TensorType, ValueId};
 use sinter_passes::pipeline::{self, PipelineOptions};
 use sinter_passes::quantise::StaticRecipe;
@@ -50,11 +51,21 @@ impl Net {
         self.binary(kind, a, b)
     }
     /// A convolution with a bias that keeps height and width.
-    fn conv(&mut self, x: ValueId, (i, o, k, group): (usize, usize, usize, usize), name: &str) -> ValueId {
+    fn conv(&mut self, x: ValueId, sizes: (usize, usize, usize, usize), name: &str) -> ValueId {
+        self.uneven(x, sizes, name, &|_| 1.0)
+    }
+    /// The same with output channels of different sizes; biases do not grow with them.
+    fn uneven(
+        &mut self,
+        x: ValueId,
+        (i, o, k, group): (usize, usize, usize, usize),
+        name: &str,
+        size: &dyn Fn(usize) -> f32,
+    ) -> ValueId {
         self.1 += 1;
-        let n = o * i / group * k * k;
-        let w: Vec<f32> =
-            numbers(n, self.1).iter().map(|v| v * 2.0 / ((i / group * k * k) as f32).sqrt()).collect();
+        let terms = i / group * k * k;
+        let scaled = |(at, v): (usize, &f32)| v * 2.0 / (terms as f32).sqrt() * size(at / terms);
+        let w: Vec<f32> = numbers(o * terms, self.1).iter().enumerate().map(scaled).collect();
         let w = self.constant(vec![o, i / group, k, k], &w);
         let pads = || vec![Expr::from(k / 2); 2];
         let op = Conv {
@@ -68,7 +79,9 @@ impl Net {
             wide: false,
         };
         let y = self.add(op, &[x, w], name);
-        let b = self.constant(vec![1, o, 1, 1], &numbers(o, self.1 + 100));
+        let b = numbers(o, self.1 + 100);
+        let b: Vec<f32> = b.iter().enumerate().map(|(at, v)| v * size(at).min(1.0)).collect();
+        let b = self.constant(vec![1, o, 1, 1], &b);
         self.binary(BinaryKind::Add, y, b)
     }
     fn swish(&mut self, x: ValueId) -> ValueId {
@@ -219,6 +232,70 @@ fn corrected_biases_leave_no_mean_error() {
     };
     let (with, without) = (off("int8"), off("int8-nobias"));
     assert!(with < 2e-4 && without > 5.0 * with, "{with} {without}");
+}
+
+#[test]
+fn channels_of_depthwise_layers_are_evened_out() {
+    let mut n = Net::default();
+    n.0.name = "uneven".into();
+    let dims = [1, 3, 16, 16].into_iter().map(Expr::from).collect();
+    let x = n.0.graph.add_input(TensorType::new(DType::F32, dims), Some("x".into()));
+    let y = n.uneven(x, (3, 8, 1, 1), "before", &|c| 0.5f32.powi(c as i32));
+    let y = n.with(BinaryKind::Max, y, 0.0);
+    let y = n.uneven(y, (8, 8, 3, 8), "depthwise", &|c| 2f32.powi(c as i32));
+    n.0.graph.outputs = vec![y];
+    let path = samples("uneven", 8, |_| {});
+    let decibels = |recipe: &str| {
+        let done = quantise::run(&n.0, &job(recipe, &path), &|_| {}).unwrap();
+        done.outputs[0].all.decibels()
+    };
+    let (with, without) = (decibels("int8"), decibels("int8-noequalise"));
+    assert!(with > 30.0 && with > without + 10.0, "{with} {without}");
+}
+
+#[test]
+fn upsampling_moves_bytes() {
+    let mut n = Net::default();
+    n.0.name = "up".into();
+    let dims = [1, 3, 16, 16].into_iter().map(Expr::from).collect();
+    let x = n.0.graph.add_input(TensorType::new(DType::F32, dims), Some("x".into()));
+    let y = n.conv(x, (3, 8, 3, 1), "first");
+    let w = n.constant(vec![8, 8, 2, 2], &numbers(256, 31));
+    let none = || vec![Expr::from(0); 2];
+    let up = ConvTranspose {
+        strides: vec![2, 2],
+        dilations: vec![1, 1],
+        pads_before: none(),
+        pads_after: none(),
+        group: 1,
+        channels_last: false,
+    };
+    let y = n.add(up, &[y, w], "up");
+    let b = n.constant(vec![1, 8, 1, 1], &numbers(8, 32));
+    let y = n.binary(BinaryKind::Add, y, b);
+    let y = n.with(BinaryKind::Max, y, 0.0);
+    let twice = Resize {
+        dims: [1, 8, 64, 64].map(Expr::from).to_vec(),
+        scales: vec![None, None, Some(2.0), Some(2.0)],
+        roi: vec![],
+        mode: ResizeMode::Nearest,
+        coordinate: Coordinate::Asymmetric,
+        nearest: NearestMode::Floor,
+        cubic_a: -0.75,
+        exclude_outside: false,
+        extrapolation: 0.0,
+        antialias: false,
+    };
+    let y = n.add(twice, &[y], "twice");
+    let y = n.conv(y, (8, 4, 1, 1), "last");
+    n.0.graph.outputs = vec![y];
+    let done = quantise::run(&n.0, &job("int8", &samples("up", 8, |_| {})), &|_| {}).unwrap();
+    assert!(done.outputs[0].cosine() > 0.999, "{}", done.outputs[0].cosine());
+    assert_eq!(done.layers.iter().filter(|l| !l.float).count(), 3);
+    let g = &done.module.graph;
+    assert!(!g.iter().any(|(_, n)| matches!(n.op, Op::ConvTranspose(_))));
+    let bytes = |n: &sinter_ir::Node| g.ty(n.inputs[0]).dtype == DType::U8;
+    assert!(g.iter().filter(|(_, n)| matches!(n.op, Op::Resize(_))).all(|(_, n)| bytes(n)));
 }
 
 #[test]

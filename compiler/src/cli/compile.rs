@@ -69,7 +69,7 @@ pub struct CompileArgs {
     /// (SpinQuant; needs --calibrate). Embeddings and the product that gives logits take 8 bits.
     /// int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
     /// give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
-    /// mean error of channels stays).
+    /// mean error of channels stays), -noequalise (channels of depthwise layers keep their sizes).
     #[arg(long, value_name = "RECIPE", default_value = "stored")]
     pub quantize: String,
     /// What to take away before: weights of large products become zero, or channels, heads and layers go and the model

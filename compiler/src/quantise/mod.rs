@@ -12,8 +12,9 @@ pub mod samples;
 use machine::{Shown, groups};
 use measure::{LayerError, OutputError};
 use samples::{Data, Samples};
-use sinter_ir::{Diag, Module, NodeId, Result, ValueId};
+use sinter_ir::{Diag, Module, NodeId, Result, Tensor, ValueId};
 use sinter_passes::compress::LayerStat;
+use sinter_passes::quantise::equalise;
 use sinter_passes::quantise::histogram::Histogram;
 use sinter_passes::quantise::insert::{self, Found};
 use sinter_passes::quantise::plan::{self, Plan};
@@ -111,7 +112,8 @@ impl Work<'_> {
         let one = |d: Diag| vec![d];
         let mut float: BTreeSet<NodeId> = BTreeSet::new();
         let mut plan = plan::plan(&self.module.graph, &float);
-        let mut found = Found { params: self.ranges(&plan)?, ..Found::default() };
+        let mut found = Found { scales: self.scales(&plan)?, ..Found::default() };
+        found.params = self.ranges(&plan, &found.scales)?;
         let mut own = self.own(&plan, &mut found)?;
         let mut rounds = 0;
         loop {
@@ -153,32 +155,78 @@ impl Work<'_> {
                 own.entry(n).and_modify(|l| l.float = true);
             }
             plan = plan::plan(&self.module.graph, &float);
+            let alone = equalise::candidates(&self.module.graph, &plan);
+            let before = found.scales.len();
+            found.scales.retain(|v, _| alone.iter().any(|c| c.0 == *v));
             // Values that were inside kernels before may be bytes now.
             let missing = plan.ranged().into_iter().any(|v| !found.params.contains_key(&v));
-            if missing {
-                found.params = self.ranges(&plan)?;
+            if missing || found.scales.len() < before {
+                found.params = self.ranges(&plan, &found.scales)?;
             }
         }
     }
-    /// Parameters of all values that become bytes.
-    fn ranges(&self, plan: &Plan) -> Result<BTreeMap<ValueId, Params>, Vec<Diag>> {
-        let values = plan.ranged();
-        let mut seen: Vec<Histogram> = vec![Histogram::default(); values.len()];
-        let sets: Vec<Vec<ValueId>> = values.iter().map(|v| vec![*v]).collect();
-        for part in groups(self.module, &sets) {
-            let (values, seen) = (values.get(part.clone()), seen.get_mut(part));
-            let (Some(values), Some(seen)) = (values, seen) else { continue };
+    /// What channels are divided by where only depthwise layers read them.
+    fn scales(&self, plan: &Plan) -> Result<BTreeMap<ValueId, Vec<f32>>, Vec<Diag>> {
+        let candidates = match self.job.recipe.equalise {
+            true => equalise::candidates(&self.module.graph, plan),
+            false => vec![],
+        };
+        let sets: Vec<Vec<ValueId>> = candidates.iter().map(|c| vec![c.0]).collect();
+        let mut largest: Vec<Vec<f32>> = candidates.iter().map(|c| vec![0.0; c.1]).collect();
+        self.each(&sets, &mut largest, &mut |largest, _, t| {
+            let inner: usize = t.shape().iter().skip(2).product::<usize>().max(1);
+            let n = largest.len().max(1);
+            for (i, part) in t.to_f32()?.chunks(inner).enumerate() {
+                let most = part.iter().fold(0f32, |m, v| m.max(v.abs()));
+                largest.get_mut(i % n).into_iter().for_each(|l| *l = l.max(most));
+            }
+            Ok(())
+        })?;
+        Ok(candidates.iter().zip(&largest).map(|(c, l)| (c.0, equalise::scales(l))).collect())
+    }
+    /// Shows values for all samples, one sample at a time, to what is kept of each.
+    fn each<T>(
+        &self,
+        sets: &[Vec<ValueId>],
+        kept: &mut [T],
+        f: &mut dyn FnMut(&mut T, ValueId, &Tensor) -> Result<()>,
+    ) -> Result<(), Vec<Diag>> {
+        for part in groups(self.module, sets) {
+            let (sets, kept) = (sets.get(part.clone()), kept.get_mut(part));
+            let (Some(sets), Some(kept)) = (sets, kept) else { continue };
             (self.step)("compiling the float model");
-            let mut shown = Shown::new(self.module, values, self.job.threads)?;
+            let values = sets.concat();
+            let mut shown = Shown::new(self.module, &values, self.job.threads)?;
             for i in 0..self.samples.len() {
                 (self.step)(&format!("calibrating: sample {} of {}", i + 1, self.samples.len()));
                 let found = shown.run(self.samples, i).map_err(|d| vec![d])?;
-                for ((t, h), v) in found.iter().zip(seen.iter_mut()).zip(values) {
-                    let added = t.to_f32().and_then(|t| h.add(&t));
-                    added.map_err(|d| vec![self.not_finite(d, *v, i)])?;
+                for ((t, k), v) in found.iter().zip(kept.iter_mut()).zip(&values) {
+                    f(k, *v, t).map_err(|d| vec![self.not_finite(d, *v, i)])?;
                 }
             }
         }
+        Ok(())
+    }
+    /// Parameters of all values that become bytes.
+    fn ranges(
+        &self,
+        plan: &Plan,
+        scales: &BTreeMap<ValueId, Vec<f32>>,
+    ) -> Result<BTreeMap<ValueId, Params>, Vec<Diag>> {
+        let values = plan.ranged();
+        let mut seen: Vec<Histogram> = vec![Histogram::default(); values.len()];
+        let sets: Vec<Vec<ValueId>> = values.iter().map(|v| vec![*v]).collect();
+        self.each(&sets, &mut seen, &mut |h, v, t| {
+            let mut values = t.to_f32()?;
+            if let Some(by) = scales.get(&v) {
+                let inner: usize = t.shape().iter().skip(2).product::<usize>().max(1);
+                for (i, part) in values.chunks_mut(inner).enumerate() {
+                    let s = by.get(i % by.len().max(1)).copied().unwrap_or(1.0);
+                    part.iter_mut().for_each(|v| *v /= s);
+                }
+            }
+            h.add(&values)
+        })?;
         let of = |(v, h): (&ValueId, &Histogram)| (*v, Params::of(self.job.recipe.ranges.range(h)));
         Ok(values.iter().zip(&seen).map(of).collect())
     }

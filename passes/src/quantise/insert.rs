@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 pub struct Found {
     /// Parameters of the values that [`Plan::ranged`] names.
     pub params: BTreeMap<ValueId, Params>,
+    /// What channels of values are divided by in front of rounding, and the weights of their readers multiplied.
+    pub scales: BTreeMap<ValueId, Vec<f32>>,
     /// What is added to every channel of a layer's result.
     pub corrections: BTreeMap<NodeId, Vec<f32>>,
 }
@@ -55,8 +57,17 @@ pub fn insert(module: &Module, plan: &Plan, found: &Found, report: &mut PassRepo
 }
 
 /// Weights of a layer and their Dequantize in a graph; the float value of the rounded weights.
-pub fn rounded(rb: &mut Rebuild, layer: &Layer, origin: &Origin) -> Result<(ValueId, Weights)> {
-    let t = rb.old.constant(layer.w).ok_or_else(|| Diag::bug("a layer without weights"))?.load()?;
+fn rounded(rb: &mut Rebuild, layer: &Layer, found: &Found, origin: &Origin) -> Result<(ValueId, Weights)> {
+    let mut t = rb.old.constant(layer.w).ok_or_else(|| Diag::bug("a layer without weights"))?.load()?;
+    if let Some(by) = found.scales.get(&layer.x) {
+        // The layer is depthwise: its channels are the weights' first axis.
+        let mut values = t.to_f32()?;
+        let each = values.len() / by.len().max(1);
+        for (row, s) in values.chunks_mut(each.max(1)).zip(by) {
+            row.iter_mut().for_each(|w| *w *= s);
+        }
+        t = Tensor::f32s(t.shape().to_vec(), &values)?;
+    }
     let w = weights::quantise(&t, layer.axis).map_err(|d| d.at(layer.name.clone()))?;
     let n = w.scale.len();
     let mut add = |t: Tensor| rb.add1(Constant { tensor: t }, &[], origin);
@@ -88,15 +99,44 @@ impl Insert<'_> {
         let (scale, zero) = self.constants(p, origin)?;
         self.rb.add1(Quantize { axis: 0, block: 0 }, &[x, scale, zero], origin)
     }
+    /// Rounds a value that was computed: its steps, and what its channels are divided by, in one multiplication.
+    fn steps(&mut self, v: ValueId, new: ValueId, p: Params, origin: &Origin) -> Result<ValueId> {
+        let step = 1.0 / p.scale;
+        let tensor = match self.found.scales.get(&v) {
+            Some(by) => {
+                let mut shape = vec![1; self.rb.graph.ty(new).rank()];
+                shape[1] = by.len();
+                Tensor::f32s(shape, &by.iter().map(|s| step / s).collect::<Vec<f32>>())?
+            }
+            None => Tensor::f32s(vec![], &[step])?,
+        };
+        let by = self.rb.add1(Constant { tensor }, &[], origin)?;
+        let x = self.rb.add1(Binary { kind: BinaryKind::Mul }, &[new, by], origin)?;
+        self.quantize(x, Params { scale: 1.0, ..p }, origin)
+    }
     fn dequantize(&mut self, x: ValueId, p: Params, origin: &Origin) -> Result<ValueId> {
         let (scale, zero) = self.constants(p, origin)?;
         self.rb.add1(Dequantize { axis: 0, block: 0, to: DType::F32 }, &[x, scale, zero], origin)
+    }
+    /// Whether a value is the sum of two values of bytes: the pass `integers` has a form of its own for that.
+    fn is_sum(&self, v: ValueId) -> bool {
+        let Some((id, _)) = self.rb.old.value(v).def.filter(|_| !self.found.scales.contains_key(&v)) else {
+            return false;
+        };
+        let node = self.rb.old.node(id);
+        let reads =
+            |(i, x): (usize, &ValueId)| self.plan.reads.contains(&(id, i)) && self.bytes.contains_key(x);
+        matches!(&node.op, Op::Binary(b) if b.kind == BinaryKind::Add)
+            && node.inputs.iter().enumerate().all(reads)
     }
     /// Rounds a value that the plan wants rounded.
     fn round(&mut self, v: ValueId, new: ValueId, origin: &Origin) -> Result<()> {
         if self.plan.bytes.get(&v) == Some(&Bytes::Rounded) {
             let p = self.params(v)?;
-            let y = self.quantize(new, p, origin)?;
+            let y = match self.is_sum(v) {
+                true => self.quantize(new, p, origin)?,
+                false => self.steps(v, new, p, origin)?,
+            };
             self.bytes.insert(v, y);
         }
         Ok(())
@@ -128,7 +168,7 @@ impl Insert<'_> {
         }
         let layer = self.plan.layers.iter().find(|l| l.node == id);
         if let (Some(layer), Some(w)) = (layer, inputs.get_mut(1)) {
-            *w = rounded(&mut self.rb, layer, origin)?.0;
+            *w = rounded(&mut self.rb, layer, self.found, origin)?.0;
             self.rb.report.fired("quantise/layer");
         }
         let mut new = self.rb.add(node.op.clone(), &inputs, origin)?;
@@ -214,9 +254,9 @@ pub fn twins(module: &Module, plan: &Plan, found: &Found, report: &mut PassRepor
         let (Some(layer), Some(&float)) = (layer, new.first()) else { continue };
         let p = pass.params(layer.x)?;
         let x = pass.rb.get(layer.x)?;
-        let x = pass.quantize(x, p, &node.origin)?;
+        let x = pass.steps(layer.x, x, p, &node.origin)?;
         let x = pass.dequantize(x, p, &node.origin)?;
-        let (w, weights) = rounded(&mut pass.rb, layer, &node.origin)?;
+        let (w, weights) = rounded(&mut pass.rb, layer, found, &node.origin)?;
         let twin = pass.rb.add1(node.op.clone(), &[x, w], &node.origin)?;
         let (channels, weights) = (weights.scale.len(), weights.error);
         pairs.push(Pair { layer: layer.clone(), float, rounded: twin, weights, channels });

@@ -2,14 +2,17 @@
 //!
 //! The float model is brought into its plain form ([`prepare`]), [`plan`] decides which values are bytes, somebody runs the
 //! model and fills a [`histogram`] for each of them, [`ranges`] chooses the interval that bytes stand for, and [`insert`]
-//! writes Quantize and Dequantize round the layers. From there on the model is like one that came quantised: the passes
+//! writes Quantize and Dequantize round the layers. What depthwise layers read gets a scale per channel ([`equalise`]). From there on the model is like one that came quantised: the passes
 //! `tables`, `integers` and `dots` compute on bytes.
 
+pub mod equalise;
 pub mod histogram;
 pub mod insert;
 pub mod plan;
+pub mod quotients;
 pub mod ranges;
 pub mod recipe;
+pub mod shuffle;
 pub mod weights;
 
 pub use recipe::StaticRecipe;
@@ -22,7 +25,7 @@ use sinter_ir::{Module, Op, Result};
 /// everywhere inside.
 pub fn prepare(module: &mut Module) -> Result<()> {
     let mut report = PassReport::default();
-    let passes: [fn(&mut Module, &mut PassReport) -> Result<()>; 11] = [
+    let passes: [fn(&mut Module, &mut PassReport) -> Result<()>; 13] = [
         canon::dce::run,
         canon::captures::run,
         canon::fold::run,
@@ -33,6 +36,8 @@ pub fn prepare(module: &mut Module) -> Result<()> {
         canon::fold::run,
         canon::cse::run,
         canon::widen::run,
+        quotients::run,
+        shuffle::run,
         canon::dce::run_final,
     ];
     passes.iter().try_for_each(|pass| pass(module, &mut report))

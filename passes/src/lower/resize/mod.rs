@@ -27,7 +27,11 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Resize) -> Result<Lowered> {
     let root = body.root_node()?;
     let (xt, yt) = (body.ty(root.inputs[0]), body.ty(root.outputs[0]));
     // Sums of integers are truncated: they are as exact as the evaluator's.
-    let real = if xt.dtype.is_int() || xt.dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let copied = op.mode == ResizeMode::Nearest && matches!(xt.dtype, DType::I8 | DType::U8);
+    let real = match xt.dtype.is_int() || xt.dtype == DType::F64 {
+        true if !copied => DType::F64,
+        _ => DType::F32,
+    };
     let elem = access::memory(real);
     let plan =
         |axis: usize| Plan::new(Axis { op, axis, n: xt.dims[axis].clone(), m: yt.dims[axis].clone(), real });
