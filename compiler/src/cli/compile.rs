@@ -65,7 +65,7 @@ pub struct CompileArgs {
     /// default), g64, g128, gall, asym or sym (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
     /// hqq-w4-g64, w4a16g64-asym. In front of that, smooth: channels of activations are evened out (SmoothQuant; one scale
     /// per row unless a group is said; needs --calibrate), smooth-w8a8. Or, for language models, rotate: in a basis in
-    /// which no channel stands out (QuaRot), rotate-w4a4, rotate-gptq-w4a8-token; spin: the same, the basis learned
+    /// which no channel stands out (QuaRot; it pays where tokens have one scale), rotate-gptq-w4a4-token; spin: the same, the basis learned
     /// (SpinQuant; needs --calibrate). Embeddings and the product that gives logits take 8 bits.
     /// int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
     /// give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
