@@ -1,13 +1,15 @@
 //! Products with quantised weights compiled for this machine, timed against what it can read and multiply.
 //!
-//! `cargo bench -p sinter --bench gemv [-- FILTER] [--check] [--threads N]`: one line per product, best of several
-//! rounds. Cold: so many products with weights of their own run in turn that none finds its weights in a cache; GB/s
-//! count the weights as packed, scales included, against the rate at which a loop of loads reads memory; `warm` are the
-//! GB/s of one product alone, again and again. Products of many rows are compared with the peak of the instruction that
-//! multiplies bytes.
+//! `cargo bench -p sinter --bench gemv [-- FILTER] [--check] [--threads N]`: one line per product. Of few rows, cold: so
+//! many products with weights of their own run in turn that none finds its weights in a cache. GB/s count the weights as
+//! packed, scales included; in turns with them a loop of loads reads as many bytes from memory (`reads`), and `%` is the
+//! median of the ratios of neighbours, because what others do to the memory changes from one moment to the next. `warm`
+//! are the GB/s of one product alone, again and again. Products of many rows, best of several rounds, are compared with
+//! the peak of the instruction that multiplies bytes.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, unsafe_code)]
 
-use sinter::bench::peaks::Peaks;
+use sinter::bench::peaks::{Reader, operations};
+use sinter_backends::peaks::Peak;
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
 use sinter_ir::op::{Constant, QuantizedMatMul};
 use sinter_ir::target::TargetDesc;
@@ -176,22 +178,51 @@ fn difference(case: &Case, got: &[u8]) -> f64 {
     got.iter().zip(&want).fold(0f64, |d, (a, b)| d.max((a - b).abs())) / most
 }
 
-/// Seconds per product, bytes of code, and the first result.
-fn measure(case: &Case, copies: usize, target: &TargetDesc, threads: usize) -> (f64, u64, Vec<u8>) {
+/// What was measured of a case.
+struct Measured {
+    /// Per product.
+    seconds: f64,
+    /// Bytes per second of the loop that only reads, and how much of that rate the products reach.
+    reads: f64,
+    share: f64,
+    /// Bytes of code.
+    code: u64,
+    /// The first result.
+    first: Vec<u8>,
+}
+
+/// Turns of products and of the loop that reads.
+const TURNS: usize = 25;
+
+fn measure(case: &Case, copies: usize, target: &TargetDesc, threads: usize) -> Measured {
     let (mut bundle, code) = compile(case, copies, target, threads);
     let (x, y) = (case.activations(), case.m * case.n * 4);
     let dims = [case.m as i64, case.k as i64];
     // SAFETY: the input has the bytes of the shape that was compiled, and the outputs their own.
     let bound = unsafe { bundle.bind(None, &[x.bytes()], &dims, &vec![y; copies], 2 + 2 * copies) };
     let mut bound = bound.unwrap();
-    let seconds = time(15, || bound.run().unwrap()) / copies as f64;
-    (seconds, code, bound.into_outputs().bytes.swap_remove(0))
+    let reader = if copies > 1 { Reader::new(COLD, threads).unwrap() } else { None };
+    let [seconds, reads, share] = match &reader {
+        None => [time(15, || bound.run().unwrap()) / copies as f64, f64::NAN, f64::NAN],
+        Some(reader) => {
+            let turn = |_| {
+                let before = reader.rate();
+                let start = Instant::now();
+                bound.run().unwrap();
+                let own = start.elapsed().as_secs_f64() / copies as f64;
+                let read = (before + reader.rate()) / 2.0;
+                [own, read, case.bytes() as f64 / own / read]
+            };
+            let turns: Vec<[f64; 3]> = (0..TURNS).map(turn).collect();
+            [0, 1, 2].map(|i| median(turns.iter().map(|t| t[i]).collect()))
+        }
+    };
+    Measured { seconds, reads, share, code, first: bound.into_outputs().bytes.swap_remove(0) }
 }
 
-/// Bytes that all threads read from memory per second, and operations on bytes.
-fn limits(threads: usize) -> (f64, f64) {
-    let peaks = Peaks::measure(threads).unwrap();
-    (peaks.read.last().map_or(f64::NAN, |l| l.rate), peaks.dot8.or(peaks.fma).unwrap_or(f64::NAN))
+fn median(mut v: Vec<f64>) -> f64 {
+    v.sort_by(f64::total_cmp);
+    v[v.len() / 2]
 }
 
 fn main() {
@@ -214,29 +245,26 @@ fn main() {
     );
     for case in cases().iter().filter(|c| filter.iter().all(|f| c.name().contains(f.as_str()))) {
         let copies = if case.m < 8 { COLD.div_ceil(case.bytes()) } else { 1 };
-        let (warm, ..) = measure(case, 1, &target, threads);
-        // What others do to the machine changes from minute to minute: both limits are measured around each case.
-        let before = limits(threads);
-        let (seconds, code, y) = measure(case, copies, &target, threads);
-        let after = limits(threads);
-        let (read, dot) = (before.0.max(after.0), before.1.max(after.1));
-        let rate = case.bytes() as f64 / seconds;
-        let work = 2.0 * (case.m * case.n * case.k) as f64 / seconds;
+        let warm = measure(case, 1, &target, threads);
+        let dots = |peak| operations(peak, threads).unwrap();
+        let peak = dots(Peak::Dot8).or(dots(Peak::Fma)).unwrap_or(f64::NAN);
+        let cold = if copies > 1 { &measure(case, copies, &target, threads) } else { &warm };
+        let work = 2.0 * (case.m * case.n * case.k) as f64 / cold.seconds;
         let off = match check {
-            true => format!(" off by {:.1e}", difference(case, &y)),
+            true => format!(" off by {:.1e}", difference(case, &cold.first)),
             false => String::new(),
         };
         println!(
             "{:36} {:9.1} {:8.1} {:8.1} {:6.1} {:8.1} {:9.1} {:6.1} {:6}{off}",
             case.name(),
-            seconds * 1e6,
-            rate / 1e9,
-            read / 1e9,
-            100.0 * rate / read,
-            case.bytes() as f64 / warm / 1e9,
+            cold.seconds * 1e6,
+            case.bytes() as f64 / cold.seconds / 1e9,
+            cold.reads / 1e9,
+            100.0 * cold.share,
+            case.bytes() as f64 / warm.seconds / 1e9,
             work / 1e9,
-            100.0 * work / dot,
-            code
+            100.0 * work / peak,
+            cold.code
         );
     }
 }

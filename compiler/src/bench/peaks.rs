@@ -74,6 +74,40 @@ impl Peaks {
     }
 }
 
+/// Memory that is read to be compared with something that reads as much.
+#[derive(Debug)]
+pub struct Reader {
+    run: Loop,
+    /// Of every thread.
+    memory: Vec<Aligned>,
+}
+
+impl Reader {
+    /// So many bytes, divided among the threads. None where this machine has no loop for it.
+    pub fn new(bytes: usize, threads: usize) -> Result<Option<Self>> {
+        let Some((run, _)) = load(Peak::Read)? else { return Ok(None) };
+        let each = (bytes / threads.max(1)).next_multiple_of(peaks::READ_STEP as usize);
+        let make = |_| {
+            let mut memory = Aligned::zeroed(each).map_err(|e| Diag::limit(e.to_string()))?;
+            memory.bytes_mut().fill(0x3f);
+            Ok(memory)
+        };
+        Ok(Some(Self { run, memory: (0..threads.max(1)).map(make).collect::<Result<_>>()? }))
+    }
+    /// Reads all of it once, and gives the bytes per second.
+    pub fn rate(&self) -> f64 {
+        let bytes: usize = self.memory.iter().map(|m| m.bytes().len()).sum();
+        let clock = Clock::start();
+        match self.memory.as_slice() {
+            [one] => self.run.run(one.bytes(), 1),
+            all => std::thread::scope(|s| {
+                all.iter().for_each(|m| drop(s.spawn(|| self.run.run(m.bytes(), 1))));
+            }),
+        }
+        bytes as f64 / clock.seconds().max(1e-12)
+    }
+}
+
 /// The best of many, one after the other as kernels are. `None` where threads never met.
 fn fork_join(threads: usize) -> Option<f64> {
     const TIMES: usize = 2000;
