@@ -25,7 +25,9 @@ pub fn wanted(target: &TargetDesc, work: Option<&i64>) -> i64 {
 /// Slots for a number of trips that are `work` vector operations in all, where that is known.
 pub fn for_work(target: &TargetDesc, trips: &Expr, work: Option<&i64>) -> i64 {
     let most = work.map_or(i64::MAX, |w| (w / target.cost.thread_work.max(1)).max(1));
-    count(target, trips).min(most)
+    let slots = count(target, trips).min(most);
+    // Two threads take as many each, where trips do not say otherwise.
+    if slots > 1 && slots == most { slots - slots % 2 } else { slots }
 }
 
 /// Parallel over `slots`, serial over each slot's trips. `start` sees the slot once, `each` every trip.

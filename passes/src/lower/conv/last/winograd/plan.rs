@@ -25,7 +25,7 @@ const GAIN: f64 = 0.1;
 /// Vectors of a panel at most, or somewhat more.
 const PANEL: i64 = 4;
 /// Tiles that a block should have at least for the weights to be worth another pass.
-const ROWS: i64 = 16;
+const ROWS: i64 = 12;
 
 /// How a convolution is cut up: items are blocks of tiles of all images by panels of output channels.
 pub struct Plan<'a> {
@@ -74,7 +74,7 @@ impl<'a> Plan<'a> {
         if (pitch * bytes) % ALIASED == 0 {
             pitch += LINE / bytes;
         }
-        let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16 };
+        let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16, uniform: false };
         let mut plan = Self { layer, num, points, axes, channels, columns, tile, block: 1, pitch };
         // What is transformed and multiplied stays in the second-level cache.
         let area = plan.area();
@@ -82,10 +82,10 @@ impl<'a> Plan<'a> {
         let fit = (block_bytes(layer.cx.target) / per_tile.max(1)).max(1);
         plan.block = match plan.tiles().as_const() {
             Some(tiles) => {
-                // Weights that come from beyond the second-level cache for every block had better come once: then
-                // threads share panels.
+                // Weights that come from beyond the second-level cache for every block had better come once, where
+                // threads can share panels.
                 let weights = area * plan.depth() * columns * bytes;
-                let near = weights <= block_bytes(layer.cx.target);
+                let near = weights <= block_bytes(layer.cx.target) || shares(columns) == 1;
                 let blocks = blocks(tiles, fit, near && layer.cx.target.cores > 1);
                 ((tiles + blocks - 1) / blocks).max(1)
             }
@@ -233,6 +233,7 @@ mod tests {
         assert_eq!(blocks(70, 56, true), 2);
         // Half of it would be too few rows: panels are shared instead.
         assert_eq!(blocks(16, 14, true), 1);
+        assert_eq!(blocks(25, 40, true), 2);
         assert_eq!([32, 64, 128, 256, 512].map(shares), [1, 1, 2, 2, 4]);
     }
 }
