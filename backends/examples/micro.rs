@@ -95,6 +95,7 @@ fn bundle(k: &Kernel, t: &TargetDesc) -> Bundle {
         steps: vec![Step::Call {
             kernel: 0,
             args: vec![Loc::Input(0), Loc::Input(1), Loc::Output(0)],
+            sizes: vec![],
             label: "micro".into(),
         }],
         arena_bytes: 64,

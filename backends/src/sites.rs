@@ -14,24 +14,29 @@ pub struct Site {
     pub places: Vec<Loc>,
     /// Bytes of a copy.
     pub bytes: Option<Expr>,
+    /// Bytes of each buffer of a kernel.
+    pub sizes: Vec<Expr>,
 }
 
 /// All sites, in the order of their numbers: as the steps are written down, branches one after the other.
 pub fn sites(program: &Program) -> Vec<Site> {
     let mut all = Vec::new();
-    visit(&program.steps, &mut all);
+    visit(program, &program.steps, &mut all);
     all
 }
 
-fn visit(steps: &[Step], all: &mut Vec<Site>) {
+fn visit(program: &Program, steps: &[Step], all: &mut Vec<Site>) {
     for step in steps {
         match step {
-            Step::Call { kernel, args, label } => {
+            Step::Call { kernel, args, sizes, label } => {
+                let own = program.kernels.get(*kernel as usize).filter(|_| sizes.is_empty());
+                let own = own.iter().flat_map(|k| &k.bufs).map(|b| b.bytes.clone());
                 all.push(Site {
                     kernel: Some(*kernel),
                     label: label.clone(),
                     places: args.clone(),
                     bytes: None,
+                    sizes: sizes.iter().cloned().chain(own).collect(),
                 });
             }
             Step::Copy { dst, src, bytes } => all.push(Site {
@@ -39,12 +44,13 @@ fn visit(steps: &[Step], all: &mut Vec<Site>) {
                 label: "copy".into(),
                 places: vec![*src, *dst],
                 bytes: Some(bytes.clone()),
+                sizes: vec![],
             }),
             Step::If { then, els, .. } => {
-                visit(then, all);
-                visit(els, all);
+                visit(program, then, all);
+                visit(program, els, all);
             }
-            Step::Loop { body, .. } => visit(body, all),
+            Step::Loop { body, .. } => visit(program, body, all),
             Step::SetSym { .. } | Step::ReadSym { .. } | Step::Require { .. } => {}
         }
     }

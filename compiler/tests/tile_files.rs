@@ -121,7 +121,7 @@ fn program(k: &Kernel, run: &Run) -> (Program, Vec<Tensor>) {
     }
     p.arena_bytes = at;
     p.steps = before;
-    p.steps.push(Step::Call { kernel: 0, args, label: k.name.clone() });
+    p.steps.push(Step::Call { kernel: 0, args, sizes: vec![], label: k.name.clone() });
     p.steps.extend(after);
     (p, inputs)
 }

@@ -68,6 +68,12 @@ impl From<usize> for Expr {
     }
 }
 
+impl From<Atom> for Expr {
+    fn from(a: Atom) -> Self {
+        Self::atom(a)
+    }
+}
+
 impl From<Sym> for Expr {
     fn from(s: Sym) -> Self {
         Self::atom(Atom::Sym(s))

@@ -25,6 +25,9 @@ pub struct CostModel {
     pub depthwise: i64,
     /// Vector operations that are worth handing to another thread.
     pub thread_work: i64,
+    /// Code is to look alike whatever the shape: loops are not unrolled, rest rows come one by one.
+    #[serde(skip)]
+    pub uniform: bool,
 }
 
 impl Default for CostModel {
@@ -39,6 +42,7 @@ impl Default for CostModel {
             code: 2500,
             depthwise: 48,
             thread_work: 40_000,
+            uniform: false,
         }
     }
 }
@@ -93,7 +97,7 @@ impl CostModel {
     /// The same machine where code costs `2^steps` times as much: less is unrolled.
     pub fn dearer_code(&self, steps: u32) -> Self {
         let smaller = |n: i64, least: i64| (n >> steps.min(30)).max(least.min(n));
-        Self { code: smaller(self.code, 1), depthwise: smaller(self.depthwise, 6), ..self.clone() }
+        Self { code: smaller(self.code, 1), depthwise: smaller(self.depthwise, 3), ..self.clone() }
     }
 }
 

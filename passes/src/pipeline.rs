@@ -81,6 +81,8 @@ pub struct LowerOptions {
     pub exact_convolutions: bool,
     /// Arithmetic of models in f32.
     pub precision: Precision,
+    /// Kernels that differ only in shapes become one that takes them as parameters: less code, more time.
+    pub share_shapes: bool,
 }
 
 /// Name of what runs in front of all passes where weights are to be compressed.

@@ -15,6 +15,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use sinter_abi::{ALIGNMENT, Code, WEIGHTS_HEADER_BYTES, context};
 use sinter_ir::program::{Loc, Program, Step};
+use sinter_ir::tile::Stmt;
 use sinter_ir::{DType, Diag, Expr, Result, Sym};
 
 struct Run<'a, 'f> {
@@ -212,7 +213,11 @@ impl Run<'_, '_> {
             })?,
             Step::SetSym { sym, value } => {
                 let v = self.expr(value);
-                self.set_sym(*sym, v, Code::BadRunTimeValue);
+                let (lo, hi) = self.p.symbols.range(value);
+                match self.p.symbols.info(*sym) {
+                    Some(info) if info.min <= lo && hi <= info.max => self.set_sym_unchecked(*sym, v),
+                    _ => self.set_sym(*sym, v, Code::BadRunTimeValue),
+                }
             }
             Step::ReadSym { sym, from, index, dtype } => {
                 let base = self.address(*from);
@@ -304,9 +309,12 @@ impl Run<'_, '_> {
     }
     /// What follows a call: leaves with its error, checks what it defined.
     fn called(&mut self, kernel: u32, status: Value) {
-        let next = self.b.create_block();
-        self.b.ins().brif(status, self.exit, &[BlockArg::from(status)], next, &[]);
-        self.b.switch_to_block(next);
+        let fails = self.p.kernels.get(kernel as usize).is_some_and(|k| can_fail(&k.body));
+        if fails {
+            let next = self.b.create_block();
+            self.b.ins().brif(status, self.exit, &[BlockArg::from(status)], next, &[]);
+            self.b.switch_to_block(next);
+        }
         // A kernel may have defined symbols: check their ranges.
         let defined = self.p.kernels.get(kernel as usize).map(|k| k.defines());
         for s in defined.into_iter().flatten() {
@@ -396,4 +404,9 @@ impl Run<'_, '_> {
         let syms = self.syms();
         self.b.ins().store(MemFlagsData::trusted(), v, syms, 8 * s.0 as i32);
     }
+}
+
+/// Whether a kernel can give anything but success.
+fn can_fail(body: &[Stmt]) -> bool {
+    body.iter().any(|s| matches!(s, Stmt::FailIf { .. }) || s.blocks().into_iter().any(|b| can_fail(b)))
 }

@@ -73,7 +73,7 @@ fn program(kernels: &[Kernel], syms: usize) -> Program {
     p.inputs.push(bytes_port("which", kernels.len()));
     p.steps = before;
     for i in 0..kernels.len() {
-        let call = Step::Call { kernel: i as u32, args: args.clone(), label: "test".into() };
+        let call = Step::Call { kernel: i as u32, args: args.clone(), sizes: vec![], label: "test".into() };
         p.steps.push(Step::If { cond: Loc::Arena(at + i as u64), then: vec![call], els: vec![] });
     }
     p.steps.extend(after);

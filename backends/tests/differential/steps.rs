@@ -115,7 +115,7 @@ impl Steps {
                 // Its iterations must not read what others write.
                 let (fixed, out) = (Loc::Weights(0), self.rng.below(CELLS as usize - 8) as u64);
                 let args = vec![fixed, fixed, Loc::Arena(AT + 8 * out)];
-                Step::Call { kernel: 4, args, label: "spread".into() }
+                Step::Call { kernel: 4, args, sizes: vec![], label: "spread".into() }
             }
             7 | 8 => self.copy(),
             9 => Step::SetSym { sym: self.sym(), value: self.value() },
@@ -147,7 +147,7 @@ impl Steps {
     }
     fn call(&mut self, kernel: u32, out: impl FnOnce(&mut Self) -> Loc) -> Step {
         let args = vec![self.source(), self.source(), out(self)];
-        Step::Call { kernel, args, label: format!("call of {kernel}") }
+        Step::Call { kernel, args, sizes: vec![], label: format!("call of {kernel}") }
     }
     /// Up to 19 bytes, so that words and single bytes are copied.
     fn copy(&mut self) -> Step {

@@ -69,9 +69,9 @@ pub fn sites(program: &Program, report: &PassReport) -> Vec<SiteInfo> {
         };
         let stat = stats.next().cloned().unwrap_or_default();
         let used = |access: Access| {
-            let bufs =
-                kernel.bufs.iter().filter(move |b| b.access == access || b.access == Access::ReadWrite);
-            bufs.map(|b| b.bytes.clone()).collect::<Vec<_>>()
+            let bufs = kernel.bufs.iter().zip(&site.sizes);
+            let bufs = bufs.filter(move |(b, _)| b.access == access || b.access == Access::ReadWrite);
+            bufs.map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
         };
         let read = kernel.bufs.iter().zip(&site.places);
         let read = read.filter(|(b, _)| matches!(b.access, Access::Read | Access::ReadWrite));

@@ -100,8 +100,9 @@ pub struct CompileArgs {
     /// everything else stay f32.
     #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
     pub precision: String,
-    /// Make small code rather than the fastest: less and less is unrolled until a bundle's code fits 50 KB, as far as
-    /// that goes. Without, the same is done for 100 KB (language models: 150 KB).
+    /// Make small code rather than the fastest: layers of several shapes share kernels, convolutions are direct, and
+    /// less and less is unrolled until a bundle's code fits 50 KB, as far as that goes. Without, only the last is done,
+    /// for 100 KB (language models: 150 KB).
     #[arg(long)]
     pub opt_size: bool,
     /// RAM of the device: arena, inputs, outputs and states must fit. In bytes, or with K or M (1024, 1048576).
@@ -275,6 +276,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
             text_bytes: a.text_bytes,
             exact_convolutions: a.exact_convolutions,
             precision: a.precision.parse().map_err(|d| vec![d])?,
+            ..LowerOptions::default()
         },
         dump_ir: a.dump_ir.clone(),
         prune,

@@ -26,6 +26,9 @@ const DOUBLINGS: u32 = 6;
 /// A statement of TileIR is at most this much code on average: no model comes near.
 const STATEMENT_BYTES: u64 = 16;
 
+/// A program, what was done for it, and where its weights are if not in it.
+type Made = (Program, PassReport, Option<Spool>);
+
 /// A module that has gone through all passes.
 pub struct Lowering<'a> {
     module: Option<Module>,
@@ -153,12 +156,7 @@ impl<'a> Lowering<'a> {
         Ok(Lowered { program, report, spool, tuned })
     }
     /// Lowers with as much unrolling as the room for code allows.
-    fn make(
-        &self,
-        target: &TargetDesc,
-        choices: &Choices,
-        folder: Option<&Path>,
-    ) -> Result<(Program, PassReport, Option<Spool>), Vec<Diag>> {
+    fn make(&self, target: &TargetDesc, choices: &Choices, folder: Option<&Path>) -> Result<Made, Vec<Diag>> {
         let gone = || vec![Diag::bug("lowering of a module that is gone")];
         let module = self.module.as_ref().ok_or_else(gone)?;
         let (room, first) = match self.request.opt_size {
@@ -166,24 +164,43 @@ impl<'a> Lowering<'a> {
             false if module.states.is_empty() => (OTHERS, 0),
             false => (LANGUAGE_MODEL, 0),
         };
+        // Modules for browsers keep kernels of known shapes: what sharing would cost there is not known.
+        let share = self.request.opt_size && !backends::wasm::is(target);
+        let mut lower = self.lower;
         let mut doublings = first;
+        let mut smallest: Option<(u64, Made)> = None;
         loop {
             let mut machine = target.clone();
             machine.cost = target.cost.dearer_code(doublings);
+            machine.cost.uniform = lower.share_shapes;
             let mut report = self.report.clone();
             let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
-            let mut options = options(self.request, self.lower);
+            let mut options = options(self.request, lower);
             options.store = spool.as_mut().map(|s| s as &mut dyn Store);
             let program = pipeline::finish(module, &mut options, &machine, choices, &mut report)?;
             let problems = backends::legalise(&program, target);
             if !problems.is_empty() {
                 return Err(problems);
             }
-            let (program, fits) = fits(program, target, room).map_err(|d| vec![d])?;
-            if fits || doublings >= DOUBLINGS {
-                return Ok((program, report, spool));
+            let (program, code) = code_bytes(program, target, room).map_err(|d| vec![d])?;
+            let made = (program, report, spool);
+            if code <= room {
+                return Ok(made);
             }
-            doublings += 1;
+            if smallest.as_ref().is_none_or(|(least, _)| code < *least) {
+                smallest = Some((code, made));
+            }
+            if doublings >= DOUBLINGS
+                && let Some((_, made)) = smallest.take()
+            {
+                return Ok(made);
+            }
+            // Fewer kernels cost less time than worse ones.
+            match share {
+                true if !lower.share_shapes => lower.share_shapes = true,
+                true if !lower.exact_convolutions => lower.exact_convolutions = true,
+                _ => doublings += 1,
+            }
         }
     }
 }
@@ -199,8 +216,8 @@ fn options<'a>(request: &Request, lower: LowerOptions) -> PipelineOptions<'a> {
     }
 }
 
-/// Whether the code of a program has at most so many bytes.
-fn fits(mut program: Program, target: &TargetDesc, room: u64) -> Result<(Program, bool), Diag> {
+/// Bytes of a program's code; 0 where it surely fits the room for it.
+fn code_bytes(mut program: Program, target: &TargetDesc, room: u64) -> Result<(Program, u64), Diag> {
     fn count(body: &[Stmt]) -> u64 {
         body.iter().map(|s| 1 + s.blocks().into_iter().map(|b| count(b)).sum::<u64>()).sum()
     }
@@ -210,7 +227,7 @@ fn fits(mut program: Program, target: &TargetDesc, room: u64) -> Result<(Program
     // Other code is not measured by bytes of instructions.
     let measured = wasm || target.triple.starts_with("x86_64");
     if !measured || (!wasm && (statements + 8 * steps) * STATEMENT_BYTES <= room) {
-        return Ok((program, true));
+        return Ok((program, 0));
     }
     // The code does not depend on the weights, which may be large.
     let weights = std::mem::take(&mut program.weights);
@@ -220,5 +237,5 @@ fn fits(mut program: Program, target: &TargetDesc, room: u64) -> Result<(Program
     };
     let code = code.values().sum::<u64>();
     program.weights = weights;
-    Ok((program, code <= room))
+    Ok((program, code))
 }

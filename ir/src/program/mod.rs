@@ -51,8 +51,9 @@ pub struct Port {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Step {
-    /// Calls `kernels[kernel]` with one location per buffer. Parallel kernels run over their whole range.
-    Call { kernel: u32, args: Vec<Loc>, label: String },
+    /// Calls `kernels[kernel]` with one location per buffer. Parallel kernels run over their whole range. `sizes` are the
+    /// bytes of the buffers where a kernel serves several shapes; empty: what the kernel says.
+    Call { kernel: u32, args: Vec<Loc>, sizes: Vec<Expr>, label: String },
     /// Copies bytes; the ranges do not overlap.
     Copy { dst: Loc, src: Loc, bytes: Expr },
     /// Defines a symbol, checked against its range.

@@ -102,7 +102,8 @@ impl Assembler<'_> {
         {
             let kernel = self.append_kernel(op.count, op.body.ty(v))?;
             let kernel = self.kernels.add(kernel, self.report);
-            body.push(VStep::Call { kernel, args: vec![src, dst], label: super::emit::label(node) });
+            let label = super::emit::label(node);
+            body.push(VStep::Call { kernel, args: vec![src, dst], sizes: vec![], label });
         }
         self.carry(&outs[1..1 + op.carried], carried, op, &mut body)?;
         self.update_syms(&op.shape_syms, &mut body);

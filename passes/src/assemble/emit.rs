@@ -179,7 +179,7 @@ impl Assembler<'_> {
                 work,
                 choices: choices.clone(),
             });
-            steps.push(VStep::Call { kernel, args, label: name.clone() });
+            steps.push(VStep::Call { kernel, args, sizes: vec![], label: name.clone() });
         }
         Ok(())
     }

@@ -10,6 +10,8 @@ use std::fmt::Write;
 #[derive(Debug, Default)]
 pub struct KernelTable {
     have: math::Primitives,
+    /// Kernels stay as lowerings wrote them: equal code then looks equal whatever the shapes.
+    raw: bool,
     kernels: Vec<Kernel>,
     by_content: BTreeMap<u64, Vec<usize>>,
     names: BTreeSet<String>,
@@ -17,12 +19,13 @@ pub struct KernelTable {
 
 impl KernelTable {
     /// An empty table for kernels of a target.
-    pub fn new(have: math::Primitives) -> Self {
-        Self { have, ..Self::default() }
+    pub fn new(have: math::Primitives, raw: bool) -> Self {
+        Self { have, raw, ..Self::default() }
     }
     /// Index of a kernel, which is added in its final form when no structurally equal one is there.
     pub fn add(&mut self, kernel: Kernel, report: &mut PassReport) -> u32 {
-        let mut kernel = tidy::run(math::expand(kernel, self.have));
+        let kernel = math::expand(kernel, self.have);
+        let mut kernel = if self.raw { kernel } else { tidy::run(kernel) };
         let bucket = self.by_content.entry(fingerprint(&kernel)).or_default();
         if let Some(&i) = bucket.iter().find(|&&i| same(&self.kernels[i], &kernel)) {
             report.fired("assemble/shared-kernel");

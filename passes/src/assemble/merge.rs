@@ -50,11 +50,14 @@ impl Assembler<'_> {
     fn follow(&mut self, fate: &[Option<Merged>], steps: &mut [VStep]) -> Result<()> {
         for step in steps {
             match step {
-                VStep::Call { kernel, args, label } => {
+                VStep::Call { kernel, args, sizes, label } => {
                     let Some(Some(m)) = fate.get(*kernel as usize) else { continue };
                     *kernel = m.kernel;
                     let consts: Option<Place> =
                         m.consts.as_ref().map(|c| self.weight(c, label)).transpose()?;
+                    if let (Some(c), false) = (&m.consts, sizes.is_empty()) {
+                        sizes.push(c.len().into());
+                    }
                     args.extend(consts);
                 }
                 VStep::If { then, els, .. } => {

@@ -4,9 +4,12 @@ mod control;
 mod emit;
 mod inplace;
 mod kernels;
+mod lift;
 mod merge;
+mod numbers;
 mod ports;
 mod scope;
+mod shapes;
 mod storage;
 mod texts;
 
@@ -43,6 +46,9 @@ pub(crate) struct Assembler<'a> {
     /// Where texts made while running go, and the buffer.
     texts: Option<(TextSpace, BufId)>,
     precision: Precision,
+    share_shapes: bool,
+    /// Symbols that take the dims of shared kernels.
+    shape_symbols: Vec<Sym>,
     /// Weights offsets by buffer; arena buffers are 0 until packed.
     offsets: Vec<u64>,
 }
@@ -64,13 +70,18 @@ pub fn run<'a>(
         choices,
         symbols: module.symbols.clone(),
         buffers: Buffers::default(),
-        kernels: KernelTable::new(crate::math::Primitives::of(target).with(options.precision)),
+        kernels: KernelTable::new(
+            crate::math::Primitives::of(target).with(options.precision),
+            options.share_shapes,
+        ),
         report,
         weights: Weights::new(store),
         late: Vec::new(),
         weight_bufs: BTreeMap::new(),
         texts: None,
         precision: options.precision,
+        share_shapes: options.share_shapes,
+        shape_symbols: Vec::new(),
         offsets: Vec::new(),
     };
     let g = &module.graph;
@@ -138,7 +149,10 @@ impl Assembler<'_> {
     }
 
     fn finish(mut self, module: &Module, ports: Ports, mut steps: Vec<VStep>) -> Result<Program> {
-        let kernels = std::mem::take(&mut self.kernels).finish();
+        let mut kernels = std::mem::take(&mut self.kernels).finish();
+        if self.share_shapes {
+            kernels = self.share(kernels, &mut steps)?;
+        }
         let kernels = self.merge(kernels, &mut steps)?;
         let Assembler { symbols, buffers, report, weights, texts, mut offsets, .. } = self;
         offsets.resize(buffers.all.len(), 0);
@@ -198,8 +212,8 @@ fn locate_steps(buffers: &Buffers, offsets: &[u64], steps: Vec<VStep>) -> Vec<St
     let at = |p| plan::locate(buffers, offsets, p);
     let nested = |s| locate_steps(buffers, offsets, s);
     let one = |step| match step {
-        VStep::Call { kernel, args, label } => {
-            Step::Call { kernel, args: args.into_iter().map(at).collect(), label }
+        VStep::Call { kernel, args, sizes, label } => {
+            Step::Call { kernel, args: args.into_iter().map(at).collect(), sizes, label }
         }
         VStep::Copy { dst, src, bytes } => Step::Copy { dst: at(dst), src: at(src), bytes },
         VStep::SetSym { sym, value } => Step::SetSym { sym, value },

@@ -84,6 +84,7 @@ pub enum VStep {
     Call {
         kernel: u32,
         args: Vec<Place>,
+        sizes: Vec<Expr>,
         label: String,
     },
     Copy {

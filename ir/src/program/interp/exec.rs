@@ -87,7 +87,7 @@ impl<'a, 'm> Machine<'a, 'm> {
     }
     fn step(&mut self, s: &Step) -> Flow {
         match s {
-            Step::Call { kernel, args, label } => self.call(*kernel, args, label)?,
+            Step::Call { kernel, args, sizes, label } => self.call(*kernel, args, sizes, label)?,
             Step::Copy { dst, src, bytes } => {
                 let n = self.value(bytes)?;
                 self.memory.copy(*dst, *src, usize::try_from(n).unwrap_or(0))?;
@@ -121,10 +121,16 @@ impl<'a, 'm> Machine<'a, 'm> {
         let [b] = self.memory.read(at, 0)?;
         Ok(b != 0)
     }
-    fn call(&mut self, index: u32, args: &[Loc], label: &str) -> Flow {
+    fn call(&mut self, index: u32, args: &[Loc], sizes: &[Expr], label: &str) -> Flow {
         let k = self.p.kernels.get(index as usize);
         let k = k.ok_or_else(|| Diag::bug(format!("kernel {index} does not exist")).at(label))?;
         let views = args.iter().map(|a| self.memory.view(*a)).collect::<Result<Vec<View>, Diag>>()?;
+        // Buffers have the sizes that this call says.
+        let mut k = std::borrow::Cow::Borrowed(k);
+        if !sizes.is_empty() {
+            k.to_mut().bufs.iter_mut().zip(sizes).for_each(|(b, size)| b.bytes.clone_from(size));
+        }
+        let k = &*k;
         let own = k.defines();
         for (b, v) in k.bufs.iter().zip(&views) {
             // Less memory than declared would go unnoticed as long as nothing reaches that far.

@@ -206,6 +206,12 @@ fn call(c: &mut Cursor, p: &Program) -> Result<Step> {
         }
         args.push(loc(c)?);
     }
+    let mut sizes = vec![];
+    if c.eat_word("sizes") {
+        for _ in &args {
+            sizes.push(c.expr("|")?);
+        }
+    }
     c.expect(";")?;
-    Ok(Step::Call { kernel, args, label: c.string()? })
+    Ok(Step::Call { kernel, args, sizes, label: c.string()? })
 }

@@ -51,11 +51,13 @@ fn steps(o: &mut String, p: &Program, steps: &[Step], depth: usize) -> fmt::Resu
 fn step(o: &mut String, p: &Program, step: &Step, depth: usize) -> fmt::Result {
     let pad = "  ".repeat(depth);
     match step {
-        Step::Call { kernel, args, label } => {
+        Step::Call { kernel, args, sizes, label } => {
             let name = p.kernels.get(*kernel as usize).map_or("", |k| &k.name);
             let args: Vec<String> = args.iter().map(ToString::to_string).collect();
             let (name, args, label) = (quoted(name), args.join(", "), quoted(label));
-            writeln!(o, "{pad}call {kernel} {name} ({args}) ; {label}")
+            let start = if sizes.is_empty() { "" } else { "sizes " };
+            let sizes: String = sizes.iter().map(|e| format!("{e} | ")).collect();
+            writeln!(o, "{pad}call {kernel} {name} ({args}) {start}{sizes}; {label}")
         }
         Step::Copy { dst, src, bytes } => writeln!(o, "{pad}copy {dst} = {src} bytes {bytes}"),
         Step::SetSym { sym, value } => writeln!(o, "{pad}setsym s{} = {value}", sym.0),

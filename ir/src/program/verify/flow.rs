@@ -71,9 +71,9 @@ impl<'a> Verifier<'a> {
     }
     fn step(&mut self, s: &'a Step, state: &mut State) {
         match s {
-            Step::Call { kernel, args, label } => {
+            Step::Call { kernel, args, sizes, label } => {
                 self.label = Some(label);
-                self.call(*kernel, args, state);
+                self.call(*kernel, args, sizes, state);
             }
             Step::Copy { dst, src, bytes } => {
                 self.defined(state, bytes);
@@ -136,7 +136,7 @@ impl<'a> Verifier<'a> {
         state.arena.keep(&other.arena);
         state.outputs.iter_mut().zip(&other.outputs).for_each(|(a, b)| a.keep(b));
     }
-    fn call(&mut self, kernel: u32, args: &[super::super::Loc], state: &mut State) {
+    fn call(&mut self, kernel: u32, args: &[super::super::Loc], sizes: &[Expr], state: &mut State) {
         let p = self.p;
         let Some(k) = p.kernels.get(kernel as usize) else {
             return self.err(format_args!("kernel {kernel} does not exist"));
@@ -145,11 +145,15 @@ impl<'a> Verifier<'a> {
             let what = format!("kernel {} takes {} buffers, {} given", k.name, k.bufs.len(), args.len());
             return self.err(what);
         }
+        if !sizes.is_empty() && sizes.len() != args.len() {
+            return self.err(format_args!("{} sizes of {} buffers", sizes.len(), args.len()));
+        }
+        sizes.iter().for_each(|e| self.defined(state, e));
         let needs: Vec<Sym> = self.facts[kernel as usize].needs.iter().copied().collect();
         needs.into_iter().for_each(|s| self.known(state, s));
         let one = |(i, (b, at)): (usize, (&crate::tile::Buffer, &super::super::Loc))| Use {
             at: *at,
-            bytes: self.bytes(&b.bytes),
+            bytes: self.bytes(sizes.get(i).unwrap_or(&b.bytes)),
             align: self.facts[kernel as usize].align[i],
             // A buffer for both may be scratch memory, whose first use is a store.
             read: b.access == Access::Read,

@@ -127,9 +127,9 @@ impl<'a> Cached<'a> {
             (_, false) => 6,
         };
         let mr = rows_at_once(&rows, group, most);
-        let first = Tile { mr, nv, lanes };
+        let first = Tile { mr, nv, lanes, uniform: false };
         let columns = (width as usize).div_ceil(lanes.into());
-        let second = Tile { mr, nv: if columns == 1 { 1 } else { nv }, lanes };
+        let second = Tile { mr, nv: if columns == 1 { 1 } else { nv }, lanes, uniform: false };
         let mut out = Self {
             op,
             q,

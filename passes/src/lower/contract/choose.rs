@@ -48,6 +48,9 @@ impl RowCache {
     }
 }
 
+/// Rows of the tile that serves all shapes.
+const UNIFORM_ROWS: i64 = 8;
+
 /// Tiles kept for measuring.
 const CANDIDATES: usize = 8;
 
@@ -56,6 +59,11 @@ pub fn tiles(target: &TargetDesc, lanes: u16, m: &Expr, n: &Expr, rows: RowCache
     let registers = i64::from(target.vector_registers.max(4));
     let width = i64::from(lanes.max(1));
     let mut all: Vec<(i128, Tile)> = vec![];
+    let uniform = target.cost.uniform;
+    if uniform && m.as_const().is_none_or(|m| m >= UNIFORM_ROWS) {
+        // Sums enough to hide latency, and panels that any number of columns can have.
+        return vec![Tile { mr: UNIFORM_ROWS as usize, nv: 1, lanes, uniform }];
+    }
     let most_nv = vectors(n, width).min(registers);
     for nv in 1..=most_nv {
         // Accumulators, one row of B and a broadcast of A.
@@ -64,7 +72,7 @@ pub fn tiles(target: &TargetDesc, lanes: u16, m: &Expr, n: &Expr, rows: RowCache
             if m.as_const().is_none() && !(mr as u64).is_power_of_two() {
                 continue;
             }
-            let tile = Tile { mr: mr as usize, nv: nv as usize, lanes };
+            let tile = Tile { mr: mr as usize, nv: nv as usize, lanes, uniform };
             all.push((score(&target.cost, tile, m, n, rows), tile));
         }
     }
@@ -72,7 +80,7 @@ pub fn tiles(target: &TargetDesc, lanes: u16, m: &Expr, n: &Expr, rows: RowCache
     all.sort_by_key(|(score, _)| *score);
     all.truncate(CANDIDATES);
     if all.is_empty() {
-        return vec![Tile { mr: 1, nv: 1, lanes }];
+        return vec![Tile { mr: 1, nv: 1, lanes, uniform }];
     }
     all.into_iter().map(|(_, t)| t).collect()
 }
@@ -84,11 +92,11 @@ fn vectors(n: &Expr, width: i64) -> i64 {
 }
 
 /// Heights of the tiles that together reach every number of rows: `mr`, then those of the rest. With an open number
-/// all are powers of two, but few: each is code.
-pub fn heights(mr: usize, m: &Expr) -> Vec<usize> {
-    let Some(m) = m.as_const() else {
+/// all are powers of two, but few: each is code. Where code is to be uniform, rest rows come one by one.
+pub fn heights(mr: usize, m: &Expr, uniform: bool) -> Vec<usize> {
+    let Some(m) = m.as_const().filter(|_| !uniform) else {
         let mut all = vec![mr, mr / 2, 1];
-        all.retain(|&h| h > 0);
+        all.retain(|&h| h > 0 && (!uniform || h == mr || h == 1));
         all.dedup();
         return all;
     };
@@ -112,7 +120,7 @@ fn score(cost: &CostModel, tile: Tile, rows: &Expr, columns: &Expr, cache: RowCa
     let (mut time, mut code) = (0i128, 0i64);
     for (count, nv) in [(n / (nv * width), nv), (i64::from(last > 0), last)].into_iter().filter(|p| p.0 > 0) {
         let mut left = m;
-        for h in heights(tile.mr, rows) {
+        for h in heights(tile.mr, rows, tile.uniform) {
             let h = h as i64;
             time += i128::from(count * (left / h) * (step(cost, h, nv) + cost.miss * cache.crowded(h)));
             left %= h;
@@ -162,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn uniform_code_has_one_tile_for_all_sizes() {
+        let mut target = machine(32);
+        target.cost.uniform = true;
+        let pick = |m: i64, n: i64| tiles(&target, 16, &m.into(), &n.into(), rows(0));
+        assert_eq!(pick(196, 112), pick(49, 512));
+        assert_eq!(heights(8, &49.into(), true), heights(8, &sinter_ir::Sym(0).into(), true));
+        // A single row has sums of its own.
+        assert!(pick(1, 512)[0].nv > 1);
+    }
+
+    #[test]
     fn rows_a_page_apart_are_few_enough_for_the_ways() {
         for pitch in [4096, 12288, 4096 * 16] {
             let t = tile(32, 16, &1024.into(), &1024.into(), rows(pitch));
@@ -208,11 +227,11 @@ mod tests {
 
     #[test]
     fn heights_reach_every_number_of_rows() {
-        assert_eq!(heights(14, &64.into()), [14, 8]);
-        assert_eq!(heights(8, &64.into()), [8]);
-        assert_eq!(heights(8, &5.into()), [5]);
-        assert_eq!(heights(2, &sinter_ir::Sym(0).into()), [2, 1]);
-        assert_eq!(heights(8, &sinter_ir::Sym(0).into()), [8, 4, 1]);
-        assert!(heights(8, &0.into()).is_empty());
+        assert_eq!(heights(14, &64.into(), false), [14, 8]);
+        assert_eq!(heights(8, &64.into(), false), [8]);
+        assert_eq!(heights(8, &5.into(), false), [5]);
+        assert_eq!(heights(2, &sinter_ir::Sym(0).into(), false), [2, 1]);
+        assert_eq!(heights(8, &sinter_ir::Sym(0).into(), false), [8, 4, 1]);
+        assert!(heights(8, &0.into(), false).is_empty());
     }
 }

@@ -19,6 +19,8 @@ pub struct Tile {
     pub nv: usize,
     /// Lanes per vector.
     pub lanes: u16,
+    /// Its code is the same for all shapes, as far as that goes.
+    pub uniform: bool,
 }
 
 impl Tile {
@@ -34,7 +36,7 @@ impl Tile {
         let candidates = choose::tiles(cx.target, lanes, m, n, rows);
         let what = format!("{} rows {bytes}", num.dtype);
         let picked = cx.choices.tile(&what, (m, n), &candidates);
-        picked.unwrap_or(Self { mr: 1, nv: 1, lanes })
+        picked.unwrap_or(Self { mr: 1, nv: 1, lanes, uniform: cx.target.cost.uniform })
     }
     /// Columns of the tile.
     pub fn nr(self) -> usize {
@@ -102,6 +104,9 @@ const WORTH: usize = 16;
 
 /// Steps per loop iteration: 1, 2 or 4, a divisor of the number of steps where one is as good.
 fn unroll(tile: Tile, steps: &Bound) -> i64 {
+    if tile.uniform {
+        return 1;
+    }
     let want = WORTH.div_ceil(tile.mr * tile.nv).min(4) as i64;
     let want = if want > 2 { 4 } else { want };
     match steps {

@@ -95,7 +95,7 @@ impl Gemm {
             let tiles = Tiles { tile, num: self.a.1, finish: self.finish, batch: at.batch, col: at.col };
             done = done.clone().and_then(|()| tiles.put(b, row, &at.strip, &acc, spill, sink));
         };
-        for_tiles(b, &self.m, self.tile.mr, (at.lo, at.hi), &mut rows);
+        for_tiles(b, &self.m, (self.tile.mr, self.tile.uniform), (at.lo, at.hi), &mut rows);
         done
     }
 }
@@ -105,15 +105,15 @@ impl Gemm {
 pub fn for_tiles(
     b: &mut KernelBuilder,
     m: &Expr,
-    mr: usize,
+    (mr, uniform): (usize, bool),
     (lo, hi): (Reg, Reg),
     f: &mut dyn FnMut(&mut KernelBuilder, Reg, usize),
 ) {
     let step = mr as i64;
-    let Some(m) = m.as_const() else {
+    let Some(m) = m.as_const().filter(|_| !uniform) else {
         // Each height takes what it can, the next ones the rest.
         let mut lo = lo;
-        for h in choose::heights(mr, m) {
+        for h in choose::heights(mr, m, uniform) {
             let left = b.sub(hi, lo);
             let mask = b.i64(-(h as i64));
             let taken = b.bin(BinOp::And, left, mask);
@@ -124,7 +124,7 @@ pub fn for_tiles(
         return;
     };
     let whole = b.i64(m - m % step);
-    for h in choose::heights(mr, &m.into()) {
+    for h in choose::heights(mr, &m.into(), false) {
         if h == mr {
             let end = b.bin(BinOp::MinS, hi, whole);
             b.for_(Bound::Reg(lo), Bound::Reg(end), step, LoopKind::Serial, |b, row| f(b, row, h));

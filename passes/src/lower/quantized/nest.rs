@@ -150,7 +150,7 @@ impl Nest<'_> {
             return;
         }
         let mut heights = vec![mr, self.lower, 1];
-        heights.retain(|h| *h > 0);
+        heights.retain(|&h| h > 0 && (!self.tile.uniform || h == mr || h == 1));
         heights.dedup();
         for h in heights {
             let by = b.i64(h as i64);

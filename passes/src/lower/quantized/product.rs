@@ -115,10 +115,11 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
         .into_iter()
         .find(|&nv| nv <= layout.rt && (m.saturating_mul(nv) <= room || nv <= 2 && room / nv >= 6));
     let nv = nv.unwrap_or(1);
-    let most = (room / nv).clamp(1, 12);
+    let uniform = target.cost.uniform;
+    let most = (room / nv).clamp(1, if uniform { 6 } else { 12 });
     let mr = match m {
         usize::MAX => most,
         _ => m.div_ceil(m.div_ceil(most)),
     };
-    Tile { mr, nv, lanes: layout.lanes }
+    Tile { mr, nv, lanes: layout.lanes, uniform }
 }

@@ -188,7 +188,8 @@ impl Row<'_> {
         };
         let (mut done, mut ends) = (Ok(()), Ok(()));
         let (first, n, zero) = (b.dim(&lo), b.dim(&count), b.i64(0));
-        for_tiles(b, &count, tile as usize, (zero, n), &mut |b, x, points| {
+        let uniform = self.layer.cx.target.cost.uniform;
+        for_tiles(b, &count, (tile as usize, uniform), (zero, n), &mut |b, x, points| {
             let x = b.add(first, x);
             done = done.clone().and_then(|()| self.points(b, out, x, points as i64, &|_, _| true));
         });

@@ -251,7 +251,7 @@ impl Item<'_> {
         }
         let channel = scaled(b, p.group, plan.columns);
         let mut done = Ok(());
-        for_tiles(b, &plan.inner.points, plan.tile.mr, (lo, hi), &mut |b, x, mr| {
+        for_tiles(b, &plan.inner.points, (plan.tile.mr, plan.tile.uniform), (lo, hi), &mut |b, x, mr| {
             let tile = Tile { mr, nv: p.strip.vectors(plan.tile), ..plan.tile };
             let num = plan.layer.num;
             let acc = sums(b, tile, num, self.first.map(|buf| (buf, p.first)));

@@ -134,7 +134,7 @@ impl Block<'_> {
         let sums = scaled(b, p, plan.plane(pitch));
         let sums = b.add(self.sums.start, sums);
         let zero = b.i64(0);
-        for_tiles(b, &rows, plan.tile.mr, (zero, count), &mut |b, row, mr| {
+        for_tiles(b, &rows, (plan.tile.mr, plan.tile.uniform), (zero, count), &mut |b, row, mr| {
             let tile = Tile { mr, nv, ..plan.tile };
             let num = plan.num;
             let acc = micro::sums(b, tile, num, None);
