@@ -246,7 +246,9 @@ fn compile_module(
             continue;
         }
         step(&format!("generating code for {}", levels.folder));
-        out.bundles.push(bundle(levels, lowered, past, request).map_err(|d| vec![d])?);
+        let bundle = bundle(levels, lowered, past, request).map_err(|d| vec![d])?;
+        out.warnings.extend(pruning::told(request, &bundle.program));
+        out.bundles.push(bundle);
     }
     if !problems.is_empty() {
         problems.dedup();
@@ -328,9 +330,11 @@ fn bundle(levels: &Levels, lowered: Vec<Lowered>, past: &Past, request: &Request
         let each = all.iter().zip(&shares).zip(&tables);
         manifest.several(&each.map(|((l, s), code)| LevelInfo::new(l.target, *s, code)).collect::<Vec<_>>());
     }
+    let told = pruning::told(request, strongest.program);
+    let warnings: Vec<String> = past.warnings.iter().cloned().chain(told).collect();
     let mut report: Option<Report> = None;
     for ((level, passes), code) in all.iter().zip(&reports).zip(&tables) {
-        let one = Report::new(level.program, code, passes, &manifest, &past.warnings);
+        let one = Report::new(level.program, code, passes, &manifest, &warnings);
         match &mut report {
             Some(r) => r.add(&level.target.name, one),
             None => report = Some(one),

@@ -148,3 +148,27 @@ fn what_is_missing_is_said() {
     assert!(said(Some(&text), "layers-4").contains("of 5 layers"));
     assert!(said(None, "channels-30").contains("nothing of the kind"));
 }
+
+#[test]
+fn zeros_in_blocks_are_left_out_and_what_others_gain_is_said() {
+    let Some((model, _)) = files() else { return common::skip("no model or no text") };
+    let [float, half, blocks] = ["none", "magnitude-50", "magnitude-block32x1-50"]
+        .map(|prune| compiled(&model, None, prune, "none").unwrap());
+    let told = |b: &driver::Bundle| b.report.warnings.iter().any(|w| w.contains("(1.00 x)"));
+    let skips = |b: &driver::Bundle| b.report.kernels.iter().any(|k| k.name.starts_with("matmul_sparse"));
+    assert!(!told(&float) && told(&half) && !told(&blocks));
+    assert!(!skips(&float) && !skips(&half) && skips(&blocks));
+    assert_eq!(half.manifest.weights_bytes, float.manifest.weights_bytes);
+    // Half of the five layers' matrices; keys and values are too small to be worth it.
+    let halved = 5 * (3 * 172 * 64 + 2 * 64 * 64) * 4 / 2;
+    let less = float.manifest.weights_bytes - blocks.manifest.weights_bytes;
+    assert!(less > halved * 9 / 10 && less < halved * 11 / 10, "{less} {halved}");
+    // Both compute the same kind of model.
+    let logits = |b: &driver::Bundle| {
+        let mut m = opened(b);
+        eval::perplexity(&mut m, &(1..=WINDOW as u32).collect::<Vec<_>>(), WINDOW, 1, &mut |_| {})
+            .unwrap()
+            .value()
+    };
+    assert!(logits(&blocks).is_finite());
+}

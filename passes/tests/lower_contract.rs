@@ -4,8 +4,8 @@
 mod kernels;
 
 use kernels::{Case, Rng, size};
-use sinter_ir::DType;
 use sinter_ir::op::MatMul;
+use sinter_ir::{DType, Tensor};
 
 /// A random product; `batches` says how the batch dims of both operands relate.
 fn product(rng: &mut Rng, dtype: DType, most: usize) -> Case {
@@ -40,6 +40,43 @@ fn float_products_of_any_shape() {
         let l = c.check();
         assert!(size(&l.calls[0].kernel) < 900, "{} statements", size(&l.calls[0].kernel));
     }
+}
+
+#[test]
+fn blocks_of_zeros_are_left_out() {
+    let mut rng = Rng::new(11);
+    let mut used = 0;
+    for round in 0..120 {
+        let (m, k, n) = (rng.dim(1, 30), rng.dim(1, 40), rng.dim(1, 150));
+        let mut w = rng.tensor(DType::F32, vec![k, n]).to_f32().unwrap();
+        let rows = [4, 8, 16, 32, 64][rng.below(5)];
+        for (i, row) in w.chunks_mut(n).enumerate() {
+            for (j, block) in row.chunks_mut(rows).enumerate() {
+                // Sometimes none is left.
+                if round % 10 == 0 || (i * 7 + j * 3 + round) % 3 > 0 {
+                    block.fill(if (i + j) % 2 == 0 { 0.0 } else { -0.0 });
+                }
+            }
+        }
+        let dims = if rng.flip() { vec![m, k] } else { vec![2, m, k] };
+        let a = rng.tensor(DType::F32, dims);
+        let lead = a.rank() - 2;
+        let mut c = Case::new(MatMul::default(), vec![a, Tensor::f32s(vec![k, n], &w).unwrap()]);
+        c.fixed[1] = true;
+        if rng.flip() {
+            c.free(&[(0, lead)]);
+        }
+        c.on_any_target(&mut rng);
+        used += usize::from(c.check().calls[0].kernel.name.contains("sparse"));
+    }
+    assert!(used > 60, "{used}");
+    // Zeros that are not in blocks are weights like others.
+    let mut w = rng.tensor(DType::F32, vec![64, 64]).to_f32().unwrap();
+    w.iter_mut().enumerate().for_each(|(i, w)| *w = if i % 2 == 0 { 0.0 } else { 1.0 });
+    let a = rng.tensor(DType::F32, vec![5, 64]);
+    let mut c = Case::new(MatMul::default(), vec![a, Tensor::f32s(vec![64, 64], &w).unwrap()]);
+    c.fixed[1] = true;
+    assert!(!c.check().calls[0].kernel.name.contains("sparse"));
 }
 
 #[test]

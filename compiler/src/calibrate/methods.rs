@@ -24,13 +24,13 @@ const SAMPLE: usize = 64;
 pub fn quantise(
     s: &Segment,
     stats: &[Statistics],
-    recipe: &Recipe,
+    (recipe, sparse): (&Recipe, bool),
     threads: usize,
     out: &mut Calibrated,
 ) -> Result<Instead> {
     let scheme = &recipe.weights;
-    let mut work =
-        Work { segment: s, scheme, threads, weights: BTreeMap::new(), instead: Instead::new(), out };
+    let (weights, instead) = (BTreeMap::new(), Instead::new());
+    let mut work = Work { segment: s, scheme, sparse, threads, weights, instead, out };
     for p in s.taps.iter().flat_map(|t| &t.products) {
         let w = match p.weights.turned() {
             Some(t) => t.load(),
@@ -58,6 +58,8 @@ pub fn quantise(
 struct Work<'a> {
     segment: &'a Segment,
     scheme: &'a Scheme,
+    /// Weights that are zero were pruned.
+    sparse: bool,
     threads: usize,
     /// `[n, k]`, as the model has them.
     weights: BTreeMap<String, Tensor>,
@@ -71,7 +73,7 @@ impl Work<'_> {
     }
     fn gptq(&mut self, stats: &[Statistics]) -> Result<()> {
         let factors = parallel::map(stats.len(), self.threads, |i| {
-            Ok(stats.get(i).map(|s| gptq::Factor::new(s, true)))
+            Ok(stats.get(i).map(|s| Ok(gptq::Factor::new(s, true)?.keeping_zeros(self.sparse))))
         })?;
         for ((tap, stats), factor) in self.segment.taps.iter().zip(stats).zip(factors) {
             let factor = factor.and_then(Result::ok);

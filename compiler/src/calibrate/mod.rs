@@ -120,6 +120,7 @@ pub fn run(
     let Prepared { pieces, runner, windows, .. } = &mut model;
     let mut out = Calibrated::default();
     let sequential = recipe.weights.method == Method::Gptq && how.stats.is_none();
+    let sparse = pruned.iter().any(|p| !p.weights.is_empty() && p.units.is_empty());
     for (i, piece) in pieces.iter().enumerate() {
         let of = format!("calibrating: piece {} of {}", i + 1, pieces.len());
         step(&of);
@@ -131,7 +132,7 @@ pub fn run(
             file.add(&stats).map_err(one)?;
         }
         step(&format!("{of}, rounding"));
-        let instead = methods::quantise(piece, &stats, recipe, how.threads, &mut out);
+        let instead = methods::quantise(piece, &stats, (recipe, sparse), how.threads, &mut out);
         let instead: Instead = instead.map_err(one)?;
         if sequential {
             step(&format!("{of}, running with codes"));

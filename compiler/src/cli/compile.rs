@@ -74,10 +74,11 @@ pub struct CompileArgs {
     pub quantize: String,
     /// What to take away before: weights of large products become zero, or channels, heads and layers go and the model
     /// becomes smaller. magnitude, wanda or sparsegpt with a pattern: 50 (percent of the weights), 2:4 (two of four
-    /// neighbours), block32x1-50 (percent of the blocks of 32 rows by one column): wanda-50, sparsegpt-2:4. Or what goes
-    /// as a whole: ffn-30, heads-25 (percent), layers-2. Several, one after the other, with `+` between. All but
-    /// magnitude need --calibrate. Matrices that a file has in codes become floats. What --quantize then makes of zeros
-    /// are zeros.
+    /// neighbours), block32x1-50 (percent of the blocks of 32 rows by one column; products in
+    /// f32 leave blocks out whose rows fill a vector, all other zeros are multiplied like other weights): wanda-50, sparsegpt-2:4. Or what goes
+    /// as a whole: ffn-30, heads-25, channels-30 of convolutions (percent), layers-2. Several, one after the other, with `+` between. All but
+    /// magnitude and channels need --calibrate. Matrices that a file has in codes become floats. Zeros stay zeros in codes,
+    /// but for those of hqq.
     #[arg(long, value_name = "RECIPE", default_value = "none")]
     pub prune: String,
     /// For gptq, awq, smooth, spin and most of --prune, and for int8.

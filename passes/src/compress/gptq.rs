@@ -33,6 +33,8 @@ pub struct Factor {
     u: Vec<f32>,
     /// Columns whose inputs were always zero.
     dead: Vec<bool>,
+    /// Weights that are zero stay so.
+    sparse: bool,
     /// The part of the mean moment that was added.
     pub damping: f64,
 }
@@ -63,11 +65,15 @@ impl Factor {
                 let u: Vec<f32> = u.into_iter().map(|v| v as f32).collect();
                 if u.iter().all(|v| v.is_finite()) {
                     let dead = diagonal.iter().map(|d| *d == 0.0).collect();
-                    return Ok(Self { k, order, sorted, u, dead, damping });
+                    return Ok(Self { k, order, sorted, u, dead, sparse: false, damping });
                 }
             }
         }
         Err(Diag::input("the inputs of a product have moments that cannot be inverted"))
+    }
+    /// For weights that were pruned: what is zero stays zero, whatever errors come to it.
+    pub fn keeping_zeros(self, sparse: bool) -> Self {
+        Self { sparse, ..self }
     }
     /// Columns.
     pub(crate) fn k(&self) -> usize {
@@ -152,7 +158,8 @@ impl<'a> Tile<'a> {
                 // In the order of the columns, errors have moved this block's weights: its grid follows them.
                 *grid = Grid::best(&row[i..(i + self.block).min(k)], self.s);
             }
-            let code = grid.code(row[i]);
+            let gone = self.f.sparse && self.plain[r * k + self.f.order[i]] == 0.0;
+            let code = if gone { grid.code(0.0) } else { grid.code(row[i]) };
             self.codes[r * k + i] = code;
             let e = (row[i] - grid.value(code)) / u[i];
             errors[r * lazy] = e;
@@ -283,6 +290,23 @@ mod tests {
             }
             assert!(sums.0 < 0.8 * sums.1, "{s}: {sums:?}");
         }
+    }
+
+    #[test]
+    fn what_was_pruned_stays_zero_and_others_make_up_for_it() {
+        let (k, s) = (64, Scheme { bits: 4, group: 32, asymmetric: true, ..Scheme::default() });
+        let mut w = samples::weights(8, k).to_f32().unwrap();
+        w.iter_mut().step_by(3).for_each(|w| *w = 0.0);
+        let w = Tensor::f32s(vec![8, k], &w).unwrap();
+        let stats = Statistics::of_rows(k, &samples::inputs(3, 300, k)).unwrap();
+        let made = |sparse| {
+            let f = Factor::new(&stats, true).unwrap().keeping_zeros(sparse);
+            f.quantise(&w, 0..8, &s, LAZY).unwrap()
+        };
+        let zeros = |c: &Codes| c.values().unwrap().iter().step_by(3).filter(|w| **w == 0.0).count();
+        assert_eq!(zeros(&made(true)), (8 * k).div_ceil(3));
+        assert!(zeros(&made(false)) < 8 * k / 4);
+        assert!(loss(&stats, &w, &made(true)) < loss(&stats, &w, &rtn::quantise(&w, &s).unwrap()));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Cached<'_> {
                 let tails = (self.width % tile.nr() as i64 != 0)
                     .then(|| (0..tile.nv).map(|v| self.left(b, column, tile.column(v))).collect());
                 let ragged = tails.map(|t| (int(b, 0), t));
-                let depth = Depth { all: depth, ragged };
+                let depth = Depth { all: depth, ragged, list: None };
                 let step = Step::Const(self.width);
                 let v = Operand { buf, num: values, starts: vec![start], parts: vec![(0, 0)], step };
                 contract(b, tile, &depth, &w, &v, &acc);

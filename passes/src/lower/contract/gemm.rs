@@ -7,7 +7,7 @@ use super::num::Num;
 use sinter_ir::expr::product;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{BinOp, Buf, CmpOp, Reg};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, CvtOp, Elem, Reg};
 use sinter_ir::{Expr, Result};
 
 /// How the rows of A lie in memory.
@@ -36,6 +36,13 @@ pub enum Cols {
     },
     /// `[n / nr][k][nr]`.
     Panels,
+    /// Panels `[rows held][nr]` of some rows along k.
+    Listed {
+        /// Rows held in front of every panel, and in all.
+        starts: Buf,
+        /// Which rows they are.
+        places: Buf,
+    },
 }
 
 /// Products `c[batch.., i, j] = Σ_k a[.., i, k] * b[.., k, j]`.
@@ -184,13 +191,22 @@ impl Gemm {
                 let at = b.mul(panel, size);
                 (b.add(base, at), Step::Const(self.tile.nr() as i64))
             }
+            Cols::Listed { starts, .. } => {
+                let first = held(b, *starts, panel, 0);
+                (scaled(b, first, self.tile.nr() as i64), Step::Const(self.tile.nr() as i64))
+            }
         };
         Operand { buf: *buf, num: *num, starts: vec![start], parts: vec![(0, 0)], step }
     }
 
     /// How far whole vectors of B may be read: a last panel in place may run over into the next row, not
     /// beyond the end of the buffer.
-    pub(super) fn depth(&self, b: &mut KernelBuilder, y: &Operand, strip: &Strip) -> Depth {
+    pub(super) fn depth(&self, b: &mut KernelBuilder, panel: Reg, y: &Operand, strip: &Strip) -> Depth {
+        if let Cols::Listed { starts, places } = &self.b.0 {
+            let (first, end) = (held(b, *starts, panel, 0), held(b, *starts, panel, 1));
+            let count = b.sub(end, first);
+            return Depth { all: Bound::Reg(count), ragged: None, list: Some((*places, first)) };
+        }
         let mut depth = Depth::whole(b, &self.k);
         let Cols::InPlace { step, len } = &self.b.0 else { return depth };
         let (width, lanes, whole) = match strip {
@@ -256,6 +272,12 @@ impl Gemm {
         };
         Operand { buf: *buf, num: *num, starts, parts, step }
     }
+}
+
+/// Rows held in front of a panel, or of the next.
+fn held(b: &mut KernelBuilder, starts: Buf, panel: Reg, next: i64) -> Reg {
+    let rows = b.load(Elem::I32, 1, starts, Addr::reg(panel).offset(next), None);
+    b.cvt(CvtOp::SExt, Elem::I64, rows)
 }
 
 /// Lanes in use per vector of a row when `left` columns remain.

@@ -6,6 +6,7 @@ use super::micro::Tile;
 use super::num::Num;
 use super::pack::panels;
 use super::pairs;
+use super::sparse::Sparse;
 use super::words::Words;
 use crate::lower::body::Body;
 use crate::lower::{LowerCx, Lowered};
@@ -60,6 +61,13 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let shared = gemm.batch.is_empty();
     let ranks = if shared { 0 } else { rank };
     gemm.b_batch = strides(bb, &(gemm.k.clone() * gemm.n.clone()), ranks);
+    let dims = [gemm.batch.as_slice(), &[gemm.m.clone(), a.dims[ar - 1].clone(), gemm.n.clone()]].concat();
+    let shape = Shape { grouped: None, rows, cols: 1 };
+    // What is zero times an infinite number is not zero: but then neither is the result of use.
+    let plain = shared && paired.is_none() && zero.is_none() && a.dtype == DType::F32;
+    if let Some(s) = body.const_of(y).filter(|_| plain).and_then(|t| Sparse::of(cx, t, &gemm.m)) {
+        return s.lower(cx, body, (&name("matmul_sparse", a.dtype, &dims), x), &gemm, &shape);
+    }
     let (mut start, mut family) = (None, "matmul");
     let second = match paired.as_ref().or(body.const_of(y)) {
         Some(t) => {
@@ -80,8 +88,6 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
         }
         None => Source::Value(y),
     };
-    let shape = Shape { grouped: None, rows, cols: 1 };
-    let dims = [gemm.batch.as_slice(), &[gemm.m.clone(), a.dims[ar - 1].clone(), gemm.n.clone()]].concat();
     kernel::lower(cx, body, &name(family, a.dtype, &dims), &gemm, &[Source::Value(x), second], start, &shape)
 }
 

@@ -8,7 +8,7 @@ use super::num::Num;
 use crate::lower::LowerCx;
 use sinter_ir::Expr;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, BinOp, Bound, Buf, Inst, LoopKind, Reg, Ty};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg, Ty};
 
 /// Shape of a register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,12 +90,15 @@ pub struct Depth {
     /// The first steps in which whole vectors of B may be read, and per vector the number of lanes to read in
     /// the others. `None`: always whole vectors.
     pub ragged: Option<(Reg, Vec<Reg>)>,
+    /// Where not every step is one of A's: their numbers as i32, from an element of a buffer on. A has neighbours along k
+    /// side by side then.
+    pub list: Option<(Buf, Reg)>,
 }
 
 impl Depth {
     /// `k` steps over whole vectors.
     pub fn whole(b: &mut KernelBuilder, k: &Expr) -> Self {
-        Self { all: b.bound(k), ragged: None }
+        Self { all: b.bound(k), ragged: None, list: None }
     }
 }
 
@@ -123,7 +126,8 @@ pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y
     let run =
         |b: &mut KernelBuilder, o: &Operand| -> Vec<Reg> { o.starts.iter().map(|&s| copy(b, s)).collect() };
     let (xs, ys) = (run(b, x), run(b, y));
-    let cx = Body { tile, x, y, xs: &xs, ys: &ys, acc };
+    let list = depth.list.map(|(buf, first)| (buf, copy(b, first)));
+    let cx = Body { tile, x, y, xs: &xs, ys: &ys, list, acc };
     let whole = match &depth.ragged {
         Some((whole, _)) => Bound::Reg(*whole),
         None => depth.all.clone(),
@@ -169,6 +173,8 @@ struct Body<'a> {
     y: &'a Operand,
     xs: &'a [Reg],
     ys: &'a [Reg],
+    /// Numbers of steps, and the place of the next.
+    list: Option<(Buf, Reg)>,
     acc: &'a [Reg],
 }
 
@@ -187,8 +193,15 @@ impl Body<'_> {
                     self.y.num.load(b, self.tile.lanes, self.y.buf, at, tails.get(v).copied())
                 })
                 .collect();
+            let place = self.list.map(|(buf, next)| {
+                let p = b.load(Elem::I32, 1, buf, Addr::reg(next).offset(u), None);
+                b.cvt(CvtOp::SExt, Elem::I64, p)
+            });
             for (i, &(s, o)) in self.x.parts.iter().enumerate() {
-                let at = self.at(self.x, self.xs[s], o, u);
+                let at = match place {
+                    Some(p) => Addr::reg(self.xs[s]).plus(p, 1).offset(o),
+                    None => self.at(self.x, self.xs[s], o, u),
+                };
                 let x = self.x.num.load(b, 1, self.x.buf, at, None);
                 let x = b.splat(x, self.tile.lanes);
                 let x = self.x.num.unsigned(b, x);
@@ -197,7 +210,12 @@ impl Body<'_> {
                     self.x.num.mul_add(b, x, y, acc);
                 }
             }
-            for (o, run) in [(self.x, self.xs), (self.y, self.ys)] {
+            if let Some((_, next)) = self.list.filter(|_| u + 1 == n) {
+                let by = b.i64(n);
+                b.set(next, Inst::Bin(BinOp::Add, next, by));
+            }
+            let x = self.list.is_none().then_some((self.x, self.xs));
+            for (o, run) in x.into_iter().chain([(self.y, self.ys)]) {
                 let by = match o.step {
                     Step::Const(_) if u + 1 < n => continue,
                     Step::Const(c) => b.i64(c * n),

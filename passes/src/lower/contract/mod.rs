@@ -12,6 +12,7 @@ pub mod num;
 pub mod pack;
 pub mod pairs;
 pub mod slots;
+mod sparse;
 pub mod words;
 
 pub use matmul::lower;

@@ -56,7 +56,7 @@ impl Gemm {
             let col = scaled(b, p, self.tile.nr() as i64);
             let y = self.cols(b, &batch, p, col);
             let strip = self.strip(b, col, last);
-            let depth = self.depth(b, &y, &strip);
+            let depth = self.depth(b, p, &y, &strip);
             let region = Region { batch: &batch, lo: first, hi: end, col, strip };
             done = done.clone().and_then(|()| self.rows_loop(b, region, &y, &depth, spill, sink));
         };

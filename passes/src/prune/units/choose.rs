@@ -15,7 +15,7 @@ pub fn keep(len: usize, percent: u32, unit: Unit) -> usize {
     let most = len * (100 - percent.min(100) as usize) / 100;
     let round = match (unit, most) {
         (Unit::Heads, _) => 1,
-        (_, 256..) => 64,
+        (Unit::Ffn, 256..) => 64,
         (_, 64..) => 16,
         (_, 16..) => 8,
         _ => 1,

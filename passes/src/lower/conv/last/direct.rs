@@ -351,7 +351,7 @@ impl Sums<'_> {
             parts: vec![(0, 0)],
             step: Step::Const(plan.tile.nr() as i64),
         };
-        let depth = Depth { all: Bound::Const(count), ragged: None };
+        let depth = Depth { all: Bound::Const(count), ragged: None, list: None };
         contract(b, self.tile, &depth, &x, &y, self.acc);
     }
 }

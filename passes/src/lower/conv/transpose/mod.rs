@@ -143,7 +143,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &ConvTranspose) -> Result<Lowered> {
                         parts: vec![(0, 0)],
                         step,
                     };
-                    let depth = Depth { all: Bound::Reg(taps), ragged: None };
+                    let depth = Depth { all: Bound::Reg(taps), ragged: None, list: None };
                     let number = phases.number(b, phase);
                     let region = Region {
                         batch: &[g, number],

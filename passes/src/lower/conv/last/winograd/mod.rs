@@ -153,7 +153,7 @@ impl Block<'_> {
                 parts: vec![(0, 0)],
                 step: Step::Const(plan.tile.nr() as i64),
             };
-            let depth = Depth { all: Bound::Const(plan.depth()), ragged: None };
+            let depth = Depth { all: Bound::Const(plan.depth()), ragged: None, list: None };
             contract(b, tile, &depth, &x, &y, &acc);
             let ahead = scaled(b, row, pitch);
             let to = b.add(sums, ahead);
