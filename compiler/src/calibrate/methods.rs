@@ -73,7 +73,7 @@ impl Work<'_> {
     }
     fn gptq(&mut self, stats: &[Statistics]) -> Result<()> {
         let factors = parallel::map(stats.len(), self.threads, |i| {
-            Ok(stats.get(i).map(|s| Ok(gptq::Factor::new(s, true)?.keeping_zeros(self.sparse))))
+            Ok(stats.get(i).map(|s| gptq::Factor::new(s, true).map(|f| f.keeping_zeros(self.sparse))))
         })?;
         for ((tap, stats), factor) in self.segment.taps.iter().zip(stats).zip(factors) {
             let factor = factor.and_then(Result::ok);
