@@ -7,6 +7,7 @@ mod pruning;
 mod targets;
 
 use crate::bench::sites::Measured;
+use crate::calibrate::mix::Weighed;
 use crate::calibrate::{self, Calibration};
 use crate::dump::{self, Dump, Past};
 use crate::frontend::llm::{self, language::Language};
@@ -220,7 +221,14 @@ fn compile_module(
     if let Some(dump) = dump.as_mut().filter(|_| !dump::is_dump(&request.model)) {
         dump.imported(&module);
     }
-    let calibrated = calibrated(request, pruned, step)?;
+    let weigh = |recipe: &Recipe| {
+        let plain = Request { compress: Some(*recipe), calibrate: None, ..request.clone() };
+        let plain = Request { dump_ir: None, stop_after: None, ..plain };
+        let out = compile_module(module.clone(), past, &plain, pruned, targets, &|_| {})?;
+        let first = out.bundles.into_iter().next().ok_or_else(|| vec![Diag::bug("no bundle")])?;
+        Ok((first.manifest.weights_bytes, first.report.compressed))
+    };
+    let calibrated = calibrated(request, pruned, &weigh, step)?;
     out.warnings.extend(calibrated.iter().flat_map(|c| c.warnings.clone()));
     step("optimising");
     // Passes that only some targets want are left out unless all do.
@@ -290,12 +298,13 @@ fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request, Vec<Diag>>
 fn calibrated(
     request: &Request,
     pruned: &[Pruned],
+    weigh: &dyn Fn(&Recipe) -> Result<Weighed, Vec<Diag>>,
     step: &dyn Fn(&str),
 ) -> Result<Option<Calibrated>, Vec<Diag>> {
     let recipe = request.compress.as_ref().filter(|r| r.calibrates());
     match (recipe, &request.calibrate) {
         (Some(recipe), Some(how)) => {
-            calibrate::run(&request.model, &request.import, recipe, how, pruned, step).map(Some)
+            calibrate::run(&request.model, &request.import, recipe, how, pruned, weigh, step).map(Some)
         }
         _ => Ok(None),
     }

@@ -9,7 +9,7 @@ use sinter::calibrate::{self, Calibration};
 use sinter::cli::language::model_of;
 use sinter::driver::{self, Request};
 use sinter::frontend::onnx::ImportOptions;
-use sinter_ir::Diag;
+use sinter_ir::{Diag, Fault};
 use sinter_llm::bundle::BundleModel;
 use sinter_llm::eval;
 use sinter_llm::files::Opening;
@@ -27,7 +27,14 @@ fn files() -> Option<(PathBuf, PathBuf)> {
 }
 
 fn calibration(text: &Path, threads: usize, stats: Option<PathBuf>) -> Calibration {
-    Calibration { text: text.to_owned(), window: WINDOW, windows: 12, threads, stats }
+    Calibration {
+        text: text.to_owned(),
+        window: WINDOW,
+        windows: 12,
+        threads,
+        stats,
+        ..Calibration::default()
+    }
 }
 
 fn compiled(model: &Path, recipe: &str, how: Option<Calibration>) -> Result<driver::Bundle, Vec<Diag>> {
@@ -127,6 +134,33 @@ fn threads_and_stored_statistics_change_nothing() {
 }
 
 #[test]
+fn bits_where_they_matter_beat_the_same_bits_everywhere() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let float = compiled(&model, "none", None).unwrap();
+    let tokenizer = Tokenizer::from_json(&float.files["tokenizer.json"]).unwrap();
+    let all = tokenizer.encode(&std::fs::read_to_string(&text).unwrap(), false).unwrap();
+    let mut reference = opened(&float);
+    let mut measure = |recipe: &str, how| {
+        let b = compiled(&model, recipe, Some(how)).unwrap();
+        let mut m = opened(&b);
+        let (.., d) = eval::compare(&mut m, &mut reference, &all, WINDOW, 8, &mut |_| {}).unwrap();
+        (b.manifest.weights_bytes, d.mean())
+    };
+    let how = || calibration(&text, 2, None);
+    let (bytes, uniform) = measure("rtn-w3-g32", how());
+    let sized = |max_size| Calibration { max_size, ..how() };
+    let (kept, mixed) = measure("rtn-auto-g32", sized(Some(bytes)));
+    assert!(kept <= bytes && mixed < 0.95 * uniform, "{kept} of {bytes}: {mixed} {uniform}");
+    let (small, _) = measure("rtn-auto-g32", Calibration { max_kl: Some(2.0 * mixed), ..how() });
+    assert!(small < bytes, "{small} {bytes}");
+    let wrong = compiled(&model, "auto", Some(sized(Some(bytes / 2)))).unwrap_err();
+    assert!(
+        wrong[0].fault == Fault::Limit && wrong[0].help.iter().any(|h| h.contains("--max-size")),
+        "{wrong:?}"
+    );
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let Some((model, text)) = files() else { return common::skip("no model or no text") };
     let said = |r: Result<driver::Bundle, Vec<Diag>>| {
@@ -140,7 +174,8 @@ fn what_is_missing_is_said() {
     );
     let few = Calibration { windows: 1, ..calibration(&text, 1, None) };
     let recipe = Recipe::parse("gptq-w4").unwrap().unwrap();
-    let done = calibrate::run(&model, &ImportOptions::default(), &recipe, &few, &[], &|_| {}).unwrap();
+    let no = |_: &Recipe| unreachable!();
+    let done = calibrate::run(&model, &ImportOptions::default(), &recipe, &few, &[], &no, &|_| {}).unwrap();
     // 128 tokens are fewer than the 172 channels in the middle of its blocks.
     assert!(
         done.warnings.iter().any(|w| w.contains("down_proj") && w.contains("are few")),

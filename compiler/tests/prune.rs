@@ -38,7 +38,7 @@ fn compiled(
         window: WINDOW,
         windows: 12,
         threads: 2,
-        stats: None,
+        ..Calibration::default()
     });
     let request = Request {
         model: model.to_owned(),
@@ -128,7 +128,13 @@ fn pruning_is_the_same_with_any_number_of_threads() {
             model: model.clone(),
             targets: vec!["native".into()],
             prune: Recipe::parse("ffn-30+sparsegpt-50").unwrap(),
-            calibrate: Some(Calibration { text: text.clone(), window: 64, windows: 4, threads, stats: None }),
+            calibrate: Some(Calibration {
+                text: text.clone(),
+                window: 64,
+                windows: 4,
+                threads,
+                ..Calibration::default()
+            }),
             ..Request::default()
         };
         let b = driver::compile(&request, &|_| {}).unwrap().bundles.remove(0);

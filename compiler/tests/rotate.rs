@@ -158,7 +158,7 @@ fn learned_rotations_are_rotations() {
     if !dir.is_dir() || !text.is_file() {
         return common::skip("no model or no text");
     }
-    let how = Calibration { text, window: 64, windows: 4, threads: 1, stats: None };
+    let how = Calibration { text, window: 64, windows: 4, threads: 1, ..Calibration::default() };
     let recipe = Recipe::parse("spin-w4a4").unwrap().unwrap();
     let learned = calibrate::learn(&dir, &ImportOptions::default(), &recipe, &how, &|_| {}).unwrap();
     let (plain, vocabulary) = import(&dir, None).unwrap();

@@ -20,17 +20,17 @@ const PART: usize = 64;
 /// Rows by which the error of a product's outputs is judged.
 const SAMPLE: usize = 64;
 
-/// Rounds the weights of a piece. Gives what stands for them, for the pieces behind.
+/// Rounds the weights of a piece, those of every tap by a scheme. Gives what stands for them, for the pieces behind.
 pub fn quantise(
     s: &Segment,
     stats: &[Statistics],
-    (recipe, sparse): (&Recipe, bool),
+    recipe: &Recipe,
+    (schemes, sparse): (&[Scheme], bool),
     threads: usize,
     out: &mut Calibrated,
 ) -> Result<Instead> {
-    let scheme = &recipe.weights;
     let (weights, instead) = (BTreeMap::new(), Instead::new());
-    let mut work = Work { segment: s, scheme, sparse, threads, weights, instead, out };
+    let mut work = Work { segment: s, schemes, sparse, threads, weights, instead, out };
     for p in s.taps.iter().flat_map(|t| &t.products) {
         let w = match p.weights.turned() {
             Some(t) => t.load(),
@@ -47,7 +47,7 @@ pub fn quantise(
             work.out.warnings.push(text);
         }
     }
-    match scheme.method {
+    match recipe.weights.method {
         _ if recipe.smooth => work.smooth(stats, &Inputs::of(recipe))?,
         Method::Awq => work.awq(stats)?,
         _ => work.gptq(stats)?,
@@ -57,7 +57,8 @@ pub fn quantise(
 
 struct Work<'a> {
     segment: &'a Segment,
-    scheme: &'a Scheme,
+    /// Of every tap, all with the same method.
+    schemes: &'a [Scheme],
     /// Weights that are zero were pruned.
     sparse: bool,
     threads: usize,
@@ -67,19 +68,24 @@ struct Work<'a> {
     out: &'a mut Calibrated,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn taps(&self) -> impl Iterator<Item = (&'a Tap, &'a Scheme)> + use<'a> {
+        self.segment.taps.iter().zip(self.schemes)
+    }
     fn weights(&self, p: &Product) -> Result<&Tensor> {
         self.weights.get(&p.name).ok_or_else(|| Diag::bug("weights that were not read"))
     }
     fn gptq(&mut self, stats: &[Statistics]) -> Result<()> {
+        let wanted = self.schemes.first().is_some_and(|s| s.method == Method::Gptq);
         let factors = parallel::map(stats.len(), self.threads, |i| {
-            Ok(stats.get(i).map(|s| gptq::Factor::new(s, true).map(|f| f.keeping_zeros(self.sparse))))
+            let stats = stats.get(i).filter(|_| wanted);
+            Ok(stats.map(|s| gptq::Factor::new(s, true).map(|f| f.keeping_zeros(self.sparse))))
         })?;
-        for ((tap, stats), factor) in self.segment.taps.iter().zip(stats).zip(factors) {
+        for (((tap, scheme), stats), factor) in self.taps().zip(stats).zip(factors) {
             let factor = factor.and_then(Result::ok);
             for p in &tap.products {
                 let w = self.weights(p)?.clone();
-                let (codes, scheme) = self.nearest(p, &w, factor.as_ref())?;
+                let (codes, scheme) = self.nearest(p, scheme, &w, factor.as_ref())?;
                 self.keep(p, codes, &scheme, stats, None, None)?;
             }
         }
@@ -87,10 +93,16 @@ impl Work<'_> {
     }
     /// Codes with least error of outputs where the method is GPTQ and there is a factor, else the nearest ones; and what
     /// was done.
-    fn nearest(&mut self, p: &Product, w: &Tensor, factor: Option<&gptq::Factor>) -> Result<(Codes, Scheme)> {
-        let mut scheme = *self.scheme;
+    fn nearest(
+        &mut self,
+        p: &Product,
+        scheme: &Scheme,
+        w: &Tensor,
+        factor: Option<&gptq::Factor>,
+    ) -> Result<(Codes, Scheme)> {
+        let mut scheme = *scheme;
         let codes = match factor {
-            Some(f) => in_parts(w, self.threads, |part| f.quantise(w, part, self.scheme, gptq::LAZY)),
+            Some(f) => in_parts(w, self.threads, |part| f.quantise(w, part, &scheme, gptq::LAZY)),
             None => rtn::quantise(w, &Scheme { method: Method::Rtn, ..scheme }),
         };
         if scheme.method == Method::Gptq && factor.is_none() {
@@ -102,31 +114,31 @@ impl Work<'_> {
     }
     fn smooth(&mut self, stats: &[Statistics], inputs: &Inputs) -> Result<()> {
         let mut scales: Vec<Option<Vec<f32>>> = vec![];
-        for (tap, stats) in self.segment.taps.iter().zip(stats) {
+        for ((tap, scheme), stats) in self.taps().zip(stats) {
             let weights: Vec<&Tensor> =
                 tap.products.iter().map(|p| self.weights(p)).collect::<Result<_>>()?;
             let largest = smooth::largest(&weights)?;
             let losses = parallel::map(smooth::CHOICES, self.threads, |i| {
                 let by = smooth::choice(stats, &largest, i);
-                smooth::loss(&weights, self.scheme, inputs, stats, by.as_deref())
+                smooth::loss(&weights, scheme, inputs, stats, by.as_deref())
             })?;
             scales.push(awq::choose(&losses).and_then(|i| smooth::choice(stats, &largest, i)));
         }
-        self.scaled(stats, &scales, |work, p, w, factor, _| work.nearest(p, w, factor))
+        self.scaled(stats, &scales, |work, (p, scheme), w, factor, _| work.nearest(p, scheme, w, factor))
     }
     fn awq(&mut self, stats: &[Statistics]) -> Result<()> {
         let mut scales: Vec<Option<Vec<f32>>> = vec![];
-        for (tap, stats) in self.segment.taps.iter().zip(stats) {
-            scales.push(self.scales(tap, stats)?);
+        for ((tap, scheme), stats) in self.taps().zip(stats) {
+            scales.push(self.scales(tap, scheme, stats)?);
         }
-        self.scaled(stats, &scales, |work, p, w, _, stats| {
+        self.scaled(stats, &scales, |work, (p, scheme), w, _, stats| {
             // Scores of attention suffer from clipped queries and keys.
             let clip = !["q_proj", "k_proj", "query", "key", "qkv"].iter().any(|n| p.name.contains(n));
             let codes = match clip {
-                true => in_parts(w, work.threads, |part| awq::clipped(w, part, work.scheme, stats)),
-                false => rtn::quantise(w, work.scheme),
+                true => in_parts(w, work.threads, |part| awq::clipped(w, part, scheme, stats)),
+                false => rtn::quantise(w, scheme),
             };
-            Ok((codes.map_err(|d| d.at(p.name.clone()))?, *work.scheme))
+            Ok((codes.map_err(|d| d.at(p.name.clone()))?, *scheme))
         })
     }
     /// Codes of weights whose columns take the scales of their taps, and whose rows those of the product behind.
@@ -136,7 +148,7 @@ impl Work<'_> {
         scales: &[Option<Vec<f32>>],
         codes: impl Fn(
             &mut Self,
-            &Product,
+            (&Product, &Scheme),
             &Tensor,
             Option<&gptq::Factor>,
             &Statistics,
@@ -150,10 +162,10 @@ impl Work<'_> {
                 rows.insert(name, s.clone());
             }
         }
-        for ((tap, stats), s) in segment.taps.iter().zip(stats).zip(scales) {
+        for (((tap, scheme), stats), s) in self.taps().zip(stats).zip(scales) {
             let inner = s.as_ref().map(|s| stats.divided(s));
             let inner = inner.as_ref().unwrap_or(stats);
-            let gptq = self.scheme.method == Method::Gptq;
+            let gptq = scheme.method == Method::Gptq;
             let factor = gptq.then(|| gptq::Factor::new(inner, true).ok()).flatten();
             for p in &tap.products {
                 let by = rows.get(&p.name);
@@ -166,7 +178,7 @@ impl Work<'_> {
                     Some(s) => awq::scaled(&w, s)?,
                     None => w,
                 };
-                let (codes, scheme) = codes(self, p, &w, factor.as_ref(), inner)?;
+                let (codes, scheme) = codes(self, (p, scheme), &w, factor.as_ref(), inner)?;
                 // Where the inputs come divided already, nothing has to be done to them.
                 let folded = self.before(tap).is_some();
                 let columns = s.as_deref().map(|s| (s, folded));
@@ -180,10 +192,10 @@ impl Work<'_> {
         let [only] = tap.products.as_slice() else { return None };
         only.before.clone().filter(|b| self.weights.contains_key(b))
     }
-    fn scales(&self, tap: &Tap, stats: &Statistics) -> Result<Option<Vec<f32>>> {
+    fn scales(&self, tap: &Tap, scheme: &Scheme, stats: &Statistics) -> Result<Option<Vec<f32>>> {
         let weights: Vec<&Tensor> = tap.products.iter().map(|p| self.weights(p)).collect::<Result<_>>()?;
         let losses = parallel::map(awq::POWERS, self.threads, |power| {
-            awq::loss(&weights, self.scheme, stats, &awq::scales(stats, power))
+            awq::loss(&weights, scheme, stats, &awq::scales(stats, power))
         })?;
         Ok(awq::choose(&losses).map(|p| awq::scales(stats, p)))
     }

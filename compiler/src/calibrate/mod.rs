@@ -9,9 +9,11 @@
 mod file;
 mod learn;
 mod methods;
+pub(crate) mod mix;
 mod parallel;
 mod prune;
 mod runner;
+mod sensitivity;
 
 use crate::frontend::onnx::ImportOptions;
 use crate::frontend::{self, llm};
@@ -19,20 +21,21 @@ use crate::manifest::sha256_of_file;
 use crate::system;
 use file::{Header, Stored, Writer};
 pub use learn::learn;
+use mix::Weighed;
 use runner::{Instead, Runner};
 use sinter_ir::{Diag, Fault, Module, Result};
 use sinter_llm::info::TOKENIZER_FILE;
 use sinter_llm::tokenizer::Tokenizer;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, segments};
-use sinter_passes::compress::{Calibrated, Recipe};
+use sinter_passes::compress::{Calibrated, Recipe, Scheme};
 use sinter_passes::prune::shelf::Shelf;
 use sinter_passes::prune::{Pruned, Step, apply};
 use sinter_passes::report::PassReport;
 use std::path::{Path, PathBuf};
 
 /// What to calibrate with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Calibration {
     /// The text.
     pub text: PathBuf,
@@ -44,6 +47,10 @@ pub struct Calibration {
     pub threads: usize,
     /// Where statistics are kept: taken from there, or put there where there are none.
     pub stats: Option<PathBuf>,
+    /// Of mixed recipes: bytes that the bundle's weights may take.
+    pub max_size: Option<u64>,
+    /// Of mixed recipes: divergence from the float model that is expected at most.
+    pub max_kl: Option<f64>,
 }
 
 /// A model in pieces that can run on the windows of a text.
@@ -103,25 +110,36 @@ impl Prepared {
     }
 }
 
-/// Runs a model, to which something may have been done before, on a text and rounds its weights.
+/// Runs a model, to which something may have been done before, on a text and rounds its weights. `weigh`
+/// compiles it with a recipe that needs no text.
 pub fn run(
     model: &Path,
     import: &ImportOptions,
     recipe: &Recipe,
     how: &Calibration,
     pruned: &[Pruned],
+    weigh: &dyn Fn(&Recipe) -> Result<Weighed, Vec<Diag>>,
     step: &dyn Fn(&str),
 ) -> Result<Calibrated, Vec<Diag>> {
     let one = |d: Diag| vec![d];
     // Statistics that are kept are those of the model as it was.
     let how = &Calibration { stats: how.stats.clone().filter(|_| pruned.is_empty()), ..how.clone() };
+    let schemes = match recipe.mixed {
+        Some(_) => {
+            let import = ImportOptions { all_logits: true, ..import.clone() };
+            Some(mix::schemes(&Prepared::new(model, &import, how, pruned)?, recipe, how, weigh, step)?)
+        }
+        None => None,
+    };
     let mut model = Prepared::new(model, import, how, pruned)?;
     let mut kept = model.kept(how, recipe).map_err(one)?;
     let Prepared { pieces, runner, windows, .. } = &mut model;
+    let uniform = || pieces.iter().map(|p| vec![recipe.weights; p.taps.len()]).collect();
+    let schemes: Vec<Vec<Scheme>> = schemes.unwrap_or_else(uniform);
     let mut out = Calibrated::default();
     let sequential = recipe.weights.method == Method::Gptq && how.stats.is_none();
     let sparse = pruned.iter().any(|p| !p.weights.is_empty() && p.units.is_empty());
-    for (i, piece) in pieces.iter().enumerate() {
+    for (i, (piece, schemes)) in pieces.iter().zip(&schemes).enumerate() {
         let of = format!("calibrating: piece {} of {}", i + 1, pieces.len());
         step(&of);
         let stats = match &mut kept {
@@ -132,7 +150,7 @@ pub fn run(
             file.add(&stats).map_err(one)?;
         }
         step(&format!("{of}, rounding"));
-        let instead = methods::quantise(piece, &stats, (recipe, sparse), how.threads, &mut out);
+        let instead = methods::quantise(piece, &stats, recipe, (schemes, sparse), how.threads, &mut out);
         let instead: Instead = instead.map_err(one)?;
         if sequential {
             step(&format!("{of}, running with codes"));

@@ -76,9 +76,27 @@ impl Runner {
         let window = windows.first().map_or(0, |w| w.len());
         Ok(Self { threads, given, carried: vec![], window, made: vec![] })
     }
+    /// The same for some of the windows, and no more than so many tokens of each.
+    pub fn fewer(&self, windows: usize, tokens: usize) -> Result<Self> {
+        let window = self.window.min(tokens);
+        let cut = |given: &Vec<Tensor>| match given.as_slice() {
+            [ids, position] => {
+                let ids = Tensor::from_bytes(DType::I32, vec![window], ids.bytes()[..4 * window].to_vec())?;
+                Ok(vec![ids, position.clone()])
+            }
+            _ => Err(Diag::bug("a window is token ids and a position")),
+        };
+        let step = self.given.len().div_ceil(windows).max(1);
+        let given = self.given.iter().step_by(step).map(cut).collect::<Result<_>>()?;
+        Ok(Self { threads: self.threads, given, carried: vec![], window, made: vec![] })
+    }
     /// What the last piece gave, for every window.
     pub fn carried(&self) -> &[Tensor] {
         &self.carried
+    }
+    /// Goes on behind a piece that gave this.
+    pub fn resume(&mut self, carried: Vec<Tensor>) {
+        self.carried = carried;
     }
     /// Moments of what the products of a piece read. Goes on to the next piece where `go_on`.
     pub fn measure(
@@ -90,7 +108,7 @@ impl Runner {
         let one = |d: Diag| vec![d];
         let mut sums: Vec<Sums> = s.taps.iter().map(|t| Sums::new(t.k)).collect();
         let kept = kept(self.given.len(), self.window);
-        let next = usize::from(s.plain.is_some());
+        let next = usize::from(s.goes_on());
         self.each(&s.module, &s.feeds, &Instead::new(), go_on && next > 0, &mut |i, outputs| {
             for (sums, out) in sums.iter_mut().zip(outputs.get(next..).unwrap_or(&[]).chunks(3)) {
                 if let [gram, size, rows] = out {
@@ -112,6 +130,10 @@ impl Runner {
     }
     /// Goes on to the next piece, with other weights.
     pub fn pass(&mut self, s: &Segment, instead: &Instead) -> Result<(), Vec<Diag>> {
+        if s.goes_on() { self.run(s, instead) } else { Ok(()) }
+    }
+    /// Runs a piece with other weights, also the last one.
+    pub fn run(&mut self, s: &Segment, instead: &Instead) -> Result<(), Vec<Diag>> {
         match &s.plain {
             Some((m, feeds)) => self.each(m, feeds, instead, true, &mut |_, _| {}),
             None => Ok(()),

@@ -8,6 +8,7 @@ use crate::quantise::{Job, samples::Data};
 use crate::system;
 use clap::Args;
 use sinter_ir::{Diag, Result};
+use sinter_passes::compress::Recipe;
 use sinter_passes::quantise::StaticRecipe;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +45,14 @@ pub struct CalibrateArgs {
     /// Shape of an input with open dims, for pictures.
     #[arg(long = "shape", value_name = "INPUT=1x3x640x640")]
     pub shapes: Vec<String>,
+    /// With `auto` in the recipe: bytes that the weights of the bundle may take, or with K or M; default: as many as
+    /// the recipe with w4 takes. Embeddings and the product that gives logits count, but keep their bits.
+    #[arg(long, value_name = "SIZE", value_parser = super::bytes, requires = "calibrate")]
+    pub max_size: Option<u64>,
+    /// With `auto` in the recipe: the fewest bytes for which the divergence (KL) from the float model, added up from that
+    /// of products rounded alone, stays below.
+    #[arg(long, value_name = "KL", requires = "calibrate", conflicts_with = "max_size")]
+    pub max_kl: Option<f64>,
 }
 
 impl CalibrateArgs {
@@ -51,7 +60,24 @@ impl CalibrateArgs {
     pub fn calibration(&self) -> Option<Calibration> {
         let (window, windows, stats) = (WINDOW, self.calibrate_windows, self.stats.clone());
         let (threads, text) = (system::threads(), self.calibrate.first().map(PathBuf::from)?);
-        Some(Calibration { text, window, windows, threads, stats })
+        Some(Calibration {
+            text,
+            window,
+            windows,
+            threads,
+            stats,
+            max_size: self.max_size,
+            max_kl: self.max_kl,
+        })
+    }
+    /// Whether a recipe keeps to the budgets.
+    pub fn check(&self, recipe: Option<&Recipe>) -> Result<()> {
+        let budget = self.max_size.is_some() || self.max_kl.is_some();
+        if budget && recipe.is_none_or(|r| r.mixed.is_none()) {
+            let d = Diag::input("--max-size and --max-kl are for recipes that choose bits");
+            return Err(d.help("--quantize auto"));
+        }
+        Ok(())
     }
     /// What static quantisation wants.
     pub fn job(&self, recipe: StaticRecipe) -> Result<Job> {
@@ -83,6 +109,12 @@ impl CalibrateArgs {
         };
         let (sum, windows) = (sha256_of_file(&text)?, self.calibrate_windows);
         flags.insert("calibrate".to_owned(), format!("{windows} windows of {WINDOW} of {sum}"));
+        if let Some(bytes) = self.max_size {
+            flags.insert("max-size".to_owned(), bytes.to_string());
+        }
+        if let Some(kl) = self.max_kl {
+            flags.insert("max-kl".to_owned(), kl.to_string());
+        }
         if self.stats.is_some() {
             flags.insert("calibrate-statistics".to_owned(), "of the float model".to_owned());
         }

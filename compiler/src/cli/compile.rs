@@ -1,7 +1,7 @@
 //! `sinter compile`.
 
 use super::calibrate::CalibrateArgs;
-use super::{ModelArgs, inspect};
+use super::{ModelArgs, bytes, inspect};
 use crate::driver::{self, Request};
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
@@ -19,16 +19,6 @@ use sinter_passes::quantise::StaticRecipe;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// A size in memory: `65536`, `64K`, `2M`.
-fn bytes(text: &str) -> std::result::Result<u64, String> {
-    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 1 << 10),
-        None => text.strip_suffix(['M', 'm']).map_or((text, 1), |digits| (digits, 1 << 20)),
-    };
-    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    size.ok_or_else(|| "a size is a number of bytes, or one followed by K or M".to_owned())
-}
 
 /// Options of `compile`.
 #[derive(Debug, Clone, Args)]
@@ -52,25 +42,32 @@ pub struct CompileArgs {
     /// Of a language model: give the logits of every token, not only those of the last. Needed for perplexities.
     #[arg(long)]
     pub all_logits: bool,
-    /// How weights are held. stored: matrices that a language model's file has in codes of few bits stay as they are,
-    /// activations in products with them become bytes; stored-a8c: coarser ones (see below); stored-a16: activations
-    /// stay floats. none: all become floats.
-    /// Or the weights of large products and embeddings in few bits, w8, w6, w5, w4, w3 or w2: rounded to nearest, with
-    /// hqq so that few are far off, with gptq so that errors make up for each other, with awq so that strong channels are
-    /// spared; the last two need --calibrate. Then as needed a8 (activations in bytes, the default of w5 and more), a8c
-    /// (coarser where many rows are multiplied: a scale per 64 to 128, weights of 4 bits rounded once more to bytes,
-    /// attention in bf16; the
-    /// default of fewer bits), a4 (in 16 codes, which are computed with as bytes: no faster) or a16 (as they are), token
-    /// (one scale for the activations of a token; the default is one per group), g32 (weights that share a scale, the
-    /// default), g64, g128, gall, asym or sym (zero points or none; hqq and awq have them), mse (scales of least error): w4, w8, w4g128, gptq-w4-g128,
-    /// hqq-w4-g64, w4a16g64-asym. In front of that, smooth: channels of activations are evened out (SmoothQuant; one scale
-    /// per row unless a group is said; needs --calibrate), smooth-w8a8. Or, for language models, rotate: in a basis in
-    /// which no channel stands out (QuaRot; it pays where tokens have one scale), rotate-gptq-w4a4-token; spin: the same, the basis learned
-    /// (SpinQuant; needs --calibrate). Embeddings and the product that gives logits take 8 bits.
-    /// int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
-    /// give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
-    /// mean error of channels stays), -noequalise (channels of depthwise layers keep their sizes).
-    #[arg(long, value_name = "RECIPE", default_value = "stored")]
+    /// How weights are held: one of these, or a recipe of words with `-` between.
+    /// - stored: matrices that a language model's file has in codes of few bits stay as they are, activations in products
+    ///   with them become bytes; stored-a8c: coarser ones (see a8c); stored-a16: they stay floats
+    /// - none: all become floats
+    /// - int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
+    ///   give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
+    ///   mean error of channels stays), -noequalise (channels of depthwise layers keep their sizes)
+    ///
+    /// A recipe is for the weights of large products and embeddings, which take 8 bits like the product that gives
+    /// logits: w4, w8-a16, gptq-w4-g128, smooth-w8a8, rotate-gptq-w4a8-token. Its words:
+    /// - w8, w6, w5, w4, w3, w2: bits of a weight; auto: of every product by what the model loses when it is rounded
+    ///   alone, within --max-size or --max-kl
+    /// - rounded to nearest; gptq: errors make up for each other; awq: strong channels are spared; hqq: few are far off.
+    ///   gptq, awq and auto (which is awq unless said: rtn-auto, gptq-auto) need --calibrate
+    /// - g32 (default), g64, g128, gall: weights that share a scale; sym, asym: without or with zero points (awq and hqq
+    ///   have them); mse: scales of least error
+    /// - a8: activations in bytes (default of w5 and more); a8c: coarser where many rows are multiplied, a scale per 64
+    ///   to 128, weights of 4 bits rounded once more to bytes, attention in bf16 (default of fewer bits); a4: in 16
+    ///   codes, which are computed with as bytes, no faster; a16: as they are; token: one scale for all activations of
+    ///   a token, not one per group
+    /// - smooth: channels of activations are evened out (SmoothQuant; one scale per row unless a group is said; needs
+    ///   --calibrate)
+    /// - rotate: of a language model, in a basis in which no channel stands out (QuaRot; pays where
+    ///   tokens have one scale); spin: the same, the basis
+    ///   learned (SpinQuant; needs --calibrate)
+    #[arg(long, value_name = "RECIPE", default_value = "stored", verbatim_doc_comment)]
     pub quantize: String,
     /// What to take away before: weights of large products become zero, or channels, heads and layers go and the model
     /// becomes smaller. magnitude, wanda or sparsegpt with a pattern: 50 (percent of the weights), 2:4 (two of four
@@ -81,7 +78,7 @@ pub struct CompileArgs {
     /// but for those of hqq.
     #[arg(long, value_name = "RECIPE", default_value = "none")]
     pub prune: String,
-    /// For gptq, awq, smooth, spin and most of --prune, and for int8.
+    /// For gptq, awq, auto, smooth, spin and most of --prune, and for int8.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
     /// Of a language model: how caches hold keys and values.
@@ -246,6 +243,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     };
     let prune = prune::Recipe::parse(&a.prune).map_err(|d| vec![d])?;
     let text = compress.is_some_and(|r| r.looks()) || prune.as_ref().is_some_and(prune::Recipe::needs_data);
+    a.calibration.check(compress.as_ref()).map_err(|d| vec![d])?;
     if statics.is_some() && prune.is_some() {
         return Err(vec![Diag::unsupported("--prune together with --quantize int8")]);
     }
@@ -256,7 +254,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     } else if !a.calibration.calibrate.is_empty() {
         let d = Diag::input(format!("--calibrate: --quantize {} looks at no data", a.quantize));
         return Err(vec![d.help(
-            "gptq, awq, smooth, spin and most of --prune look at texts: --quantize gptq-w4-g128; int8 at samples of inputs",
+            "gptq, awq, auto, smooth, spin and most of --prune look at texts: --quantize gptq-w4-g128; int8 at samples of inputs",
         )]);
     }
     let statics = statics.map(|r| a.calibration.job(r)).transpose().map_err(|d| vec![d])?;

@@ -129,6 +129,16 @@ pub fn run(cli: Cli) -> Result<(), Vec<Diag>> {
     system::said().map_err(|d| vec![d])
 }
 
+/// A size in memory: `65536`, `64K`, `2M`.
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text.strip_suffix(['M', 'm']).map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    size.ok_or_else(|| "a size is a number of bytes, or one followed by K or M".to_owned())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -12,6 +12,7 @@ pub mod grid;
 pub mod hadamard;
 pub mod hqq;
 pub mod inputs;
+pub mod mixed;
 pub mod products;
 pub mod recipe;
 pub mod rotation;

@@ -7,6 +7,10 @@ use std::fmt;
 /// Weights that share a scale, where nothing else is said.
 const GROUP: usize = 32;
 
+/// Bits and groups that products may get where they differ.
+const MIXED_BITS: [u32; 6] = [2, 3, 4, 5, 6, 8];
+const MIXED_GROUPS: [usize; 3] = [32, 64, 128];
+
 /// How codes are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
@@ -69,6 +73,15 @@ pub struct Recipe {
     pub smooth: bool,
     /// In which basis a language model is rounded.
     pub basis: Basis,
+    /// Whether products get bits by what the model loses, `weights` being what they get on average.
+    pub mixed: Option<Mixed>,
+}
+
+/// What groups of products may become where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mixed {
+    /// Weights that share a scale, where the recipe says so.
+    pub group: Option<usize>,
 }
 
 /// In which basis a language model is rounded.
@@ -86,7 +99,7 @@ pub enum Basis {
 impl Recipe {
     /// Whether codes are made by what the model makes of a text.
     pub fn calibrates(&self) -> bool {
-        self.weights.method.needs_data() || self.smooth
+        self.mixed.is_some() || self.weights.method.needs_data() || self.smooth
     }
     /// Neighbouring activations that share a scale; 0: all of a token, or none.
     pub fn grain(&self) -> usize {
@@ -96,12 +109,19 @@ impl Recipe {
     pub fn looks(&self) -> bool {
         self.calibrates() || self.basis == Basis::Learned
     }
+    /// What a product's weights may become.
+    pub fn candidates(&self) -> Vec<Scheme> {
+        let Some(mixed) = self.mixed else { return vec![self.weights] };
+        let groups = mixed.group.map_or(MIXED_GROUPS.to_vec(), |g| vec![g]);
+        let all = groups.into_iter().flat_map(|group| MIXED_BITS.map(|bits| (group, bits)));
+        all.map(|(group, bits)| Scheme { group, bits, ..self.weights }).collect()
+    }
 }
 
 /// Help for a recipe that cannot be read.
 const GRAMMAR: &str = "rotate (Hadamard transforms) or spin (learned rotations) for language models, smooth (SmoothQuant), a \
-                       method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w5, w6, w8), then as \
-                       needed a8, a8c, a4 or a16 (activations), token (one scale for all activations of a token, as with \
+                       method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w5, w6, w8, or auto: by \
+                       what the model loses), then as needed a8, a8c, a4 or a16 (activations), token (one scale for all activations of a token, as with \
                        gall), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse (scales \
                        by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16, smooth-w8a8, \
                        rotate-gptq-w4a4-token";
@@ -120,6 +140,7 @@ struct Words {
     basis: Option<Basis>,
     asymmetric: Option<bool>,
     search: bool,
+    mixed: bool,
 }
 
 impl Words {
@@ -144,6 +165,10 @@ impl Words {
             }
             "rotate" => set(&mut self.basis, Basis::Hadamard, word),
             "spin" => set(&mut self.basis, Basis::Learned, word),
+            "auto" => {
+                self.mixed = true;
+                set(&mut self.bits, 4, word)
+            }
             "" => Err("there is nothing between two `-`".into()),
             _ => self.numbers(word),
         }
@@ -199,7 +224,10 @@ impl Recipe {
             words.word(word).map_err(wrong)?;
         }
         let bits = words.bits.ok_or_else(|| wrong("it does not say how many bits weights have".into()))?;
-        let method = words.method.unwrap_or_default();
+        let method = words.method.unwrap_or(if words.mixed { Method::Awq } else { Method::Rtn });
+        if words.mixed && (method == Method::Hqq || words.smooth || words.basis.is_some()) {
+            return Err(wrong("auto is for rounding, gptq and awq, without smooth, rotate and spin".into()));
+        }
         // Smoothing is for scales that many channels share.
         let group = words.group.unwrap_or(if words.smooth { 0 } else { GROUP });
         // HQQ is all about where zero is.
@@ -226,7 +254,8 @@ impl Recipe {
             return Err(wrong("activations that stay floats need no smoothing".into()));
         }
         let ends = Scheme { bits: 8, group: if group == 0 { 0 } else { GROUP }, ..Scheme::default() };
-        Ok(Some(Self { weights, ends, activations, four, smooth, basis }))
+        let mixed = words.mixed.then_some(Mixed { group: words.group });
+        Ok(Some(Self { weights, ends, activations, four, smooth, basis, mixed }))
     }
 }
 
@@ -285,6 +314,9 @@ mod tests {
             "a8",
             "w4a2",
             "wall",
+            "smooth-auto",
+            "auto-w4",
+            "hqq-auto",
             "w4a16-token",
             "w4g",
             "gptq",
@@ -312,6 +344,9 @@ mod tests {
         assert_eq!(of("awq-w3-g64-a16").weights.to_string(), "awq-w3g64-asym");
         assert_eq!(of("hqq-w2-g32").weights.to_string(), "hqq-w2g32-asym");
         assert_eq!(of("rtn-w4"), of("w4"));
+        assert_eq!(of("auto").weights, of("awq-w4").weights);
+        assert_eq!((of("auto").candidates().len(), of("gptq-auto-g64").candidates().len()), (18, 6));
+        assert!(of("rtn-auto").calibrates() && !of("w4").calibrates());
         assert!(of("gptq-w4").weights.method.needs_data() && !of("hqq-w4").weights.method.needs_data());
     }
 }

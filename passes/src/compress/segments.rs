@@ -47,12 +47,19 @@ pub struct Segment {
     /// Outputs: the value for the next piece where there is one, for every tap the sum of `x^T x`, that of `|x|`
     /// and `x`, and states.
     pub module: Module,
-    /// What gives the value for the next piece alone, and its inputs, where there is one.
+    /// What gives the value for the next piece alone, or behind the last one the model's result, and its inputs.
     pub plain: Option<(Module, Vec<Feed>)>,
     /// What inputs are.
     pub feeds: Vec<Feed>,
     /// What is measured.
     pub taps: Vec<Tap>,
+}
+
+impl Segment {
+    /// Whether a piece follows, for which this one gives a value.
+    pub fn goes_on(&self) -> bool {
+        self.module.graph.outputs.len() > 3 * self.taps.len() + self.module.states.len()
+    }
 }
 
 /// Cuts a model; pieces without products are left out.
@@ -72,7 +79,8 @@ pub fn segments(module: &Module) -> Result<Vec<Segment>> {
             }
         }
         let (with, feeds) = Piece::build(module, before, next, &taps)?;
-        let plain = next.map(|_| Piece::build(module, before, next, &[])).transpose()?;
+        let result = next.or(g.outputs.first().copied());
+        let plain = result.map(|_| Piece::build(module, before, result, &[])).transpose()?;
         out.push(Segment { module: with, plain, feeds, taps });
         before = next;
     }

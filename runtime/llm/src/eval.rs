@@ -71,7 +71,8 @@ impl Distance {
     pub fn agreement(&self) -> f64 {
         self.agree as f64 / self.tokens.max(1) as f64
     }
-    fn add(&mut self, reference: &[f32], logits: &[f32]) {
+    /// Counts a token: its logits by the reference and by the model.
+    pub fn add(&mut self, reference: &[f32], logits: &[f32]) {
         let (a, b) = (log_sum(reference), log_sum(logits));
         let term = |(r, l): (&f32, &f32)| {
             let log_p = f64::from(*r) - a;
