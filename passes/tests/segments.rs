@@ -121,8 +121,8 @@ fn pieces_one_after_the_other_are_the_model() {
         assert_eq!(piece.module.verify(), []);
         let out = eval::module(&piece.module, &feed(&piece.feeds, carried.as_ref())).unwrap();
         let next = usize::from(piece.goes_on());
-        assert_eq!(out.len(), next + 4);
-        for (t, out) in piece.taps.iter().zip(out[next..].chunks(2)) {
+        assert_eq!(out.len(), next + 6);
+        for (t, out) in piece.taps.iter().zip(out[next..].chunks(3)) {
             let x = whole(&m, &[t.products[0].x])[0].to_f32().unwrap();
             let want = Statistics::of_rows(WIDTH, &x).unwrap();
             let mean =
