@@ -103,7 +103,7 @@ impl Recipe {
     }
     /// Neighbouring activations that share a scale; 0: all of a token, or none.
     pub fn grain(&self) -> usize {
-        if self.activations == Activations::Blocks { self.weights.group } else { 0 }
+        if self.activations.per_block() { self.weights.group } else { 0 }
     }
     /// Whether anything is made by what the model makes of a text.
     pub fn looks(&self) -> bool {
