@@ -8,6 +8,7 @@
 pub mod c;
 pub mod clif;
 pub mod fat;
+pub mod machine;
 pub mod object;
 pub mod peaks;
 mod sites;

@@ -4,6 +4,7 @@ use super::instr::{Encodable, immediate};
 use super::mir::{Class, Cond, Func, Item, Label, VReg};
 use super::regs::PReg;
 use super::short;
+use crate::machine::Register as _;
 use iced_x86::{Code, Encoder, Instruction, OpKind, Register};
 use sinter_ir::{Diag, Result};
 

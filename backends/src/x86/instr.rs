@@ -2,6 +2,7 @@
 
 use super::mir::{Base, Class, Func, Mem, Op, Opnd, VReg};
 use super::regs::{CALLEE_SAVED, PReg};
+use crate::machine::Register as _;
 use iced_x86::{Code, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
 use sinter_ir::{Diag, Result};
 

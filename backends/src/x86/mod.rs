@@ -3,11 +3,10 @@
 //! A kernel is selected into machine IR ([`mir`]) over virtual registers, gets machine registers by linear scan, and is
 //! encoded with its constants behind it. What the emitter does not carry it says before it starts.
 
-mod access;
-mod alloc;
 mod audit;
 mod cond;
 mod encode;
+mod forms;
 mod instr;
 pub mod mir;
 mod peephole;
@@ -15,6 +14,7 @@ mod regs;
 pub mod select;
 mod short;
 
+use crate::machine::alloc;
 use select::Isa;
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::Kernel;

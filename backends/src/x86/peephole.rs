@@ -96,32 +96,6 @@ pub fn zeros(f: &mut Func) {
     }
 }
 
-/// Keeps the alignment of innermost loops only: the heads of others are passed too rarely to be worth the padding.
-pub fn align_innermost(f: &mut Func) {
-    let mut open: Vec<(Option<usize>, bool)> = Vec::new();
-    let mut dead = BTreeSet::new();
-    for (i, item) in f.items.iter().enumerate() {
-        match item {
-            Item::LoopBegin => {
-                open.iter_mut().for_each(|l| l.1 = true);
-                open.push((None, false));
-            }
-            Item::Align => {
-                if let Some(l) = open.last_mut() {
-                    l.0 = Some(i);
-                }
-            }
-            Item::LoopEnd => {
-                if let Some((Some(at), true)) = open.pop() {
-                    dead.insert(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    remove(f, &dead);
-}
-
 /// Takes items out by their numbers.
 fn remove(f: &mut Func, dead: &BTreeSet<usize>) {
     let mut at = 0;

@@ -1,14 +1,13 @@
 //! Machine registers.
 
 use super::mir::Class;
+use crate::machine::{self, Register as _};
 use iced_x86::Register;
 
 /// A machine register: 0..16 integers, 16..48 vectors, 48..56 masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PReg(pub u8);
 
-/// Number of machine registers.
-pub const COUNT: usize = 56;
 const VEC: u8 = 16;
 const MASK: u8 = 48;
 
@@ -36,6 +35,26 @@ const GPR8: [Register; 16] = [
     Register::R15L,
 ];
 
+impl machine::Register for PReg {
+    const COUNT: usize = 56;
+    fn index(self) -> usize {
+        self.0.into()
+    }
+    fn class(self) -> Class {
+        match self.0 {
+            0..VEC => Class::Gpr,
+            VEC..MASK => Class::Vec,
+            _ => Class::Mask,
+        }
+    }
+}
+
+impl From<Register> for PReg {
+    fn from(r: Register) -> Self {
+        Self::of(r)
+    }
+}
+
 impl PReg {
     /// From iced's full name: 64 bits of an integer, zmm, mask.
     pub fn of(r: Register) -> Self {
@@ -46,14 +65,6 @@ impl PReg {
             Self(MASK + n)
         } else {
             Self(VEC + n)
-        }
-    }
-    /// Register file.
-    pub fn class(self) -> Class {
-        match self.0 {
-            0..VEC => Class::Gpr,
-            VEC..MASK => Class::Vec,
-            _ => Class::Mask,
         }
     }
     /// A vector register that only EVEX encodings reach.

@@ -3,8 +3,9 @@
 //! Item `i` reads at position `2i` and writes at `2i + 1`, so that a result may take the register of an operand that
 //! ends there.
 
-use crate::x86::access::Access;
-use crate::x86::mir::{Func, Item, VReg};
+use crate::machine::Forms;
+use crate::machine::access::Access;
+use crate::machine::mir::{Func, Item, VReg};
 
 /// Where a virtual register is live.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -92,7 +93,7 @@ impl Set {
 }
 
 /// Straight pieces of the code and where each goes on.
-fn blocks(f: &Func) -> Vec<Block> {
+fn blocks<C: Forms>(f: &Func<C>) -> Vec<Block> {
     let mut out: Vec<Block> = Vec::new();
     let mut at = vec![0; f.labels()];
     let mut from = 0;
@@ -133,7 +134,7 @@ fn blocks(f: &Func) -> Vec<Block> {
 }
 
 /// Walks an item backwards: writes end what is live above, reads begin it.
-fn back(item: &Item, live: &mut Set) {
+fn back<C: Forms>(item: &Item<C>, live: &mut Set) {
     item.regs(&mut |v, a| {
         if a == Access::Write {
             live.remove(v);
@@ -147,7 +148,7 @@ fn back(item: &Item, live: &mut Set) {
 }
 
 /// Intervals of all virtual registers.
-pub fn intervals(f: &Func) -> Vec<Interval> {
+pub fn intervals<C: Forms>(f: &Func<C>) -> Vec<Interval> {
     let blocks = blocks(f);
     let empty = Set(vec![0; f.classes.len().div_ceil(64)]);
     let mut live_in = vec![empty.clone(); blocks.len()];
@@ -212,7 +213,7 @@ fn live_out(b: &Block, live_in: &[Set], empty: &Set) -> Set {
 }
 
 /// Counts the accesses of every register, with the loops around them.
-fn weigh(f: &Func, out: &mut [Interval]) {
+fn weigh<C: Forms>(f: &Func<C>, out: &mut [Interval]) {
     let mut worth = 1.0;
     for item in &f.items {
         match item {

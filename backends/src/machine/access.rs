@@ -1,5 +1,6 @@
 //! What machine IR reads and writes.
 
+use super::Forms;
 use super::mir::{Base, Item, Mem, Op, Opnd, VReg};
 
 /// How an instruction touches a register.
@@ -34,7 +35,7 @@ impl Mem {
     }
 }
 
-impl Op {
+impl<C> Op<C> {
     /// Calls `f` with every register.
     pub fn regs_mut(&mut self, f: &mut impl FnMut(&mut VReg, Access)) {
         for o in self.opnds.iter_mut().chain(&mut self.implicit) {
@@ -52,7 +53,7 @@ impl Op {
     }
 }
 
-impl Item {
+impl<C: Forms> Item<C> {
     /// Calls `f` with every register.
     pub fn regs_mut(&mut self, f: &mut impl FnMut(&mut VReg, Access)) {
         match self {

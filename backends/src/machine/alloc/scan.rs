@@ -2,44 +2,43 @@
 
 use super::live::Interval;
 use super::spill::recipes;
-use crate::x86::mir::{Class, Func, Item, VReg};
-use crate::x86::regs::{self, PReg};
-use iced_x86::EncodingKind;
+use crate::machine::mir::{Class, Func, Item, VReg};
+use crate::machine::{Forms, Register};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Outcome of one try.
-pub struct Scan {
+pub struct Scan<R> {
     /// Machine registers.
-    pub regs: Vec<Option<PReg>>,
+    pub regs: Vec<Option<R>>,
     /// What found none.
     pub spilled: BTreeSet<VReg>,
 }
 
-struct State<'a> {
+struct State<'a, R> {
     live: &'a [Interval],
     cost: Vec<f64>,
     /// Ranges in use of every machine register: start, end, owner.
     busy: Vec<BTreeMap<u32, (u32, VReg)>>,
-    regs: Vec<Option<PReg>>,
+    regs: Vec<Option<R>>,
 }
 
-impl State<'_> {
+impl<R: Register> State<'_, R> {
     /// Calls `f` with who is in the way, until it says stop; gives whether it went through.
-    fn conflicts(&self, v: VReg, p: PReg, mut f: impl FnMut(VReg) -> bool) -> bool {
-        let busy = &self.busy[p.0 as usize];
+    fn conflicts(&self, v: VReg, p: R, mut f: impl FnMut(VReg) -> bool) -> bool {
+        let busy = &self.busy[p.index()];
         self.live[v.0 as usize].ranges.iter().all(|&(from, to)| {
             let before = busy.range(..from).next_back().filter(|(_, (end, _))| *end > from);
             before.into_iter().chain(busy.range(from..to)).all(|(_, (_, owner))| f(*owner))
         })
     }
     /// Whether nothing is in the way.
-    fn is_free(&self, v: VReg, p: PReg) -> bool {
+    fn is_free(&self, v: VReg, p: R) -> bool {
         self.conflicts(v, p, |_| false)
     }
     /// Gives a register its machine register.
-    fn assign(&mut self, v: VReg, p: PReg) {
+    fn assign(&mut self, v: VReg, p: R) {
         for &(from, to) in &self.live[v.0 as usize].ranges {
-            self.busy[p.0 as usize].insert(from, (to, v));
+            self.busy[p.index()].insert(from, (to, v));
         }
         self.regs[v.0 as usize] = Some(p);
     }
@@ -47,13 +46,13 @@ impl State<'_> {
     fn remove(&mut self, v: VReg) {
         if let Some(p) = self.regs[v.0 as usize].take() {
             for (from, _) in &self.live[v.0 as usize].ranges {
-                self.busy[p.0 as usize].remove(from);
+                self.busy[p.index()].remove(from);
             }
         }
     }
     /// The cheapest set of owners to throw out for `v`: all worth less than it.
-    fn victims(&self, v: VReg, allowed: &[PReg]) -> Option<(PReg, BTreeSet<VReg>)> {
-        let mut best: Option<(f64, PReg, BTreeSet<VReg>)> = None;
+    fn victims(&self, v: VReg, allowed: &[R]) -> Option<(R, BTreeSet<VReg>)> {
+        let mut best: Option<(f64, R, BTreeSet<VReg>)> = None;
         for &p in allowed {
             let limit = best.as_ref().map_or(self.cost[v.0 as usize], |b| b.0);
             let mut owners = BTreeSet::new();
@@ -71,12 +70,12 @@ impl State<'_> {
     }
 }
 
-/// Which vectors have to be reachable by VEX encodings.
-fn low(f: &Func) -> Vec<bool> {
+/// Which vectors have to be among those that every form reaches.
+fn low<C: Forms>(f: &Func<C>) -> Vec<bool> {
     let mut out = vec![false; f.classes.len()];
     for item in &f.items {
         if let Item::Op(op) = item
-            && op.code.encoding() != EncodingKind::EVEX
+            && op.code.is_narrow()
         {
             item.regs(&mut |v, _| out[v.0 as usize] |= f.class(v) == Class::Vec);
         }
@@ -85,7 +84,7 @@ fn low(f: &Func) -> Vec<bool> {
 }
 
 /// Copies that would vanish if both sides got one machine register: partners of every register, most useful first.
-fn hints(f: &Func) -> Vec<Vec<VReg>> {
+fn hints<C: Forms>(f: &Func<C>) -> Vec<Vec<VReg>> {
     let mut found: Vec<Vec<(i64, VReg)>> = vec![vec![]; f.classes.len()];
     let mut depth = 0;
     for item in &f.items {
@@ -108,8 +107,13 @@ fn hints(f: &Func) -> Vec<Vec<VReg>> {
         .collect()
 }
 
-/// Tries to give every register a machine register. `keep` are never spilled; `wide`: 32 vector registers.
-pub fn scan(f: &Func, live: &[Interval], keep: &BTreeSet<VReg>, wide: bool) -> Scan {
+/// Tries to give every register a machine register. `keep` are never spilled.
+pub fn scan<C: Forms>(
+    f: &Func<C>,
+    live: &[Interval],
+    keep: &BTreeSet<VReg>,
+    features: C::Features,
+) -> Scan<C::Reg> {
     let all: BTreeSet<VReg> = (0..f.classes.len() as u32).map(VReg).collect();
     let cheap: BTreeSet<VReg> = recipes(f, &all).into_keys().collect();
     let cost = live
@@ -124,14 +128,14 @@ pub fn scan(f: &Func, live: &[Interval], keep: &BTreeSet<VReg>, wide: bool) -> S
         })
         .collect();
     let mut s =
-        State { live, cost, busy: vec![BTreeMap::new(); regs::COUNT], regs: vec![None; f.classes.len()] };
+        State { live, cost, busy: vec![BTreeMap::new(); C::Reg::COUNT], regs: vec![None; f.classes.len()] };
     for (v, r) in &f.fixed {
-        s.assign(*v, PReg::of(*r));
+        s.assign(*v, *r);
     }
     let low = low(f);
     let hints = hints(f);
     let pools = [(Class::Gpr, false), (Class::Vec, false), (Class::Vec, true), (Class::Mask, false)]
-        .map(|(c, low)| regs::allocatable(c, low || !wide));
+        .map(|(c, low)| C::allocatable(c, low, features));
     let mut queue: BTreeSet<(u32, VReg)> = (0..f.classes.len() as u32)
         .map(VReg)
         .filter(|v| !f.fixed.contains_key(v) && !live[v.0 as usize].ranges.is_empty())

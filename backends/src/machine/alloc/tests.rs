@@ -2,13 +2,13 @@
 
 use super::allocate;
 use super::live::intervals;
-use crate::x86::mir::{Class, Func, Item, Opnd, VReg};
+use crate::x86::mir::{Base, Class, Func, Item, Mem, Opnd, VReg};
 use iced_x86::Code;
 use std::collections::BTreeSet;
 
 fn load(f: &mut Func, base: VReg, i: i64) -> VReg {
     let v = f.vreg(Class::Vec);
-    let from = crate::x86::mir::Mem::reg(base).plus(64 * i);
+    let from = Mem::reg(base).plus(64 * i);
     f.op(Code::EVEX_Vmovups_zmm_k1z_zmmm512, &[Opnd::Def(v, 64), Opnd::Mem(from)]);
     v
 }
@@ -19,7 +19,7 @@ fn fma(f: &mut Func, acc: VReg, x: VReg, y: VReg) {
 }
 
 fn store(f: &mut Func, base: VReg, i: i64, v: VReg) {
-    let to = crate::x86::mir::Mem::reg(base).plus(64 * i);
+    let to = Mem::reg(base).plus(64 * i);
     f.op(Code::EVEX_Vmovups_zmmm512_k1z_zmm, &[Opnd::Mem(to), Opnd::Use(v, 64)]);
 }
 
@@ -44,7 +44,7 @@ fn tile(n: i64, m: i64) -> Func {
 }
 
 fn spills(f: &Func) -> usize {
-    let frame = |o: &Opnd| matches!(o, Opnd::Mem(m) if matches!(m.base, crate::x86::mir::Base::Frame(_)));
+    let frame = |o: &Opnd| matches!(o, Opnd::Mem(m) if matches!(m.base, Base::Frame(_)));
     f.items.iter().filter(|i| matches!(i, Item::Op(op) if op.opnds.iter().any(frame))).count()
 }
 
@@ -103,10 +103,8 @@ fn loops_keep_their_registers() {
             Item::LoopBegin => inside = true,
             Item::LoopEnd => inside = false,
             Item::Op(op) if inside => {
-                let frame = op
-                    .opnds
-                    .iter()
-                    .any(|o| matches!(o, Opnd::Mem(m) if matches!(m.base, crate::x86::mir::Base::Frame(_))));
+                let frame =
+                    op.opnds.iter().any(|o| matches!(o, Opnd::Mem(m) if matches!(m.base, Base::Frame(_))));
                 assert!(!frame, "{op:?}");
             }
             _ => {}
@@ -126,7 +124,7 @@ fn holes_are_used() {
     for i in 0..20 {
         // The same two registers, written again and again.
         for v in [x, y] {
-            let from = crate::x86::mir::Mem::reg(base).plus(i);
+            let from = Mem::reg(base).plus(i);
             f.op(Code::EVEX_Vmovups_zmm_k1z_zmmm512, &[Opnd::Def(v, 64), Opnd::Mem(from)]);
         }
         fma(&mut f, accs[i as usize], x, y);
@@ -167,7 +165,7 @@ fn copies_vanish() {
         f.op(Code::Add_rm64_imm8, &[Opnd::UseDef(t, 8), Opnd::Imm(1)]);
         f.copy(a, t, 8);
     }
-    let to = crate::x86::mir::Mem::reg(a);
+    let to = Mem::reg(a);
     f.op(Code::Mov_rm64_r64, &[Opnd::Mem(to), Opnd::Use(a, 8)]);
     let (f, _) = check(f, true);
     let copies: BTreeSet<usize> =

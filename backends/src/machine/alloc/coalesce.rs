@@ -1,7 +1,8 @@
 //! Copies between registers that are never live together: both become one register.
 
 use super::live::intervals;
-use crate::x86::mir::{Func, Item, VReg};
+use crate::machine::Forms;
+use crate::machine::mir::{Func, Item, VReg};
 
 /// The register that stands for a merged one.
 fn find(to: &mut [u32], v: u32) -> u32 {
@@ -14,7 +15,7 @@ fn find(to: &mut [u32], v: u32) -> u32 {
 }
 
 /// Merges what copies connect, those in the innermost loops first, and drops the copies.
-pub fn coalesce(f: &mut Func) {
+pub fn coalesce<C: Forms>(f: &mut Func<C>) {
     let mut moves = Vec::new();
     let mut depth = 0u32;
     for (i, item) in f.items.iter().enumerate() {

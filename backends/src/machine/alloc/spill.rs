@@ -1,9 +1,9 @@
 //! Rewrites code so that some registers live in the stack frame, or are computed again where they are wanted.
 
 use super::live::Interval;
-use crate::x86::access::Access;
-use crate::x86::mir::{Base, Class, Func, Item, Mem, Op, Opnd, VReg};
-use iced_x86::{Code, OpCodeOperandKind as Kind};
+use crate::machine::Forms;
+use crate::machine::access::Access;
+use crate::machine::mir::{Base, Class, Func, Item, Mem, Op, Opnd, VReg};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// For how many items a temporary is kept that holds a spilled integer, and how many of them at a time: code that works
@@ -13,57 +13,27 @@ const HELD: usize = 2;
 
 /// Where a spilled register's value comes from.
 #[derive(Clone)]
-enum Home {
+enum Home<C> {
     /// A slot of the frame.
     Slot(Base),
     /// The only instruction that ever makes it, out of nothing but constants.
-    Again(Op),
-}
-
-/// Loads and stores of whole registers; `bytes` is the widest view in use.
-fn load_code(class: Class, bytes: u8, evex: bool) -> Code {
-    match (class, bytes, evex) {
-        (Class::Gpr, ..) => Code::Mov_r64_rm64,
-        (Class::Mask, ..) => Code::VEX_Kmovq_kr_km64,
-        (_, 16, false) => Code::VEX_Vmovups_xmm_xmmm128,
-        (_, 16, true) => Code::EVEX_Vmovups_xmm_k1z_xmmm128,
-        (_, 32, false) => Code::VEX_Vmovups_ymm_ymmm256,
-        (_, 32, true) => Code::EVEX_Vmovups_ymm_k1z_ymmm256,
-        _ => Code::EVEX_Vmovups_zmm_k1z_zmmm512,
-    }
-}
-
-/// See [`load_code`].
-fn store_code(class: Class, bytes: u8, evex: bool) -> Code {
-    match (class, bytes, evex) {
-        (Class::Gpr, ..) => Code::Mov_rm64_r64,
-        (Class::Mask, ..) => Code::VEX_Kmovq_m64_kr,
-        (_, 16, false) => Code::VEX_Vmovups_xmmm128_xmm,
-        (_, 16, true) => Code::EVEX_Vmovups_xmmm128_k1z_xmm,
-        (_, 32, false) => Code::VEX_Vmovups_ymmm256_ymm,
-        (_, 32, true) => Code::EVEX_Vmovups_ymmm256_k1z_ymm,
-        _ => Code::EVEX_Vmovups_zmmm512_k1z_zmm,
-    }
+    Again(Op<C>),
 }
 
 /// Whether an instruction can be repeated anywhere: it writes one register from constants and leaves the flags alone.
-fn repeatable(op: &Op, v: VReg) -> bool {
+fn repeatable<C: Forms>(op: &Op<C>, v: VReg) -> bool {
     let plain = op.opnds.iter().all(|o| match o {
         Opnd::Def(r, _) => *r == v,
         Opnd::Mem(m) | Opnd::Bcast(m) => matches!(m.base, Base::Pool(_)) && m.index.is_none(),
         Opnd::Imm(_) => true,
         _ => false,
     });
-    let flags = matches!(op.code, Code::Mov_r32_imm32 | Code::Mov_r64_imm64 | Code::Mov_rm64_imm32);
-    plain
-        && op.mask.is_none()
-        && op.implicit.is_empty()
-        && (flags || matches!(op.opnds.first(), Some(Opnd::Def(_, 16..))))
+    plain && op.mask.is_none() && op.implicit.is_empty() && C::keeps_flags(op)
 }
 
 /// The only instruction that writes each of the registers, where it can be repeated.
-pub fn recipes(f: &Func, spilled: &BTreeSet<VReg>) -> BTreeMap<VReg, Op> {
-    let mut found: BTreeMap<VReg, Option<Op>> = BTreeMap::new();
+pub fn recipes<C: Forms>(f: &Func<C>, spilled: &BTreeSet<VReg>) -> BTreeMap<VReg, Op<C>> {
+    let mut found: BTreeMap<VReg, Option<Op<C>>> = BTreeMap::new();
     for item in &f.items {
         item.regs(&mut |v, a| {
             if a.writes() && spilled.contains(&v) {
@@ -81,7 +51,7 @@ pub fn recipes(f: &Func, spilled: &BTreeSet<VReg>) -> BTreeMap<VReg, Op> {
 }
 
 /// Widest view of every register.
-fn widths(f: &Func) -> Vec<u8> {
+fn widths<C: Forms>(f: &Func<C>) -> Vec<u8> {
     let mut out = vec![16u8; f.classes.len()];
     let mut see = |v: VReg, bytes: u8| out[v.0 as usize] = out[v.0 as usize].max(bytes);
     for item in &f.items {
@@ -101,21 +71,12 @@ fn widths(f: &Func) -> Vec<u8> {
     out
 }
 
-/// Whether an operand may be memory instead of a register.
-fn takes_memory(op: &Op, n: usize) -> bool {
-    let lone = !op.opnds.iter().any(|o| matches!(o, Opnd::Mem(_) | Opnd::Bcast(_)));
-    lone && matches!(
-        op.code.op_code().op_kind(n as u32),
-        Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem | Kind::ymm_or_mem | Kind::zmm_or_mem
-    )
-}
-
-struct Rewriter<'a> {
-    f: &'a mut Func,
-    homes: BTreeMap<VReg, Home>,
+struct Rewriter<'a, C: Forms> {
+    f: &'a mut Func<C>,
+    homes: BTreeMap<VReg, Home<C>>,
     widths: Vec<u8>,
-    evex: bool,
-    out: Vec<Item>,
+    features: C::Features,
+    out: Vec<Item<C>>,
     /// Spilled registers whose value a temporary holds as well, and since how many items nothing has asked for it.
     held: Vec<(VReg, VReg, u32)>,
     /// Stores to the frame that nothing can have read yet.
@@ -127,15 +88,15 @@ struct Rewriter<'a> {
 }
 
 /// Spills registers; the new ones that stand in for them go to `temps`.
-pub fn rewrite(
-    f: &mut Func,
+pub fn rewrite<C: Forms>(
+    f: &mut Func<C>,
     live: &[Interval],
     spilled: &BTreeSet<VReg>,
-    evex: bool,
+    features: C::Features,
     temps: &mut BTreeSet<VReg>,
 ) {
     let widths = widths(f);
-    let mut homes: BTreeMap<VReg, Home> =
+    let mut homes: BTreeMap<VReg, Home<C>> =
         recipes(f, spilled).into_iter().map(|(v, op)| (v, Home::Again(op))).collect();
     let mut shared: Vec<(Base, u32, Interval)> = Vec::new();
     for &v in spilled {
@@ -164,13 +125,13 @@ pub fn rewrite(
     let items = std::mem::take(&mut f.items);
     let out = Vec::with_capacity(items.len() * 5 / 4);
     let (held, unread, dead) = (vec![], BTreeMap::new(), BTreeSet::new());
-    let mut r = Rewriter { f, homes, widths, evex, out, held, unread, dead, temps };
+    let mut r = Rewriter { f, homes, widths, features, out, held, unread, dead, temps };
     items.into_iter().for_each(|i| r.item(i));
     let (out, dead) = (r.out, r.dead);
     f.items = out.into_iter().enumerate().filter(|(i, _)| !dead.contains(i)).map(|(_, item)| item).collect();
 }
 
-impl Rewriter<'_> {
+impl<C: Forms> Rewriter<'_, C> {
     /// A register of one instruction in place of a spilled one.
     fn temp(&mut self, v: VReg) -> VReg {
         let t = self.f.vreg(self.f.class(v));
@@ -187,7 +148,7 @@ impl Rewriter<'_> {
             Home::Slot(base) => {
                 self.unread.remove(&v);
                 let bytes = self.view(v);
-                let code = load_code(self.f.class(v), bytes, self.evex);
+                let code = C::reload(self.f.class(v), bytes, self.features);
                 let opnds = vec![Opnd::Def(to, bytes), Opnd::Mem(base.into())];
                 self.out.push(Item::Op(Op { code, opnds, mask: None, implicit: vec![] }));
             }
@@ -204,13 +165,13 @@ impl Rewriter<'_> {
                 self.dead.insert(before);
             }
             let bytes = self.view(v);
-            let code = store_code(self.f.class(v), bytes, self.evex);
+            let code = C::spill(self.f.class(v), bytes, self.features);
             let opnds = vec![Opnd::Mem(base.into()), Opnd::Use(from, bytes)];
             self.out.push(Item::Op(Op { code, opnds, mask: None, implicit: vec![] }));
         }
     }
     /// Forgets what another way to here would not know, or what has not been asked for.
-    fn pass(&mut self, item: &Item) {
+    fn pass(&mut self, item: &Item<C>) {
         match item {
             Item::Bind(_) | Item::Jump(_) | Item::Ret(_) => {
                 self.held.clear();
@@ -239,7 +200,7 @@ impl Rewriter<'_> {
         }
     }
     /// Rewrites one item.
-    fn item(&mut self, mut item: Item) {
+    fn item(&mut self, mut item: Item<C>) {
         self.pass(&item);
         if let Item::Move { dst, src, .. } = item {
             let (to, from) = (self.homes.contains_key(&dst), self.homes.contains_key(&src));
@@ -307,24 +268,19 @@ impl Rewriter<'_> {
         }
     }
     /// Turns one read of a spilled register into a memory operand where the instruction takes one.
-    fn fold(&mut self, op: &mut Op) {
+    fn fold(&mut self, op: &mut Op<C>) {
         for n in 0..op.opnds.len() {
             let Opnd::Use(v, bytes) = op.opnds[n] else { continue };
             if self.holder(v).is_some() {
                 continue;
             }
             let count = op.opnds.iter().filter(|o| matches!(o, Opnd::Use(x, _) if *x == v)).count();
-            if count != 1 || op.mask.is_some() || !takes_memory(op, n) {
+            if count != 1 || op.mask.is_some() || !C::takes_memory(op, n) {
                 continue;
             }
-            let whole = |op: &Op| {
-                let loads =
-                    [16, 32, 64].map(|b| [load_code(Class::Vec, b, false), load_code(Class::Vec, b, true)]);
-                loads.into_iter().flatten().any(|c| c == op.code)
-            };
             let mem: Option<Mem> = match self.homes.get(&v) {
                 Some(Home::Slot(base)) => Some((*base).into()),
-                Some(Home::Again(op)) if whole(op) => match op.opnds[..] {
+                Some(Home::Again(op)) if op.code.is_reload() => match op.opnds[..] {
                     [Opnd::Def(_, have), Opnd::Mem(m)] if have >= bytes => Some(m),
                     _ => None,
                 },
