@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use sinter_backends::{target, x86};
+use sinter_backends::{kernel, refuses, target};
 use sinter_ir::tile::Kernel;
 use std::time::Instant;
 
@@ -36,12 +36,12 @@ fn main() {
     let t = target(name).expect("a target of the table");
     let (mut bytes, mut seconds) = (0, 0.0);
     for k in kernels(&std::fs::read_to_string(file).unwrap()) {
-        if let Some(why) = x86::refuses(&k, t) {
+        if let Some(why) = refuses(&k, t) {
             println!("{:60} refused: {why}", k.name);
             continue;
         }
         let start = Instant::now();
-        let code = x86::emit(&k, t).unwrap();
+        let code = kernel(&k, t).unwrap().0;
         let took = start.elapsed().as_secs_f64();
         println!("{:60} {:6} bytes {:8.2} ms", k.name, code.len(), took * 1e3);
         std::fs::write(format!("{dir}/{}.bin", k.name), &code).unwrap();

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aarch64;
 pub mod c;
 pub mod clif;
 pub mod fat;
@@ -18,10 +19,24 @@ pub mod x86;
 
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
+use sinter_ir::tile::Kernel;
 use sinter_ir::{Diag, Result};
 pub use sites::{Site, sites};
 use std::collections::BTreeMap;
 pub use targets::{cpus, sources, target, targets, variants};
+
+/// Why a kernel is left to Cranelift; none where an emitter of our own carries it.
+pub fn refuses(k: &Kernel, target: &TargetDesc) -> Option<String> {
+    if target.triple.starts_with("aarch64-") { aarch64::refuses(k, target) } else { x86::refuses(k, target) }
+}
+
+/// Machine code of a kernel that is not [`refuses`]d, and the alignment that it wants.
+pub fn kernel(k: &Kernel, target: &TargetDesc) -> Result<(Vec<u8>, usize)> {
+    match target.triple.starts_with("aarch64-") {
+        true => Ok((aarch64::emit(k, target)?, aarch64::ALIGN)),
+        false => Ok((x86::emit(k, target)?, x86::ALIGN)),
+    }
+}
 
 /// Everything that a bundle needs from code generation.
 #[derive(Debug, Clone)]

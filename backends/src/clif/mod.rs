@@ -15,7 +15,7 @@ mod program;
 mod relocs;
 mod stmt;
 
-use crate::{Blob, Level, x86};
+use crate::{Blob, Level};
 use cranelift_codegen::Context;
 use sinter_ir::program::Program;
 use sinter_ir::target::TargetDesc;
@@ -32,7 +32,7 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
                 .help("`sinter targets` lists what is supported"),
         );
     }
-    out.extend(unexpanded_kernels(program.kernels.iter().filter(|k| x86::refuses(k, target).is_some())));
+    out.extend(unexpanded_kernels(program.kernels.iter().filter(|k| crate::refuses(k, target).is_some())));
     out
 }
 
@@ -155,8 +155,9 @@ fn kernels_of(
 ) -> Result<()> {
     for (i, k) in program.kernels.iter().enumerate() {
         let name = layout::Name::Kernel(level, i as u32);
-        if x86::refuses(k, target).is_none() {
-            layout.add_code(name, &k.name, &x86::emit(k, target)?, x86::ALIGN);
+        if crate::refuses(k, target).is_none() {
+            let (code, align) = crate::kernel(k, target)?;
+            layout.add_code(name, &k.name, &code, align);
             continue;
         }
         let isa = if is_vector(k) { &isas.ordered } else { &isas.optimised };

@@ -94,6 +94,13 @@ pub struct Op<C> {
     pub implicit: Vec<Opnd>,
 }
 
+impl<C> Op<C> {
+    /// An instruction that touches no more than it names.
+    pub fn plain(code: C, opnds: Vec<Opnd>) -> Self {
+        Self { code, opnds, mask: None, implicit: vec![] }
+    }
+}
+
 /// An element of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item<C: Forms> {
@@ -186,7 +193,7 @@ impl<C: Forms> Func<C> {
     }
     /// Appends an instruction. An operand that is read only in form (`vpxor x, x, x`) is a `Def` like the result.
     pub fn op(&mut self, code: C, opnds: &[Opnd]) {
-        self.items.push(Item::Op(Op { code, opnds: opnds.to_vec(), mask: None, implicit: vec![] }));
+        self.items.push(Item::Op(Op::plain(code, opnds.to_vec())));
     }
     /// Appends an instruction under a write mask; `zeroing` clears the other lanes.
     pub fn op_masked(&mut self, code: C, opnds: &[Opnd], mask: VReg, zeroing: bool) {

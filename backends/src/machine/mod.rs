@@ -4,9 +4,12 @@
 
 pub mod access;
 pub mod alloc;
+pub mod expr;
+pub mod facts;
 pub mod mir;
+pub mod patterns;
 
-use mir::{Class, Func, Op};
+use mir::{Class, Func, Mem, Op, Opnd};
 use std::fmt::Debug;
 
 /// A machine register.
@@ -31,14 +34,14 @@ pub trait Forms: Copy + Eq + Debug + 'static {
     fn allocatable(class: Class, narrow: bool, features: Self::Features) -> Vec<Self::Reg>;
     /// Whether the form reaches only some of the vectors.
     fn is_narrow(self) -> bool;
-    /// Loads a spilled register, of which `bytes` are in use.
+    /// The form that loads a spilled register, of which `bytes` are in use.
     fn reload(class: Class, bytes: u8, features: Self::Features) -> Self;
     /// Stores a register that is spilled.
-    fn spill(class: Class, bytes: u8, features: Self::Features) -> Self;
+    fn spill(class: Class, bytes: u8, features: Self::Features, to: Mem, from: Opnd) -> Op<Self>;
     /// Whether the form loads whole vectors and nothing else.
     fn is_reload(self) -> bool;
-    /// Whether an instruction that makes a register of constants alone leaves the flags as they are.
-    fn keeps_flags(op: &Op<Self>) -> bool;
+    /// Whether an instruction that has operands of constants alone neither depends on the flags nor changes them.
+    fn is_constant(op: &Op<Self>) -> bool;
     /// Whether operand `n` may be memory instead of a register.
     fn takes_memory(op: &Op<Self>, n: usize) -> bool;
     /// Improves the code in front of allocation, when copies are coalesced.

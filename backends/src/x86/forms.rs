@@ -1,6 +1,6 @@
 //! What the shared register allocation has to know about x86.
 
-use super::mir::{Class, Cond, Func, Op, Opnd};
+use super::mir::{Class, Cond, Func, Mem, Op, Opnd};
 use super::peephole;
 use super::regs::{self, PReg};
 use crate::machine::Forms;
@@ -29,8 +29,8 @@ impl Forms for Code {
             _ => Code::EVEX_Vmovups_zmm_k1z_zmmm512,
         }
     }
-    fn spill(class: Class, bytes: u8, wide: bool) -> Self {
-        match (class, bytes, wide) {
+    fn spill(class: Class, bytes: u8, wide: bool, to: Mem, from: Opnd) -> Op {
+        let code = match (class, bytes, wide) {
             (Class::Gpr, ..) => Code::Mov_rm64_r64,
             (Class::Mask, ..) => Code::VEX_Kmovq_m64_kr,
             (_, 16, false) => Code::VEX_Vmovups_xmmm128_xmm,
@@ -38,13 +38,14 @@ impl Forms for Code {
             (_, 32, false) => Code::VEX_Vmovups_ymmm256_ymm,
             (_, 32, true) => Code::EVEX_Vmovups_ymmm256_k1z_ymm,
             _ => Code::EVEX_Vmovups_zmmm512_k1z_zmm,
-        }
+        };
+        Op::plain(code, vec![Opnd::Mem(to), from])
     }
     fn is_reload(self) -> bool {
         let whole = [16, 32, 64].map(|b| [false, true].map(|wide| Self::reload(Class::Vec, b, wide)));
         whole.into_iter().flatten().any(|c| c == self)
     }
-    fn keeps_flags(op: &Op) -> bool {
+    fn is_constant(op: &Op) -> bool {
         matches!(op.code, Code::Mov_r32_imm32 | Code::Mov_r64_imm64 | Code::Mov_rm64_imm32)
             || matches!(op.opnds.first(), Some(Opnd::Def(_, 16..)))
     }

@@ -191,7 +191,7 @@ fn large_kernels() {
     for first in (5000..5032).step_by(16) {
         let kernels: Vec<Kernel> = (first..first + 16).map(|s| r#gen::kernel(s, 250)).collect();
         let cases: Vec<Case> = (first..first + 16).map(case).collect();
-        for t in runnable().into_iter().filter(|t| t.has("avx2") || wasm::is(t)) {
+        for t in runnable().into_iter().filter(|t| t.has("avx2") || t.has("neon") || wasm::is(t)) {
             check(&kernels, &cases, t, 1);
         }
     }

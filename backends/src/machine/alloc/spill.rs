@@ -28,7 +28,7 @@ fn repeatable<C: Forms>(op: &Op<C>, v: VReg) -> bool {
         Opnd::Imm(_) => true,
         _ => false,
     });
-    plain && op.mask.is_none() && op.implicit.is_empty() && C::keeps_flags(op)
+    plain && op.mask.is_none() && op.implicit.is_empty() && C::is_constant(op)
 }
 
 /// The only instruction that writes each of the registers, where it can be repeated.
@@ -150,7 +150,7 @@ impl<C: Forms> Rewriter<'_, C> {
                 let bytes = self.view(v);
                 let code = C::reload(self.f.class(v), bytes, self.features);
                 let opnds = vec![Opnd::Def(to, bytes), Opnd::Mem(base.into())];
-                self.out.push(Item::Op(Op { code, opnds, mask: None, implicit: vec![] }));
+                self.out.push(Item::Op(Op::plain(code, opnds)));
             }
             Home::Again(mut op) => {
                 op.regs_mut(&mut |r, _| *r = to);
@@ -165,9 +165,8 @@ impl<C: Forms> Rewriter<'_, C> {
                 self.dead.insert(before);
             }
             let bytes = self.view(v);
-            let code = C::spill(self.f.class(v), bytes, self.features);
-            let opnds = vec![Opnd::Mem(base.into()), Opnd::Use(from, bytes)];
-            self.out.push(Item::Op(Op { code, opnds, mask: None, implicit: vec![] }));
+            let op = C::spill(self.f.class(v), bytes, self.features, base.into(), Opnd::Use(from, bytes));
+            self.out.push(Item::Op(op));
         }
     }
     /// Forgets what another way to here would not know, or what has not been asked for.

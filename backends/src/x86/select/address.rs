@@ -3,8 +3,8 @@
 
 use super::Select;
 use super::control::unrolls;
-use super::facts::own_addresses;
 use super::tails::Tails;
+use crate::machine::facts::own_addresses;
 use crate::x86::mir::{Base, Class, Mem, Opnd, VReg};
 use iced_x86::Code;
 use sinter_ir::tile::{Addr, Buf, Elem, Reg, Stmt};

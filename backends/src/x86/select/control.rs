@@ -1,7 +1,7 @@
 //! Loops, branches, leaving.
 
 use super::Select;
-use super::facts::assigned;
+use crate::machine::facts::assigned;
 use crate::x86::mir::{Class, Cond, Opnd, VReg};
 use iced_x86::{Code, Register};
 use sinter_ir::tile::{Bound, LoopKind, Reg, Stmt};

@@ -1,92 +1,62 @@
 //! Symbolic integers.
 
 use super::Select;
+use crate::machine::expr::{Divisor, Integers};
 use crate::x86::mir::{Class, Cond, Mem, Opnd, VReg};
 use iced_x86::Code;
-use sinter_ir::Expr;
-use sinter_ir::expr::Atom;
+use sinter_ir::Sym;
 use sinter_ir::tile::BinOp;
-use std::collections::BTreeMap;
 
-/// Parts that were computed before; valid while no symbol changes and on every path from there.
-pub type Memo = BTreeMap<Atom, VReg>;
-
-impl Select<'_> {
-    /// Computes an expression. Division by zero gives 0.
-    pub(super) fn expr(&mut self, e: &Expr, memo: &mut Memo) -> VReg {
-        let mut sum: Option<VReg> = None;
-        for (atoms, c) in e.terms() {
-            let mut product: Option<VReg> = None;
-            for a in atoms {
-                let v = match memo.get(a) {
-                    Some(v) => *v,
-                    None => {
-                        let v = self.atom(a, memo);
-                        memo.insert(a.clone(), v);
-                        v
-                    }
-                };
-                product = Some(match product {
-                    Some(p) => self.multiply(p, v, 8),
-                    None => v,
-                });
-            }
-            let Some(p) = product else { continue };
-            let p = if *c == 1 { p } else { self.times(p, *c) };
-            sum = Some(match sum {
-                Some(s) => {
-                    let t = self.fresh(s, 8);
-                    self.alu(BinOp::Add, t, 8, p);
-                    t
-                }
-                None => p,
-            });
-        }
-        let Some(sum) = sum else { return self.int(e.constant_term(), true) };
-        let t = self.fresh(sum, 8);
-        if e.constant_term() != 0 {
-            self.add_imm(t, e.constant_term());
+impl Integers for Select<'_> {
+    fn number(&mut self, v: i64) -> VReg {
+        self.int(v, true)
+    }
+    fn symbol(&mut self, s: Sym) -> VReg {
+        let t = self.temp(Class::Gpr);
+        let from = Mem::reg(self.syms).plus(8 * i64::from(s.0));
+        self.f.op(Code::Mov_r64_rm64, &[Opnd::Def(t, 8), Opnd::Mem(from)]);
+        t
+    }
+    fn sum(&mut self, a: VReg, b: VReg) -> VReg {
+        let t = self.fresh(a, 8);
+        self.alu(BinOp::Add, t, 8, b);
+        t
+    }
+    fn sum_imm(&mut self, a: VReg, by: i64) -> VReg {
+        let t = self.fresh(a, 8);
+        if by != 0 {
+            self.add_imm(t, by);
         }
         t
     }
-    /// Computes an indivisible part.
-    fn atom(&mut self, a: &Atom, memo: &mut Memo) -> VReg {
-        match a {
-            Atom::Sym(s) => {
-                let t = self.temp(Class::Gpr);
-                let from = Mem::reg(self.syms).plus(8 * i64::from(s.0));
-                self.f.op(Code::Mov_r64_rm64, &[Opnd::Def(t, 8), Opnd::Mem(from)]);
-                t
-            }
-            Atom::TooBig => self.int(0, false),
-            Atom::Div(x, d) | Atom::Mod(x, d) => {
-                let quotient = matches!(a, Atom::Div(..));
-                let x = self.expr(x, memo);
-                match d.as_const() {
-                    Some(d) if d > 0 => self.floor_const(x, d, quotient),
-                    _ => {
-                        let y = self.expr(d, memo);
-                        self.floor_regs(x, y, quotient)
-                    }
-                }
-            }
-            Atom::Min(x, y) | Atom::Max(x, y) => {
-                let (x, y) = (self.expr(x, memo), self.expr(y, memo));
-                let t = self.fresh(x, 8);
-                self.f.op(Code::Cmp_r64_rm64, &[Opnd::Use(x, 8), Opnd::Use(y, 8)]);
-                let when = if matches!(a, Atom::Min(..)) { Cond::G } else { Cond::L };
-                self.f.op(when.cmov(8), &[Opnd::UseDef(t, 8), Opnd::Use(y, 8)]);
-                t
-            }
-            Atom::Sel(c, x, y) => {
-                let (c, x, y) = (self.expr(c, memo), self.expr(x, memo), self.expr(y, memo));
-                let t = self.fresh(y, 8);
-                self.compare_imm(c, 8, 0);
-                self.f.op(Cond::NS.cmov(8), &[Opnd::UseDef(t, 8), Opnd::Use(x, 8)]);
-                t
-            }
+    fn product(&mut self, a: VReg, b: VReg) -> VReg {
+        self.multiply(a, b, 8)
+    }
+    fn product_imm(&mut self, a: VReg, by: i64) -> VReg {
+        self.times(a, by)
+    }
+    fn floor(&mut self, x: VReg, d: Divisor, quotient: bool) -> VReg {
+        match d {
+            Divisor::Const(d) => self.floor_const(x, d, quotient),
+            Divisor::Reg(y) => self.floor_regs(x, y, quotient),
         }
     }
+    fn extreme(&mut self, x: VReg, y: VReg, least: bool) -> VReg {
+        let t = self.fresh(x, 8);
+        self.f.op(Code::Cmp_r64_rm64, &[Opnd::Use(x, 8), Opnd::Use(y, 8)]);
+        let when = if least { Cond::G } else { Cond::L };
+        self.f.op(when.cmov(8), &[Opnd::UseDef(t, 8), Opnd::Use(y, 8)]);
+        t
+    }
+    fn by_sign(&mut self, c: VReg, x: VReg, y: VReg) -> VReg {
+        let t = self.fresh(y, 8);
+        self.compare_imm(c, 8, 0);
+        self.f.op(Cond::NS.cmov(8), &[Opnd::UseDef(t, 8), Opnd::Use(x, 8)]);
+        t
+    }
+}
+
+impl Select<'_> {
     /// Floor quotient or remainder by a positive constant.
     fn floor_const(&mut self, x: VReg, d: i64, quotient: bool) -> VReg {
         if d & (d - 1) == 0 {

@@ -10,18 +10,19 @@ mod control;
 mod convert;
 mod divide;
 mod expr;
-mod facts;
+
 mod float;
 mod int;
 mod isa;
 mod layout;
-mod patterns;
+
 mod scalar;
 mod tails;
 pub mod vector;
 
 use super::mir::{Base, Class, Func, Label, Mem, Opnd, VReg};
-use facts::Facts;
+use crate::machine::expr::{Memo, compute};
+use crate::machine::facts::Facts;
 use iced_x86::{Code, Register};
 pub use isa::Isa;
 pub use layout::{Part, layout};
@@ -154,9 +155,9 @@ impl Select<'_> {
             self.bases.insert(b, base);
         }
         if !self.facts.sets_symbols {
-            let mut memo = expr::Memo::new();
+            let mut memo = Memo::new();
             for e in self.facts.dims.clone() {
-                let v = self.expr(&e, &mut memo);
+                let v = compute(self, &e, &mut memo);
                 self.dims.insert(e, v);
             }
         }

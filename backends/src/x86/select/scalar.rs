@@ -1,9 +1,9 @@
 //! Assignments and stores of scalars.
 
 use super::compare::Test;
-use super::expr::Memo;
 use super::int::view;
 use super::{Pending, Select};
+use crate::machine::expr::{Memo, compute};
 use crate::x86::mir::{Class, Cond, Mem, Opnd, VReg};
 use iced_x86::Code;
 use sinter_ir::tile::{Addr, BinOp, Buf, Elem, Inst, Reg, Scalar, UnOp};
@@ -30,7 +30,7 @@ impl Select<'_> {
             Inst::Copy(a) | Inst::Splat(a) | Inst::Fold(_, a) | Inst::Lane(a, _) => self.one(*a),
             Inst::Dim(x) => match self.dims.get(x) {
                 Some(v) => *v,
-                None => self.expr(x, &mut Memo::new()),
+                None => compute(self, x, &mut Memo::new()),
             },
             Inst::Un(op, a) if float => self.float_un(*op, e, *a),
             Inst::Un(op, a) => self.int_un(*op, e, *a),

@@ -8,7 +8,7 @@ mod moves;
 use crate::host::{Case, Native, interpret};
 use crate::rng::Rng;
 use crate::{difference, runnable};
-use sinter_backends::{wasm, x86};
+use sinter_backends::{refuses, wasm};
 use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, Buf, CmpOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, verify};
@@ -177,7 +177,7 @@ fn check(kernels: &[(Elem, Kernel)]) {
 /// As `check`, on targets with a feature.
 fn check_with(feature: &str, kernels: &[(Elem, Kernel)]) {
     // Every target of our own emitters; those that need more than AVX2 need what WebAssembly does not have.
-    check_on(&|t| t.has(feature) || (feature == "avx2" && wasm::is(t)), kernels);
+    check_on(&|t| t.has(feature) || (feature == "avx2" && (t.has("neon") || wasm::is(t))), kernels);
 }
 
 /// As `check`, on some targets.
@@ -190,7 +190,7 @@ fn check_on(which: &dyn Fn(&TargetDesc) -> bool, kernels: &[(Elem, Kernel)]) {
             for k in &only {
                 assert_eq!(verify::verify(k), vec![], "{}", k.name);
                 // Others take every kernel, one operation after the other.
-                let refused = x86::refuses(k, t).filter(|_| t.has("avx2"));
+                let refused = refuses(k, t).filter(|_| t.has("avx2") || t.has("neon"));
                 assert_eq!(refused, None, "{} on {}", k.name, t.name);
             }
             let mut native = Native::new(&only, t, 1);

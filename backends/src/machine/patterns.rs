@@ -25,9 +25,13 @@ pub struct Patterns {
 
 /// What is known about the kernel.
 pub struct Known<'a> {
+    /// The kernel.
     pub k: &'a Kernel,
+    /// Assignments of every register in the text.
     pub writes: &'a [u32],
+    /// Reads of every register in the text.
     pub reads: &'a [u32],
+    /// Registers that are a constant.
     pub consts: &'a BTreeMap<Reg, Scalar>,
 }
 

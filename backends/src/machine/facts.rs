@@ -165,7 +165,7 @@ fn reaches(rest: &[Stmt], r: Reg, inputs: &[Reg], memory: bool, last: Option<Reg
 }
 
 /// Every register that a statement itself reads.
-fn own_reads(s: &Stmt, f: &mut dyn FnMut(Reg)) {
+pub fn own_reads(s: &Stmt, f: &mut dyn FnMut(Reg)) {
     match s {
         Stmt::Let { inst, .. } => inst.reads(f),
         Stmt::Store { at, value, tail, .. } => {
