@@ -5,12 +5,13 @@
 //! ten largest contractions of the models here have one for their mean.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, unsafe_code)]
 
+mod single;
+
 use sinter::bench::peaks;
 use sinter_backends::peaks::Peak;
-use sinter_ir::op::{Constant, Conv, MatMul};
+use sinter_ir::op::{Conv, MatMul};
 use sinter_ir::target::TargetDesc;
-use sinter_ir::{DType, Expr, Graph, Module, Op, Symbols, Tensor, TensorType};
-use sinter_passes::pipeline::{self, PipelineOptions};
+use sinter_ir::{DType, Expr, Op, Tensor, TensorType};
 use sinter_runtime::{Bound, Bundle, Image};
 use std::time::Instant;
 
@@ -205,21 +206,10 @@ fn target() -> TargetDesc {
 }
 
 fn compile(case: &Case, target: &TargetDesc) -> (Bundle, usize, u64) {
-    let (mut graph, mut symbols) = (Graph::default(), Symbols::default());
-    let dims = case.x.iter().map(|&d| d.into()).collect();
-    let x = graph.add_input(TensorType::new(case.types[0], dims), Some("x".into()));
-    let w = graph
-        .add1(&mut symbols, Constant { tensor: case.operands()[1].clone() }.into(), &[], &vec![])
-        .unwrap();
-    let y = graph.add1(&mut symbols, case.op.clone(), &[x, w], &vec!["contraction".into()]).unwrap();
-    graph.set_name(y, "y".into());
-    graph.outputs = vec![y];
-    let bytes = graph.ty(y).numel().as_const().unwrap() as usize * 4;
-    let module = Module { name: "bench".into(), symbols, graph, states: vec![] };
-    let compiled = pipeline::run(module, &mut PipelineOptions::default(), target);
-    let program = compiled.unwrap_or_else(|d| panic!("{}: {d:?}", case.name)).program.unwrap();
+    let x = TensorType::new(case.types[0], case.x.iter().map(|&d| d.into()).collect());
+    let (program, bytes) = single::compile(case.op.clone(), x, &case.operands()[1..], target);
     for k in &program.kernels {
-        if let Some(why) = sinter_backends::x86::refuses(k, target) {
+        if let Some(why) = sinter_backends::refuses(k, target) {
             println!("{}: kernel {} left to the portable emitter: {why}", case.name, k.name);
         }
     }

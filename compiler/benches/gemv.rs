@@ -144,7 +144,7 @@ fn compile(case: &Case, copies: usize, target: &TargetDesc, threads: usize) -> (
     let compiled = pipeline::run(module, &mut PipelineOptions::default(), target);
     let program = compiled.unwrap_or_else(|d| panic!("{}: {d:?}", case.name())).program.unwrap();
     for k in &program.kernels {
-        if let Some(why) = sinter_backends::x86::refuses(k, target) {
+        if let Some(why) = sinter_backends::refuses(k, target) {
             println!("{}: kernel {} left to the portable emitter: {why}", case.name(), k.name);
         }
     }

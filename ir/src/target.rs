@@ -112,7 +112,19 @@ impl TargetDesc {
     }
     /// Whether products of bytes are summed up faster four at a time.
     pub fn dots(&self) -> bool {
-        self.has("avx512vnni") || self.has("byte-dots")
+        ["avx512vnni", "byte-dots", "dotprod"].iter().any(|f| self.has(f))
+    }
+    /// Whether dot products multiply bytes without a sign by bytes with one.
+    pub fn mixed_dots(&self) -> bool {
+        !self.has("dotprod") || self.has("i8mm")
+    }
+    /// Whether dot products multiply bytes that both have a sign.
+    pub fn signed_dots(&self) -> bool {
+        self.has("dotprod")
+    }
+    /// Whether products take a single lane of a vector as one factor.
+    pub fn lane_products(&self) -> bool {
+        self.has("neon")
     }
     /// Whether products of pairs of bf16 are single instructions.
     pub fn pairs(&self) -> bool {

@@ -28,8 +28,11 @@ fn data(rng: &mut Rng) -> (DType, i64) {
 
 fn on_any_target(c: &mut Case, rng: &mut Rng) {
     c.on_any_target(rng);
-    if rng.below(4) > 0 {
-        c.target.features = vec!["avx512vnni".into()];
+    // What dot products take: unsigned data; signed; either.
+    let features: &[&str] =
+        rng.pick(&[&[][..], &["avx512vnni"], &["dotprod", "neon"], &["dotprod", "i8mm", "neon"]]);
+    if !features.is_empty() {
+        c.target.features = features.iter().map(|f| (*f).to_owned()).collect();
     }
 }
 

@@ -55,6 +55,14 @@ fn product(rng: &mut Rng, [m, n, k]: [usize; 3], block: usize) -> Case {
     c
 }
 
+/// Targets whose dot products want bytes without a sign, or with one, among them.
+fn on_any_target(c: &mut Case, rng: &mut Rng) {
+    c.on_any_target(rng);
+    if rng.flip() {
+        c.target.features = vec!["dotprod".into()];
+    }
+}
+
 #[test]
 fn weights_that_are_not_known() {
     let mut rng = Rng::new(1);
@@ -62,7 +70,7 @@ fn weights_that_are_not_known() {
         let size = [rng.dim(1, 5), rng.dim(1, 20), rng.dim(1, 40)];
         let block = rng.dim(1, 40);
         let mut c = product(&mut rng, size, block);
-        c.on_any_target(&mut rng);
+        on_any_target(&mut c, &mut rng);
         c.check();
     }
 }
@@ -75,7 +83,7 @@ fn constant_weights() {
         let block = rng.pick(&[16, 32, 64, 128, 24, 5]);
         let mut c = product(&mut rng, size, block);
         c.fixed[1..].fill(true);
-        c.on_any_target(&mut rng);
+        on_any_target(&mut c, &mut rng);
         c.check();
     }
 }
@@ -87,7 +95,7 @@ fn tiles_of_every_height_and_ragged_columns() {
         for [n, k, block] in [[48, 64, 32], [64, 96, 32], [70, 40, 64], [130, 136, 128]] {
             let mut c = product(&mut rng, [m, n, k], block);
             c.fixed[1..].fill(true);
-            c.on_any_target(&mut rng);
+            on_any_target(&mut c, &mut rng);
             let l = c.check();
             let last = &l.calls.last().unwrap().kernel.name;
             assert_eq!(last.contains("plain"), !fits(&c.op), "{last}: {:?}", c.op);
@@ -179,7 +187,7 @@ fn open_numbers_of_rows() {
         c.fixed[1..].fill(true);
         let axis = c.inputs[0].rank() - 2;
         c.free(&[(0, axis)]);
-        c.on_any_target(&mut rng);
+        on_any_target(&mut c, &mut rng);
         c.check();
     }
 }

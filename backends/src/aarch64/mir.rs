@@ -1,6 +1,7 @@
 //! Machine IR of AArch64.
 
 use super::form::{self, Form};
+use super::pairs;
 use super::regs::{self, PReg};
 pub use crate::machine::mir::{Base, Class, Label, Mem, Opnd, VReg};
 use crate::machine::{Forms, mir};
@@ -88,5 +89,8 @@ impl Forms for Form {
     }
     fn takes_memory(_: &Op, _: usize) -> bool {
         false
+    }
+    fn before(f: &mut Func) {
+        pairs::join(f);
     }
 }

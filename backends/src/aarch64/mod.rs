@@ -7,6 +7,7 @@
 mod encode;
 pub mod form;
 pub mod mir;
+mod pairs;
 mod regs;
 mod select;
 #[cfg(test)]

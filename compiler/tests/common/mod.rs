@@ -332,12 +332,6 @@ pub fn session(module: sinter_ir::Module) -> Result<Session, String> {
 /// Emits a program for a target that this machine can run, and loads it for one thread.
 pub fn open(target: &TargetDesc, program: &Program) -> Result<(Session, Sizes), String> {
     let text = |d: Diag| d.to_string();
-    // The portable emitter is for targets without AVX2: no kernel falls back to it.
-    for k in program.kernels.iter().filter(|_| target.has("avx2")) {
-        if let Some(why) = sinter_backends::x86::refuses(k, target) {
-            return Err(format!("kernel {} falls back to the portable emitter: {why}", k.name));
-        }
-    }
     let (emitted, manifest, sizes) = emit(target, program)?;
     let weights = sinter_runtime::Aligned::copy_of(&emitted.weights).map_err(|e| e.to_string())?;
     let image = sinter_runtime::Image::Heap(weights);
@@ -346,6 +340,13 @@ pub fn open(target: &TargetDesc, program: &Program) -> Result<(Session, Sizes), 
 }
 
 fn emit(target: &TargetDesc, program: &Program) -> Result<(Emitted, Manifest, Sizes), String> {
+    // The portable emitter is for targets without an emitter of ours: no kernel of the others falls back to it.
+    let own = target.has("avx2") || target.has("neon");
+    for k in program.kernels.iter().filter(|_| own) {
+        if let Some(why) = sinter_backends::refuses(k, target) {
+            return Err(format!("kernel {} falls back to the portable emitter: {why}", k.name));
+        }
+    }
     let problems = sinter_backends::legalise(program, target);
     if let Some(first) = problems.first() {
         return Err(first.to_string());

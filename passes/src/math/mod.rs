@@ -41,7 +41,7 @@ impl Primitives {
         let avx512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"].iter().all(|f| target.has(f));
         Self {
             scale: avx512,
-            half: target.has("avx2") && target.has("f16c"),
+            half: target.has("avx2") && target.has("f16c") || target.has("neon"),
             bf16: avx512 && target.has("avx512bf16"),
             flush: false,
         }

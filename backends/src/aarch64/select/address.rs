@@ -60,8 +60,8 @@ impl Select<'_> {
     /// Address of an access to a buffer in elements of a type; its parts lie behind it.
     pub(super) fn address(&mut self, buf: Buf, at: &Addr, elem: Elem) -> Mem {
         let (terms, disp) = self.terms(at, elem);
-        // What scalars reach, with room for parts; vectors of bytes reach less where they are not aligned.
-        let window = 2048 * i64::from(elem.bytes());
+        // What scalars reach, with room for parts.
+        let window = 4032 * i64::from(elem.bytes());
         let far = if (0..window).contains(&disp) { 0 } else { disp.div_euclid(window).wrapping_mul(window) };
         let base = self.sum(buf, terms, far);
         Mem::reg(base).plus(disp.wrapping_sub(far))
@@ -113,7 +113,7 @@ impl Select<'_> {
     pub(super) fn plus_scaled(&mut self, base: VReg, x: VReg, scale: i64) -> VReg {
         if scale > 0 && scale & (scale - 1) == 0 {
             let shift = Opnd::Imm(i64::from(scale.trailing_zeros()));
-            return self.new(form::ADD_LSL.wide(true), Class::Gpr, &[used(base), used(x), shift]);
+            return self.result(form::ADD_LSL.wide(true), Class::Gpr, &[used(base), used(x), shift]);
         }
         let c = self.int(scale);
         self.x(form::MADD.wide(true), &[x, c, base])
@@ -130,7 +130,7 @@ impl Select<'_> {
     /// Loads to a fresh register.
     pub(super) fn load(&mut self, form: Form, class: Class, m: Mem) -> VReg {
         let m = self.reachable(m, size_of(form));
-        self.new(form, class, &[Opnd::Mem(m)])
+        self.result(form, class, &[Opnd::Mem(m)])
     }
     /// Stores a register.
     pub(super) fn save(&mut self, form: Form, v: VReg, m: Mem) {

@@ -10,6 +10,9 @@ impl Select<'_> {
     /// An operation of one operand.
     pub(super) fn unary(&mut self, op: UnOp, ty: Ty, a: Reg) -> Vec<VReg> {
         let e = ty.elem;
+        if matches!(op, UnOp::F16ToF32 | UnOp::F32ToF16) {
+            return self.half(op, ty, a);
+        }
         if ty.lanes == 1 {
             let x = self.one(a);
             return vec![if e.is_float() { self.float_un(op, e, x) } else { self.int_un(op, e, x) }];

@@ -88,7 +88,7 @@ impl Select<'_> {
                 true => (form::FCSEL.float(ty.elem.bytes()), Class::Vec),
                 false => (form::CSEL.wide(true), Class::Gpr),
             };
-            return vec![self.new(form, class, &[used(x), used(y), c.opnd()])];
+            return vec![self.result(form, class, &[used(x), used(y), c.opnd()])];
         }
         let masks = match self.ty(cond).lanes {
             1 => {

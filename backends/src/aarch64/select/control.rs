@@ -170,7 +170,7 @@ impl Select<'_> {
     /// `a` where comparing it with `b` gives the condition, else `b`.
     pub(super) fn pick(&mut self, a: VReg, b: VReg, when: Cond, wide: bool) -> VReg {
         self.op(form::CMP.wide(wide), &[used(a), used(b)]);
-        self.new(form::CSEL.wide(wide), Class::Gpr, &[used(a), used(b), when.opnd()])
+        self.result(form::CSEL.wide(wide), Class::Gpr, &[used(a), used(b), when.opnd()])
     }
     /// Compares with a constant.
     pub(super) fn compare_imm(&mut self, v: VReg, c: i64, wide: bool) {

@@ -4,7 +4,7 @@ use super::vector::log2;
 use super::{Select, used, width};
 use crate::aarch64::form::{self, Form};
 use crate::aarch64::mir::{Class, Opnd, VReg};
-use sinter_ir::tile::{CvtOp, Elem, Reg, Ty};
+use sinter_ir::tile::{CvtOp, Elem, Reg, Ty, UnOp};
 
 impl Select<'_> {
     /// A conversion.
@@ -55,6 +55,22 @@ impl Select<'_> {
             _ => self.by_lanes(ty, &[a], |s, x| s.convert_scalar(op, from, to, x[0])),
         }
     }
+    /// To and from the bits of f16.
+    pub(super) fn half(&mut self, op: UnOp, ty: Ty, a: Reg) -> Vec<VReg> {
+        let x = self.parts(a);
+        match (op, ty.lanes) {
+            (UnOp::F16ToF32, 1) => {
+                let bits = self.v(form::FMOV_SW, &x);
+                vec![self.v(form::FCVT_HS, &[bits])]
+            }
+            (_, 1) => {
+                let bits = self.v(form::FCVT_SH, &x);
+                vec![self.x(form::FMOV_WS, &[bits])]
+            }
+            (UnOp::F16ToF32, lanes) => self.halves(&x, form::FCVTL_H, 4, lanes),
+            _ => self.joined(&x, form::FCVTN_H),
+        }
+    }
     /// A form of one operand on every part.
     fn each(&mut self, form: Form, parts: Vec<VReg>) -> Vec<VReg> {
         parts.into_iter().map(|x| self.v(form, &[x])).collect()
@@ -67,7 +83,7 @@ impl Select<'_> {
             CvtOp::SExt | CvtOp::ZExt => {
                 let form = if op == CvtOp::SExt { form::SBFM_X } else { form::UBFM_X };
                 let last = Opnd::Imm(i64::from(from.bits()) - 1);
-                self.new(form, Class::Gpr, &[used(x), Opnd::Imm(0), last])
+                self.result(form, Class::Gpr, &[used(x), Opnd::Imm(0), last])
             }
             CvtOp::Narrow => x,
             CvtOp::SToF | CvtOp::UToF => {

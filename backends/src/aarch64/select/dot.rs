@@ -68,6 +68,6 @@ impl Select<'_> {
         let low = self.v(pairs, &[products[0], products[1]]);
         let high = self.v(pairs, &[products[2], products[3]]);
         let sums = self.v(pairs, &[low, high]);
-        self.new(form::ADD_V.lanes(2), Class::Vec, &[used(acc), used(sums)])
+        self.result(form::ADD_V.lanes(2), Class::Vec, &[used(acc), used(sums)])
     }
 }

@@ -45,7 +45,7 @@ impl Integers for Select<'_> {
                 // By zero the quotient is 0 already, and the remainder all of x.
                 let zero = self.int(0);
                 self.compare_imm(d, 0, true);
-                self.new(form::CSEL.wide(true), Class::Gpr, &[used(zero), used(r), Cond::Eq.opnd()])
+                self.result(form::CSEL.wide(true), Class::Gpr, &[used(zero), used(r), Cond::Eq.opnd()])
             }
         }
     }
@@ -54,7 +54,7 @@ impl Integers for Select<'_> {
     }
     fn by_sign(&mut self, c: VReg, x: VReg, y: VReg) -> VReg {
         self.compare_imm(c, 0, true);
-        self.new(form::CSEL.wide(true), Class::Gpr, &[used(x), used(y), Cond::Ge.opnd()])
+        self.result(form::CSEL.wide(true), Class::Gpr, &[used(x), used(y), Cond::Ge.opnd()])
     }
 }
 
@@ -70,10 +70,10 @@ impl Select<'_> {
             false => (self.x(form::ADD.wide(true), &[r, d]), r),
         };
         self.compare_imm(signs, 0, true);
-        let out = self.new(form::CSEL.wide(true), Class::Gpr, &[used(other), used(zero), Cond::Lt.opnd()]);
+        let out = self.result(form::CSEL.wide(true), Class::Gpr, &[used(other), used(zero), Cond::Lt.opnd()]);
         self.compare_imm(r, 0, true);
         let opnds = [used(zero), used(out), Cond::Eq.opnd()];
-        self.new(form::CSEL.wide(true), Class::Gpr, &opnds[..])
+        self.result(form::CSEL.wide(true), Class::Gpr, &opnds[..])
     }
     /// `x >> by` of 32 or 64 bits.
     pub(super) fn shift_right(&mut self, x: VReg, by: i64, signed: bool, wide: bool) -> VReg {
@@ -84,12 +84,12 @@ impl Select<'_> {
             (false, false) => form::UBFM,
         };
         let last = if wide { 63 } else { 31 };
-        self.new(form, Class::Gpr, &[used(x), Opnd::Imm(by), Opnd::Imm(last)])
+        self.result(form, Class::Gpr, &[used(x), Opnd::Imm(by), Opnd::Imm(last)])
     }
     /// `x << by` of 32 or 64 bits.
     pub(super) fn shift_left(&mut self, x: VReg, by: i64, wide: bool) -> VReg {
         let (form, bits) = if wide { (form::UBFM_X, 64) } else { (form::UBFM, 32) };
         let from = (bits - by) % bits;
-        self.new(form, Class::Gpr, &[used(x), Opnd::Imm(from), Opnd::Imm(bits - 1 - by)])
+        self.result(form, Class::Gpr, &[used(x), Opnd::Imm(from), Opnd::Imm(bits - 1 - by)])
     }
 }

@@ -14,10 +14,10 @@ impl Select<'_> {
             Scalar::Int(_) | Scalar::B1(_) => (form::LDR_S, vec![0; 4]),
         };
         if c.is_zero() {
-            return self.new(form::MOVI_0, Class::Vec, &[]);
+            return self.result(form::MOVI_0, Class::Vec, &[]);
         }
         let from = self.f.pool(&bytes, bytes.len());
-        self.new(form, Class::Vec, &[Opnd::Mem(from.into())])
+        self.result(form, Class::Vec, &[Opnd::Mem(from.into())])
     }
     pub(super) fn float_un(&mut self, op: UnOp, e: Elem, x: VReg) -> VReg {
         let form = match op {
@@ -46,6 +46,6 @@ impl Select<'_> {
     }
     /// `x * y + z`, rounded once.
     pub(super) fn fused(&mut self, e: Elem, x: VReg, y: VReg, z: VReg) -> VReg {
-        self.new(form::FMADD_S.float(e.bytes()), Class::Vec, &[used(x), used(y), used(z)])
+        self.result(form::FMADD_S.float(e.bytes()), Class::Vec, &[used(x), used(y), used(z)])
     }
 }

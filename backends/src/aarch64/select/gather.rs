@@ -17,7 +17,8 @@ impl Select<'_> {
         let end = self.f.label();
         if ty.lanes == 1 {
             let out = self.f.vreg(if ty.elem.is_float() { Class::Vec } else { Class::Gpr });
-            let zero = if ty.elem.is_float() { self.new(form::MOVI_0, Class::Vec, &[]) } else { self.int(0) };
+            let zero =
+                if ty.elem.is_float() { self.result(form::MOVI_0, Class::Vec, &[]) } else { self.int(0) };
             self.f.copy(out, zero, VECTOR as u8);
             if let Some(n) = n {
                 self.compare_imm(n, 0, true);
@@ -30,7 +31,7 @@ impl Select<'_> {
             self.f.bind(end);
             return vec![out];
         }
-        let out: Vec<VReg> = (0..parts(ty)).map(|_| self.new(form::MOVI_0, Class::Vec, &[])).collect();
+        let out: Vec<VReg> = (0..parts(ty)).map(|_| self.result(form::MOVI_0, Class::Vec, &[])).collect();
         let per = (VECTOR / ty.elem.bytes()) as usize;
         for (i, p) in places.into_iter().enumerate() {
             if known.is_some_and(|n| i as i64 >= n) {
@@ -51,10 +52,10 @@ impl Select<'_> {
         let ty = self.ty(index);
         let x = if ty == (Ty { elem: Elem::I32, lanes: 1 }) {
             let x = self.one(index);
-            self.new(form::SBFM_X, Class::Gpr, &[used(x), Opnd::Imm(0), Opnd::Imm(31)])
+            self.result(form::SBFM_X, Class::Gpr, &[used(x), Opnd::Imm(0), Opnd::Imm(31)])
         } else if ty.elem == Elem::I32 {
             let v = self.parts(index)[usize::from(lane) / 4];
-            self.new(form::SMOV_S, Class::Gpr, &[used(v), Opnd::Imm(i64::from(lane) % 4)])
+            self.result(form::SMOV_S, Class::Gpr, &[used(v), Opnd::Imm(i64::from(lane) % 4)])
         } else {
             self.lane_of(index, lane)
         };

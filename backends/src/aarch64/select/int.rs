@@ -17,7 +17,7 @@ impl Select<'_> {
         let mut todo = parts.iter().enumerate().filter(|(_, p)| **p != rest);
         let (at, part) = todo.next().unwrap_or((0, &rest));
         let imm = |p: i64, at: usize| [Opnd::Imm(p), Opnd::Imm(at as i64)];
-        let d = self.new(first.wide(true), Class::Gpr, &imm(part ^ flip, at));
+        let d = self.result(first.wide(true), Class::Gpr, &imm(part ^ flip, at));
         for (at, part) in todo {
             self.change(form::MOVK.wide(true), d, &imm(*part, at));
         }
@@ -43,7 +43,7 @@ impl Select<'_> {
         match e {
             Elem::I8 | Elem::I16 => {
                 let form = if signed { form::SBFM } else { form::UBFM };
-                self.new(form, Class::Gpr, &[used(v), Opnd::Imm(0), Opnd::Imm(i64::from(e.bits()) - 1)])
+                self.result(form, Class::Gpr, &[used(v), Opnd::Imm(0), Opnd::Imm(i64::from(e.bits()) - 1)])
             }
             _ => v,
         }
@@ -60,7 +60,7 @@ impl Select<'_> {
                 let x = self.extended(x, e, true);
                 self.compare_imm(x, 0, wide(e));
                 // The first where the condition holds, else minus the second.
-                self.new(form::CSNEG.wide(wide(e)), Class::Gpr, &[used(x), used(x), Cond::Ge.opnd()])
+                self.result(form::CSNEG.wide(wide(e)), Class::Gpr, &[used(x), used(x), Cond::Ge.opnd()])
             }
             _ => x,
         }
@@ -95,7 +95,7 @@ impl Select<'_> {
             BinOp::And if c > 0 && c & (c + 1) == 0 && c < i64::from(u32::MAX) => {
                 let last = i64::from(c.trailing_ones()) - 1;
                 let form = if w { form::UBFM_X } else { form::UBFM };
-                self.new(form, Class::Gpr, &[used(x), Opnd::Imm(0), Opnd::Imm(last)])
+                self.result(form, Class::Gpr, &[used(x), Opnd::Imm(0), Opnd::Imm(last)])
             }
             BinOp::DivU => {
                 let (n, x) = (power?, self.extended(x, e, false));
@@ -146,7 +146,7 @@ impl Select<'_> {
         let y = match narrow {
             true => {
                 let last = Opnd::Imm(i64::from(e.bits().ilog2()) - 1);
-                self.new(form::UBFM, Class::Gpr, &[used(y), Opnd::Imm(0), last])
+                self.result(form::UBFM, Class::Gpr, &[used(y), Opnd::Imm(0), last])
             }
             false => y,
         };
@@ -170,6 +170,6 @@ impl Select<'_> {
         let r = self.x(form::MSUB.wide(w), &[q, y, x]);
         let zero = self.int(0);
         self.compare_imm(y, 0, w);
-        self.new(form::CSEL.wide(w), Class::Gpr, &[used(zero), used(r), Cond::Eq.opnd()])
+        self.result(form::CSEL.wide(w), Class::Gpr, &[used(zero), used(r), Cond::Eq.opnd()])
     }
 }

@@ -15,7 +15,7 @@ impl Select<'_> {
             return self.vi(form, &[v], i as i64);
         }
         let forms = [form::UMOV_B, form::UMOV_H, form::UMOV_S, form::UMOV_D];
-        let x = self.new(by_size(forms, bytes), Class::Gpr, &[used(v), Opnd::Imm(i as i64)]);
+        let x = self.result(by_size(forms, bytes), Class::Gpr, &[used(v), Opnd::Imm(i as i64)]);
         if e != Elem::B1 {
             return x;
         }
@@ -53,7 +53,7 @@ impl Select<'_> {
         }
         let per = (VECTOR / width(ty.elem)) as usize;
         let parts = lanes.chunks(per).map(|chunk| {
-            let v = self.new(form::MOVI_0, Class::Vec, &[]);
+            let v = self.result(form::MOVI_0, Class::Vec, &[]);
             for (i, x) in chunk.iter().enumerate() {
                 self.lane_in(v, ty.elem, i, *x);
             }

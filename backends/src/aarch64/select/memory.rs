@@ -80,7 +80,7 @@ impl Select<'_> {
             .map(|i| {
                 let from = from.plus(i64::from(VECTOR * i));
                 match bytes.saturating_sub(VECTOR * i) {
-                    0 => self.new(form::MOVI_0, Class::Vec, &[]),
+                    0 => self.result(form::MOVI_0, Class::Vec, &[]),
                     VECTOR.. => self.load(form::LDR_Q, Class::Vec, from),
                     left => self.load_bytes(from, left),
                 }
@@ -103,13 +103,13 @@ impl Select<'_> {
         }
         match out {
             Some(v) => v,
-            None => self.new(form::MOVI_0, Class::Vec, &[]),
+            None => self.result(form::MOVI_0, Class::Vec, &[]),
         }
     }
     /// A scalar where `n` is positive, else zero.
     fn load_one_if(&mut self, e: Elem, from: Mem, n: VReg) -> VReg {
         let (class, zero) = match e.is_float() {
-            true => (Class::Vec, self.new(form::MOVI_0, Class::Vec, &[])),
+            true => (Class::Vec, self.result(form::MOVI_0, Class::Vec, &[])),
             false => (Class::Gpr, self.int(0)),
         };
         let out = self.f.vreg(class);

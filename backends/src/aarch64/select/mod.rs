@@ -82,7 +82,10 @@ pub fn supports(body: &[Stmt]) -> Result<(), String> {
                 Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod | BinOp::Scale), ..) => {
                     return Err(format!("{op:?}"));
                 }
-                Inst::Un(Neg | Abs | Not | Ceil | Floor | Trunc | Nearest | Sqrt, _) => {}
+                Inst::Un(
+                    Neg | Abs | Not | Ceil | Floor | Trunc | Nearest | Sqrt | F16ToF32 | F32ToF16,
+                    _,
+                ) => {}
                 Inst::Un(op, _) => return Err(format!("{op:?}")),
                 _ => {}
             }
@@ -237,7 +240,7 @@ impl Select<'_> {
         self.f.op(form, opnds);
     }
     /// An instruction whose result is a fresh register.
-    fn new(&mut self, form: Form, class: Class, rest: &[Opnd]) -> VReg {
+    fn result(&mut self, form: Form, class: Class, rest: &[Opnd]) -> VReg {
         let d = self.f.vreg(class);
         let opnds: Vec<Opnd> = [Opnd::Def(d, VECTOR as u8)].into_iter().chain(rest.iter().copied()).collect();
         self.f.op(form, &opnds);
@@ -246,17 +249,17 @@ impl Select<'_> {
     /// The same on vector registers.
     fn v(&mut self, form: Form, from: &[VReg]) -> VReg {
         let opnds: Vec<Opnd> = from.iter().map(|v| used(*v)).collect();
-        self.new(form, Class::Vec, &opnds)
+        self.result(form, Class::Vec, &opnds)
     }
     /// The same on vector registers with a number behind them.
     fn vi(&mut self, form: Form, from: &[VReg], n: i64) -> VReg {
         let opnds: Vec<Opnd> = from.iter().map(|v| used(*v)).chain([Opnd::Imm(n)]).collect();
-        self.new(form, Class::Vec, &opnds)
+        self.result(form, Class::Vec, &opnds)
     }
     /// The same on integer registers.
     fn x(&mut self, form: Form, from: &[VReg]) -> VReg {
         let opnds: Vec<Opnd> = from.iter().map(|v| used(*v)).collect();
-        self.new(form, Class::Gpr, &opnds)
+        self.result(form, Class::Gpr, &opnds)
     }
     /// An instruction that changes a copy of its first operand.
     fn changed(&mut self, form: Form, first: VReg, rest: &[Opnd]) -> VReg {
@@ -385,7 +388,7 @@ impl Select<'_> {
     }
     /// 1 where the flags hold a condition, else 0.
     fn truth(&mut self, c: Cond) -> VReg {
-        self.new(form::CSET, Class::Gpr, &[c.opposite().opnd()])
+        self.result(form::CSET, Class::Gpr, &[c.opposite().opnd()])
     }
 }
 

@@ -28,10 +28,10 @@ impl Select<'_> {
     }
     fn vector_bytes(&mut self, bytes: &[u8]) -> VReg {
         if bytes.iter().all(|b| *b == 0) {
-            return self.new(form::MOVI_0, Class::Vec, &[]);
+            return self.result(form::MOVI_0, Class::Vec, &[]);
         }
         let from = self.f.pool(bytes, VECTOR as usize);
-        self.new(form::LDR_Q, Class::Vec, &[Opnd::Mem(from.into())])
+        self.result(form::LDR_Q, Class::Vec, &[Opnd::Mem(from.into())])
     }
     /// 0, 1, 2, ...
     pub(super) fn lane_index(&mut self, ty: Ty) -> Vec<VReg> {

@@ -54,8 +54,15 @@ const UNIFORM_ROWS: i64 = 8;
 /// Tiles kept for measuring.
 const CANDIDATES: usize = 8;
 
-/// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first.
-pub fn tiles(target: &TargetDesc, lanes: u16, m: &Expr, n: &Expr, rows: RowCache) -> Vec<Tile> {
+/// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first. `group`: elements of a
+/// row of A that are loaded at a time, and stay in a register then.
+pub fn tiles(
+    target: &TargetDesc,
+    (lanes, group): (u16, usize),
+    m: &Expr,
+    n: &Expr,
+    rows: RowCache,
+) -> Vec<Tile> {
     let registers = i64::from(target.vector_registers.max(4));
     let width = i64::from(lanes.max(1));
     let mut all: Vec<(i128, Tile)> = vec![];
@@ -67,7 +74,8 @@ pub fn tiles(target: &TargetDesc, lanes: u16, m: &Expr, n: &Expr, rows: RowCache
     let most_nv = vectors(n, width).min(registers);
     for nv in 1..=most_nv {
         // Accumulators, one row of B and a broadcast of A.
-        let most_mr = ((registers - nv - 1) / nv).min(m.as_const().unwrap_or(i64::MAX).max(1));
+        let fits = if group > 1 { (registers - nv) / (nv + 1) } else { (registers - nv - 1) / nv };
+        let most_mr = fits.min(m.as_const().unwrap_or(i64::MAX).max(1));
         for mr in 1..=most_mr {
             if m.as_const().is_none() && !(mr as u64).is_power_of_two() {
                 continue;
@@ -149,7 +157,7 @@ mod tests {
     }
 
     fn tile(registers: u32, lanes: u16, m: &Expr, n: &Expr, rows: RowCache) -> Tile {
-        tiles(&machine(registers), lanes, m, n, rows)[0]
+        tiles(&machine(registers), (lanes, 1), m, n, rows)[0]
     }
 
     fn pick(registers: u32, lanes: u16, m: i64, n: i64) -> (usize, usize) {
@@ -162,7 +170,7 @@ mod tests {
         let size = |steps| {
             let mut target = machine(32);
             target.cost = target.cost.dearer_code(steps);
-            let t = tiles(&target, 16, &196.into(), &112.into(), rows(0))[0];
+            let t = tiles(&target, (16, 1), &196.into(), &112.into(), rows(0))[0];
             t.mr * t.nv
         };
         assert!(size(6) < size(0), "{} {}", size(6), size(0));

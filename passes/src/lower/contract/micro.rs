@@ -33,7 +33,7 @@ impl Tile {
         let bytes = pitch.as_const().map_or(0, |p| p.saturating_mul(num.bytes()));
         let rows = RowCache::new(cx.target, bytes);
         let lanes = cx.target.lanes(num.acc.bits());
-        let candidates = choose::tiles(cx.target, lanes, m, n, rows);
+        let candidates = choose::tiles(cx.target, (lanes, num.group()), m, n, rows);
         let what = format!("{} rows {bytes}", num.dtype);
         let picked = cx.choices.tile(&what, (m, n), &candidates);
         picked.unwrap_or(Self { mr: 1, nv: 1, lanes, uniform: cx.target.cost.uniform })
@@ -104,15 +104,24 @@ impl Depth {
 
 /// Multiply-adds per iteration that make the loop's own instructions cheap.
 const WORTH: usize = 16;
+/// The same for large tiles of short vectors, whose iterations are many.
+const WORTH_SHORT: usize = 2 * LARGE;
+/// Multiply-adds of such tiles.
+const LARGE: usize = 20;
 
-/// Steps per loop iteration: 1, 2 or 4, a divisor of the number of steps where one is as good.
-fn unroll(tile: Tile, steps: &Bound) -> i64 {
+/// Steps per loop iteration: 1, 2 or 4, a divisor of the number of steps where one is as good. `group`: elements that
+/// are loaded at a time.
+fn unroll(tile: Tile, group: i64, steps: &Bound) -> i64 {
     if tile.uniform {
         return 1;
     }
-    let want = WORTH.div_ceil(tile.mr * tile.nv).min(4) as i64;
+    let size = tile.mr * tile.nv;
+    let worth = if tile.lanes <= 4 && size >= LARGE { WORTH_SHORT } else { WORTH };
+    let want = worth.div_ceil(size).min(4) as i64;
     let want = if want > 2 { 4 } else { want };
     match steps {
+        Bound::Const(k) if *k < group => 1,
+        _ if group > 1 => group,
         Bound::Const(k) if *k < 2 * want => 1,
         Bound::Const(k) => {
             [want, want / 2, want * 2].into_iter().find(|u| *u > 0 && k % u == 0).unwrap_or(want)
@@ -132,7 +141,8 @@ pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y
         Some((whole, _)) => Bound::Reg(*whole),
         None => depth.all.clone(),
     };
-    let u = unroll(tile, &whole);
+    let group = if x.step == Step::Const(1) { x.num.group() as i64 } else { 1 };
+    let u = unroll(tile, group, &whole);
     let even = match &whole {
         Bound::Const(k) => Bound::Const(k - k % u),
         Bound::Reg(k) => {
@@ -181,6 +191,19 @@ struct Body<'a> {
 impl Body<'_> {
     /// `n` steps along k, then the offsets move on.
     fn emit(&self, b: &mut KernelBuilder, n: i64, tails: &[Reg]) {
+        let group = self.x.num.group();
+        let grouped = group as i64 == n && n > 1 && self.x.step == Step::Const(1) && self.list.is_none();
+        let rows: Vec<Reg> = self
+            .x
+            .parts
+            .iter()
+            .filter(|_| grouped)
+            .map(|&(s, o)| {
+                let at = self.at(self.x, self.xs[s], o, 0);
+                let x = self.x.num.load(b, group as u16, self.x.buf, at, None);
+                self.x.num.flipped(b, x)
+            })
+            .collect();
         for u in 0..n {
             let ys: Vec<Reg> = (0..self.tile.nv)
                 .map(|v| {
@@ -198,13 +221,21 @@ impl Body<'_> {
                 b.cvt(CvtOp::SExt, Elem::I64, p)
             });
             for (i, &(s, o)) in self.x.parts.iter().enumerate() {
-                let at = match place {
-                    Some(p) => Addr::reg(self.xs[s]).plus(p, 1).offset(o),
-                    None => self.at(self.x, self.xs[s], o, u),
+                let x = match rows.get(i) {
+                    Some(row) => {
+                        let x = b.lane(*row, u as u16);
+                        b.splat(x, self.tile.lanes)
+                    }
+                    None => {
+                        let at = match place {
+                            Some(p) => Addr::reg(self.xs[s]).plus(p, 1).offset(o),
+                            None => self.at(self.x, self.xs[s], o, u),
+                        };
+                        let x = self.x.num.load(b, 1, self.x.buf, at, None);
+                        let x = b.splat(x, self.tile.lanes);
+                        self.x.num.flipped(b, x)
+                    }
                 };
-                let x = self.x.num.load(b, 1, self.x.buf, at, None);
-                let x = b.splat(x, self.tile.lanes);
-                let x = self.x.num.unsigned(b, x);
                 for (v, &y) in ys.iter().enumerate() {
                     let acc = self.acc[i * self.tile.nv + v];
                     self.x.num.mul_add(b, x, y, acc);

@@ -1,6 +1,7 @@
 //! Element types in memory and in the registers that contractions compute with.
 
 use crate::lower::access;
+use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Buf, CvtOp, Elem, Inst, Reg};
 use sinter_ir::{DType, Diag, Result};
@@ -22,11 +23,30 @@ pub struct Num {
 
 /// Bytes of words of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Words {
-    /// Unsigned.
-    Ready,
-    /// Signed; to become unsigned, counted from 128 below.
-    Signed,
+pub struct Words {
+    /// Whether they have a sign in products.
+    pub signed: bool,
+    /// Whether they are of the other kind in memory: 128 lie between the two.
+    pub flip: bool,
+    /// Whether four words of a row are loaded at a time, and products take a lane of them.
+    pub lanes: bool,
+}
+
+impl Words {
+    /// The form in which a target's dot products with signed weights take data.
+    pub fn of(target: &TargetDesc, data: DType) -> Self {
+        let signed = data == DType::I8;
+        let takes = if signed { target.signed_dots() } else { target.mixed_dots() };
+        Self { signed: signed == takes, flip: !takes, lanes: !takes && target.lane_products() }
+    }
+    /// A zero point of data in memory, as it is in products.
+    pub fn zero(self, stored: i64) -> i64 {
+        match (self.flip, self.signed) {
+            (false, _) => stored,
+            (true, true) => stored - 128,
+            (true, false) => stored + 128,
+        }
+    }
 }
 
 /// Turns four signed bytes into unsigned ones that are 128 larger, and back.
@@ -54,9 +74,8 @@ impl Num {
         Self { pairs: true, ..Self::plain(DType::U32, Elem::F32) }
     }
     /// Words of four bytes of data.
-    pub fn words(signed: bool) -> Self {
-        let words = Some(if signed { Words::Signed } else { Words::Ready });
-        Self { words, ..Self::plain(DType::I32, Elem::I32) }
+    pub fn words(words: Words) -> Self {
+        Self { words: Some(words), ..Self::plain(DType::I32, Elem::I32) }
     }
     /// The arithmetic of weights in a contraction of `data`.
     pub fn of_weights(dtype: DType, data: Num) -> Result<Self> {
@@ -77,9 +96,9 @@ impl Num {
             Elem::F32 => DType::F32,
             _ => DType::I32,
         };
-        Self { dtype, zero: 0, words: self.words.map(|_| Words::Ready), ..self }
+        Self { dtype, zero: 0, words: self.words.map(|w| Words { flip: false, lanes: false, ..w }), ..self }
     }
-    /// Loads elements ready for arithmetic, but for [`Num::unsigned`].
+    /// Loads elements ready for arithmetic, but for [`Num::flipped`].
     pub fn load(self, b: &mut KernelBuilder, lanes: u16, buf: Buf, at: Addr, tail: Option<Reg>) -> Reg {
         let raw = b.load(access::memory(self.dtype), lanes, buf, at, tail);
         if self.pairs {
@@ -95,19 +114,27 @@ impl Num {
         let zero = access::whole(b, self.acc, lanes, self.zero.into());
         b.sub(x, zero)
     }
-    /// The last step of a load: bytes of words are unsigned.
-    pub fn unsigned(self, b: &mut KernelBuilder, x: Reg) -> Reg {
-        if self.words != Some(Words::Signed) {
+    /// The last step of a load: bytes of words get the sign that products want, or lose it.
+    pub fn flipped(self, b: &mut KernelBuilder, x: Reg) -> Reg {
+        if !self.flips() {
             return x;
         }
         let flip = access::whole(b, Elem::I32, b.ty(x).lanes, FLIP);
         b.bin(BinOp::Xor, x, flip)
     }
+    /// Whether [`Num::flipped`] does anything.
+    pub fn flips(self) -> bool {
+        self.words.is_some_and(|w| w.flip)
+    }
+    /// Elements of a row that are loaded at a time.
+    pub fn group(self) -> usize {
+        if self.words.is_some_and(|w| w.lanes) { 4 } else { 1 }
+    }
     /// `acc += x * y` on loaded elements, `x` data of this type and `y` weights.
     pub fn mul_add(self, b: &mut KernelBuilder, x: Reg, y: Reg, acc: Reg) {
         let inst = match self.words {
             _ if self.pairs => Inst::Dot2 { acc, a: x, b: y },
-            Some(_) => Inst::Dot4 { acc, a: x, b: y, a_signed: false, b_signed: true },
+            Some(w) => Inst::Dot4 { acc, a: x, b: y, a_signed: w.signed, b_signed: true },
             None => Inst::MulAdd(x, y, acc),
         };
         b.set(acc, inst);

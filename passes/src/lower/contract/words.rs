@@ -1,13 +1,13 @@
 //! Bytes in words of four: contractions by dot products.
 //!
-//! A word of data holds four neighbours along k; the word of weights beside it the same four of one column. Dot
-//! products want unsigned data, and data counted from a zero point z: instead of `Σ (x - z) w`, sums start with
-//! `-z Σ w`, which is known beforehand. Signed data becomes unsigned by counting from 128 below.
+//! A word of data holds four neighbours along k; the word of weights beside it the same four of one column. Data is
+//! counted from a zero point z: instead of `Σ (x - z) w`, sums start with `-z Σ w`, which is known beforehand. Where
+//! dot products take no data with a sign, it loses it by counting from 128 below, and the other way round.
 
-use super::num::Num;
+use super::num::{self, Num};
 use crate::lower::LowerCx;
 use bytes::Bytes;
-use sinter_ir::{DType, Diag, Result, Tensor};
+use sinter_ir::{DType, Result, Tensor};
 
 /// A contraction of bytes by words.
 #[derive(Debug, Clone)]
@@ -16,8 +16,8 @@ pub struct Words {
     pub weights: Tensor,
     /// Words of data.
     pub data: Num,
-    /// What unsigned data is counted from.
-    pub zero: u8,
+    /// What data is counted from in products.
+    pub zero: i64,
     /// Bytes along k, where the last word is not whole: its other weights are 0.
     pub ragged: Option<i64>,
     /// Sum of the weights of every column.
@@ -52,12 +52,11 @@ impl Words {
         }
         let mut shape = w.shape().to_vec();
         shape[axis] = k.div_ceil(4);
-        let signed = data == DType::I8;
-        let zero = u8::try_from(zero + if signed { 128 } else { 0 });
+        let form = num::Words::of(cx.target, data);
         Ok(Some(Self {
             weights: Tensor::from_bytes(DType::I32, shape, words)?,
-            data: Num::words(signed),
-            zero: zero.map_err(|_| Diag::bug("a zero point is no byte"))?,
+            data: Num::words(form),
+            zero: form.zero(zero),
             ragged: (!whole).then_some(k as i64),
             columns: column_sums(w, column),
         }))
@@ -68,7 +67,7 @@ impl Words {
         let mut out = vec![];
         for group in self.columns.chunks(per) {
             let padding = std::iter::repeat_n(&0, group.len().next_multiple_of(nr) - group.len());
-            let start = group.iter().chain(padding).map(|sum| (-i64::from(self.zero) * sum) as i32);
+            let start = group.iter().chain(padding).map(|sum| (-self.zero * sum) as i32);
             out.extend(start.flat_map(i32::to_le_bytes));
         }
         (self.zero != 0).then(|| out.into())

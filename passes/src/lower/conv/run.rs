@@ -25,7 +25,7 @@ pub fn fill(
         let value = match from {
             Some((source, f)) => {
                 let x = num.load(b, lanes, source, Addr::reg(f).plus(at, 1), tail);
-                num.unsigned(b, x)
+                num.flipped(b, x)
             }
             None if zero != 0 => access::whole(b, num.acc, lanes, zero),
             None => b.zero(Ty { elem: num.acc, lanes }),

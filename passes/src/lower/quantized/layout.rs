@@ -5,7 +5,7 @@
 //! is so many terms that every plane has whole words of 32 bits per row. In a word of a plane of 4 bits the low halves of
 //! the bytes are the first four terms, the high halves the next four; narrower planes have more such fields. A field of
 //! every plane, shifted to its place and joined, is an operand of `Dot4` against four bytes of activations. Codes are
-//! unsigned: `code - middle` is what they were.
+//! unsigned, but for those of 8 bits where dot products want a sign: `code - middle` is what they were.
 
 use super::View;
 use crate::lower::body::Body;
@@ -56,6 +56,8 @@ pub struct Layout {
     pub bits: usize,
     /// What is subtracted from stored codes, so that the rest has few bits.
     low: u8,
+    /// Whether codes are factors with a sign.
+    pub signed: bool,
     /// Rows per vector.
     pub lanes: u16,
     /// Vectors per strip: 1, 2 or 4.
@@ -107,12 +109,14 @@ impl Layout {
         let scale_type = narrowest(scale)?;
         let lanes = target.lanes(32).max(LEAST_LANES);
         let rt = view.n.div_ceil(lanes.into()).next_power_of_two().min(MOST_VECTORS);
+        let signed = view.in_bytes() && !target.mixed_dots();
         let layout = |bits| Self {
             bits,
             low,
+            signed,
             lanes,
             rt,
-            middle,
+            middle: middle - if signed && bits == 8 { 128 } else { 0 },
             scale: scale_type,
             offset,
             n: view.n,
@@ -189,6 +193,7 @@ impl Layout {
     /// The weights in this order.
     pub fn pack(&self, body: &Body, view: &View) -> Result<Bytes> {
         let Parts { code, scale, offset } = Parts::of(body, view)?;
+        let flip = if self.signed && self.bits == 8 { 0x80 } else { 0 };
         let size = [self.strips(), self.strip_words(), 4].iter().try_fold(1usize, |p, &d| p.checked_mul(d));
         let size = size.filter(|&b| b <= sinter_ir::tensor::MAX_TENSOR_BYTES);
         let mut out = Vec::with_capacity(size.ok_or_else(|| Diag::limit("packed weights are too large"))?);
@@ -210,7 +215,7 @@ impl Layout {
                     for (p, word) in self.planes().flat_map(|p| (0..self.words_of(p)).map(move |w| (p, w))) {
                         let first = k + 4 * word * p.fields();
                         let field = |j, k: usize, f| (at(j, k + 4 * f) & p.mask()) >> p.at << (p.bits * f);
-                        let byte = |j, k: usize| (0..p.fields()).fold(0, |b, f| b | field(j, k, f));
+                        let byte = |j, k: usize| (0..p.fields()).fold(0, |b, f| b | field(j, k, f)) ^ flip;
                         rows.clone().for_each(|j| out.extend([0, 1, 2, 3].map(|i| byte(j, first + i))));
                     }
                 }

@@ -7,12 +7,12 @@
 use super::super::Layer;
 use crate::lower::access;
 use crate::lower::contract::micro::copy;
-use crate::lower::contract::num::FLIP;
+use crate::lower::contract::num::{FLIP, Words};
 use crate::lower::window::Axis;
 use bytes::Bytes;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Buf, CmpOp, CvtOp, Elem, Inst, Reg};
-use sinter_ir::{DType, Diag, Result, Tensor};
+use sinter_ir::{DType, Result, Tensor};
 
 /// Rows per word.
 const ROWS: usize = 4;
@@ -28,10 +28,10 @@ pub struct Columns {
     /// Rows and taps of a row.
     rows: usize,
     taps: usize,
-    /// What unsigned data is counted from.
-    zero: u8,
-    /// Data has a sign.
-    signed: bool,
+    /// What data is counted from in products.
+    zero: i64,
+    /// Its bytes there.
+    data: Words,
 }
 
 impl Columns {
@@ -56,14 +56,13 @@ impl Columns {
                 }
             }
         }
-        let signed = layer.xt.dtype == DType::I8;
-        let zero = u8::try_from(zero + if signed { 128 } else { 0 });
-        let zero = zero.map_err(|_| Diag::bug("a zero point is no byte"))?;
+        let data = Words::of(layer.cx.target, layer.xt.dtype);
+        let zero = data.zero(zero);
         let sum = |c: usize| -> i32 {
-            (0..kh * kw).map(|t| i32::from(at(c, t / kw, t % kw) as i8)).sum::<i32>() * -i32::from(zero)
+            (0..kh * kw).map(|t| i32::from(at(c, t / kw, t % kw) as i8)).sum::<i32>() * -(zero as i32)
         };
         let start = (zero != 0).then(|| (0..padded).flat_map(|c| sum(c).to_le_bytes()).collect());
-        Ok(Some(Self { weights: weights.into(), start, rows: kh, taps: kw, zero, signed }))
+        Ok(Some(Self { weights: weights.into(), start, rows: kh, taps: kw, zero, data }))
     }
     /// Words per column.
     pub fn words(&self) -> usize {
@@ -149,7 +148,7 @@ impl<'a> Rows<'a> {
     /// The words of the column `ahead` elements into the rows; none: beyond their ends.
     pub fn column(&self, b: &mut KernelBuilder, ahead: Option<Addr>, tail: Option<Reg>) -> Vec<Reg> {
         let Some(ahead) = ahead else {
-            let word = i64::from((u32::from(self.columns.zero) * 0x0101_0101) as i32);
+            let word = i64::from(i32::from_le_bytes([self.columns.zero as u8; 4]));
             return vec![access::whole(b, Elem::I32, self.lanes, word); self.columns.words()];
         };
         self.bases
@@ -167,7 +166,7 @@ impl<'a> Rows<'a> {
             })
             .collect()
     }
-    /// Up to four rows as the bytes of words without a sign.
+    /// Up to four rows as the bytes of words.
     fn join(&self, b: &mut KernelBuilder, bases: &[Reg], ahead: &Addr, tail: Option<Reg>) -> Reg {
         let mut word: Option<Reg> = None;
         for (&base, shift) in bases.iter().zip((0..).step_by(8)) {
@@ -180,7 +179,7 @@ impl<'a> Rows<'a> {
             word = Some(word.map_or(v, |w| b.bin(BinOp::Or, w, v)));
         }
         let word = word.unwrap_or_else(|| access::whole(b, Elem::I32, self.lanes, 0));
-        if !self.columns.signed {
+        if !self.columns.data.flip {
             return word;
         }
         let flip = access::whole(b, Elem::I32, self.lanes, FLIP);
@@ -189,12 +188,15 @@ impl<'a> Rows<'a> {
     /// Adds the products of a column and the weights of a tap.
     pub fn add(&self, b: &mut KernelBuilder, sum: Reg, column: &[Reg], weights: &[Reg]) {
         for (&x, &w) in column.iter().zip(weights) {
-            b.set(sum, Inst::Dot4 { acc: sum, a: x, b: w, a_signed: false, b_signed: true });
+            b.set(
+                sum,
+                Inst::Dot4 { acc: sum, a: x, b: w, a_signed: self.columns.data.signed, b_signed: true },
+            );
         }
     }
 }
 
 /// The zero point in place of a row.
 fn fill(columns: &Columns, shift: u32) -> i64 {
-    i64::from((u32::from(columns.zero) << shift) as i32)
+    i64::from((u32::from(columns.zero as u8) << shift) as i32)
 }

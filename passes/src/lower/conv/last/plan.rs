@@ -32,8 +32,8 @@ pub struct Plan<'a> {
     pub points: Option<i64>,
     /// Elements between points, in a padded copy; none: the image is read in place.
     pub slab: Option<i64>,
-    /// Unsigned bytes of words that padding stands for: then it takes part in the sums.
-    pub zero: u8,
+    /// Bytes of words that padding stands for: then it takes part in the sums.
+    pub zero: i64,
     /// Bytes per point of the data, where they become whole words on the way to the slab.
     pub bytes: Option<i64>,
 }

@@ -138,16 +138,16 @@ impl Slab<'_> {
                 let tail = b.i64(count);
                 let x = b.load(Elem::I8, lanes, self.item.x, Addr::reg(f), Some(tail));
                 let flip = access::whole(b, Elem::I8, lanes, 0x80);
-                if plan.layer.num == plan.layer.num.ready() { x } else { b.bin(BinOp::Xor, x, flip) }
+                if plan.layer.num.flips() { b.bin(BinOp::Xor, x, flip) } else { x }
             }
-            None => access::whole(b, Elem::I8, lanes, plan.zero.into()),
+            None => access::whole(b, Elem::I8, lanes, plan.zero),
         };
         b.store(self.buf, Addr { terms: vec![(to, 4)], offset: 0 }, value, None);
     }
     fn elements(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), (lo, hi): (Reg, Reg)) {
         let num = self.item.plan.layer.num;
         let lanes = self.item.plan.layer.cx.target.lanes(num.acc.bits());
-        let fill = i64::from(self.item.plan.zero) * 0x0101_0101;
+        let fill = i64::from(i32::from_le_bytes([self.item.plan.zero as u8; 4]));
         run::fill(b, (num, lanes), from.map(|f| (self.item.x, f)), (self.buf, to), (lo, hi), fill);
     }
 }

@@ -1,0 +1,224 @@
+//! Inner loops for AArch64 against what processors can do, by LLVM's models of them: no such processor is needed.
+//!
+//! `cargo bench -p sinter --bench mca`: compiles single contractions, takes the loop with the most products out of their
+//! code and lets `llvm-mca` run it (Debian: `llvm-19`). The peak is that of a loop of nothing but the same products, by
+//! the same model. One line per contraction and processor: cycles, share of the peak with its bar, and instructions per
+//! thousand multiply-adds, beside the loads and products that tiles of XNNPACK's kernels need for the same.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod single;
+
+use sinter_backends::{kernel, refuses, target};
+use sinter_ir::op::quantized_matmul::{Activations, Offset};
+use sinter_ir::op::{MatMul, QuantizedMatMul};
+use sinter_ir::{DType, Op, Tensor, TensorType};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// Processors as LLVM names them: `cortex-x4` has the model of a smaller one there, `neoverse-v2` is of its class.
+const CPUS: [&str; 4] = ["cortex-a76", "cortex-x4", "neoverse-v2", "apple-m1"];
+/// What counts as products.
+const PRODUCTS: [&str; 6] = ["fmla", "sdot", "udot", "usdot", "sudot", "smmla"];
+/// Rounds of a loop that are simulated.
+const ROUNDS: f64 = 200.0;
+
+/// Programs of LLVM, newest first.
+fn tool(name: &str) -> Option<String> {
+    let names = ["-22", "-19", "-18", "-17", "-16", ""].map(|v| format!("{name}{v}"));
+    names.into_iter().find(|n| Command::new(n).arg("--version").output().is_ok())
+}
+
+/// What a program prints for a text.
+fn ask(program: &str, args: &[&str], text: &str) -> String {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{program}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Instructions of words, one a line.
+fn disassembled(words: &[u32]) -> Vec<String> {
+    let bytes: Vec<String> =
+        words.iter().flat_map(|w| w.to_le_bytes()).map(|b| format!("0x{b:02x}")).collect();
+    let args = ["--disassemble", "-triple=aarch64", "-mattr=+dotprod,+i8mm,+bf16,+fullfp16"];
+    let text = ask(&tool("llvm-mc").unwrap(), &args, &bytes.join(" "));
+    let lines = text.lines().map(|l| l.trim().replace('\t', " "));
+    lines.filter(|l| !l.is_empty() && !l.starts_with('.')).collect()
+}
+
+/// Bodies of the loops that have none inside.
+fn loops(code: &[u8]) -> Vec<Vec<u32>> {
+    let words: Vec<u32> = code.chunks_exact(4).map(|w| u32::from_le_bytes(w.try_into().unwrap())).collect();
+    let mut found: Vec<(usize, usize)> = vec![];
+    for (at, w) in words.iter().enumerate().filter(|(_, w)| *w & 0xff00_0010 == 0x5400_0000) {
+        // Conditional branches: the distance in words, with its sign.
+        let distance = (*w as i32) << 8 >> 13;
+        if distance < 0 {
+            found.push((at.saturating_add_signed(distance as isize), at));
+        }
+    }
+    let inner = |l: &(usize, usize)| !found.iter().any(|o| o != l && o.0 >= l.0 && o.1 <= l.1);
+    found.iter().filter(|l| inner(l)).map(|l| words[l.0..=l.1].to_vec()).collect()
+}
+
+/// Cycles of a round.
+fn cycles(cpu: &str, lines: &[String]) -> f64 {
+    let rounds = format!("-iterations={ROUNDS}");
+    let cpu = format!("-mcpu={cpu}");
+    let args = ["-mtriple=aarch64", &cpu, "-mattr=+dotprod,+i8mm,+bf16,+fullfp16", &rounds];
+    let out = ask(&tool("llvm-mca").unwrap(), &args, &lines.join("\n"));
+    let line = out.lines().find_map(|l| l.strip_prefix("Total Cycles:")).unwrap();
+    line.trim().parse::<f64>().unwrap() / ROUNDS
+}
+
+fn mnemonic(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
+}
+
+fn is_load(line: &str) -> bool {
+    line.starts_with("ld")
+}
+
+/// A contraction and what is looked at.
+struct Case {
+    name: &'static str,
+    target: &'static str,
+    op: Op,
+    x: (DType, Vec<usize>),
+    constants: Vec<Tensor>,
+    /// Products: percent of their peak. Otherwise loads.
+    bar: Option<f64>,
+    /// Whether loads are the bound.
+    loads: bool,
+}
+
+/// Small numbers of any type.
+fn numbers(dtype: DType, shape: &[usize]) -> Tensor {
+    let n = shape.iter().product::<usize>();
+    match dtype {
+        DType::F16 => Tensor::from_f32(dtype, shape.to_vec(), &vec![0.5; n]),
+        DType::F32 => Tensor::f32s(shape.to_vec(), &vec![0.5; n]),
+        _ => {
+            let bytes = dtype.bytes_for(n).unwrap();
+            Tensor::from_bytes(dtype, shape.to_vec(), (0..bytes).map(|i| (i % 251) as u8).collect::<Vec<_>>())
+        }
+    }
+    .unwrap()
+}
+
+fn product(
+    name: &'static str,
+    target: &'static str,
+    types: [DType; 2],
+    zero: Option<i64>,
+    bar: Option<f64>,
+) -> Case {
+    let (m, k, n) = (384, 512, 768);
+    let op = MatMul { zero, wide: false }.into();
+    let constants = vec![numbers(types[1], &[k, n])];
+    Case { name, target, op, x: (types[0], vec![m, k]), constants, bar, loads: false }
+}
+
+/// Rows of activations times weights of four bits.
+fn quantized(name: &'static str, target: &'static str, m: usize, loads: bool) -> Case {
+    let (k, n, block) = (2048, 2048, 128);
+    let (activations, offset) = (Activations::Rows, Offset::None);
+    let op = QuantizedMatMul { block, activations, offset, middle: 8, table: vec![] }.into();
+    let constants = vec![numbers(DType::U4, &[n, k]), numbers(DType::F16, &[n, k / block])];
+    Case { name, target, op, x: (DType::F32, vec![m, k]), constants, bar: None, loads }
+}
+
+fn cases() -> Vec<Case> {
+    use DType::{F32, I8, U8};
+    vec![
+        product("f32", "aarch64", [F32; 2], None, Some(90.0)),
+        product("i8 x i8 (sdot)", "aarch64-v8.2", [I8, I8], Some(0), Some(90.0)),
+        product("u8 x i8 (sdot, sign flipped)", "aarch64-v8.2", [U8, I8], Some(128), None),
+        product("u8 x i8 (usdot)", "aarch64-v8.6", [U8, I8], Some(128), Some(90.0)),
+        quantized("4 bits, 1 row", "aarch64-v8.2", 1, true),
+        quantized("4 bits, 64 rows", "aarch64-v8.2", 64, false),
+    ]
+}
+
+/// The loop with the most products in the kernels of a case.
+fn inner_loop(case: &Case) -> Vec<String> {
+    let t = target(case.target).unwrap();
+    let x = TensorType::new(case.x.0, case.x.1.iter().map(|&d| d.into()).collect());
+    let (program, _) = single::compile(case.op.clone(), x, &case.constants, t);
+    let count = |lines: &[String]| lines.iter().filter(|l| PRODUCTS.contains(&mnemonic(l))).count();
+    let kernels = program.kernels.iter().inspect(|k| assert_eq!(refuses(k, t), None));
+    let code = kernels.map(|k| kernel(k, t).unwrap().0);
+    let all = code.flat_map(|c| loops(&c)).map(|words| disassembled(&words));
+    all.max_by_key(|l| count(l)).unwrap_or_default()
+}
+
+/// As many cycles as the same number of independent products, or of loads, takes.
+fn least(cpu: &str, lines: &[String], loads: bool) -> f64 {
+    let n = lines.iter().filter(|l| if loads { is_load(l) } else { PRODUCTS.contains(&mnemonic(l)) }).count();
+    let product = lines.iter().find(|l| PRODUCTS.contains(&mnemonic(l))).unwrap();
+    let each = |i: usize| match loads {
+        true => format!("ldr q{}, [x0, #{}]", i % 24, 16 * (i % 24)),
+        // By lane, like those of the loop: some models let these go faster than whole vectors.
+        false => {
+            let (all, one) = if mnemonic(product) == "fmla" { ("4s", "s") } else { ("16b", "4b") };
+            format!("{} v{}.4s, v30.{all}, v31.{one}[0]", mnemonic(product), i % 24)
+        }
+    };
+    let block: Vec<String> = (0..24).map(each).collect();
+    cycles(cpu, &block) * n as f64 / 24.0
+}
+
+/// Instructions per thousand multiply-adds that loads and products of a tile take: `k` steps of a row in one load.
+fn tile(mr: f64, nv: f64, per_product: f64) -> f64 {
+    let steps = 4.0;
+    1000.0 * (mr + steps * nv + steps * mr * nv) / (steps * mr * nv * per_product)
+}
+
+fn main() {
+    if tool("llvm-mca").is_none() || tool("llvm-mc").is_none() {
+        return println!("SKIP: llvm-mca is not installed");
+    }
+    println!("{:30} {:12} {:>6} {:>7} {:>6}", "", "", "cycles", "least", "%");
+    for case in cases() {
+        let lines = inner_loop(&case);
+        let products = lines.iter().filter(|l| PRODUCTS.contains(&mnemonic(l))).count();
+        let loads = lines.iter().filter(|l| is_load(l)).count();
+        let terms = if case.x.0 == DType::F32 && !case.loads && case.target == "aarch64" { 4 } else { 16 };
+        let per = 1000.0 * lines.len() as f64 / (products * terms) as f64;
+        println!(
+            "{:30} {}: {} instructions, {products} products, {loads} loads; {per:.1} per 1000 multiply-adds",
+            case.name,
+            case.target,
+            lines.len()
+        );
+        if std::env::args().any(|a| a == "--code") {
+            lines.iter().for_each(|l| println!("    {l}"));
+        }
+        for cpu in CPUS {
+            let (took, least) = (cycles(cpu, &lines), least(cpu, &lines, case.loads));
+            let share = 100.0 * least / took;
+            let bar = case.bar.map_or(String::new(), |b| {
+                format!(" {} {b} %", if share >= b { "reaches" } else { "below" })
+            });
+            let of = if case.loads { " of loads" } else { "" };
+            println!("{:30} {cpu:12} {took:6.1} {least:7.1} {share:6.1}{of}{bar}", "");
+        }
+    }
+    println!(
+        "Loads and products per 1000 multiply-adds of tiles of XNNPACK's shapes, without loop and addresses:"
+    );
+    for (name, mr, nv, per) in [
+        ("f32 6x8 neonfma ld128", 6.0, 2.0, 4.0),
+        ("f32 4x16 neonfma ld128", 4.0, 4.0, 4.0),
+        ("qs8 4x16c4 neondot ld128", 4.0, 4.0, 16.0),
+    ] {
+        println!("{name:30} {:6.1}", tile(mr, nv, per));
+    }
+}
