@@ -130,7 +130,7 @@ fn product(
 fn quantized(name: &'static str, target: &'static str, m: usize, loads: bool) -> Case {
     let (k, n, block) = (2048, 2048, 128);
     let (activations, offset) = (Activations::Rows, Offset::None);
-    let op = QuantizedMatMul { block, activations, offset, middle: 8, table: vec![] }.into();
+    let op = QuantizedMatMul { block, activations, offset, middle: 8, nibbles: None, table: vec![] }.into();
     let constants = vec![numbers(DType::U4, &[n, k]), numbers(DType::F16, &[n, k / block])];
     Case { name, target, op, x: (DType::F32, vec![m, k]), constants, bar: None, loads }
 }

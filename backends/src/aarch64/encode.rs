@@ -13,6 +13,10 @@ pub const ALIGN: usize = 16;
 const NOP: u32 = 0xd503_201f;
 const RET: u32 = 0xd65f_03c0;
 const SP: u32 = 31;
+/// The register that is always 0, where the stack pointer cannot be.
+const ZERO: u32 = 31;
+/// A page of the stack.
+const PAGE: i64 = 4096;
 
 /// What a word still lacks.
 enum Fix {
@@ -231,10 +235,9 @@ impl Assembler<'_> {
         self.fixes.push((self.words.len(), fix));
         self.words.push(word);
     }
-    /// Moves the stack pointer by the frame.
-    fn adjust(&mut self, add: bool) -> Result<()> {
+    /// Moves the stack pointer.
+    fn adjust(&mut self, n: i64, add: bool) -> Result<()> {
         let form = if add { form::ADD_I } else { form::SUB_I }.wide(true);
-        let n = self.frame.bytes;
         let parts = [(n & 0xfff, 0), (n >> 12, 1)];
         for (part, shift) in parts.into_iter().filter(|p| p.0 > 0) {
             let n = unsigned(part, 12).ok_or_else(|| Diag::bug("a stack frame of more than 16 MB"))?;
@@ -264,13 +267,18 @@ impl Assembler<'_> {
         }
     }
     fn frame_in(&mut self) -> Result<()> {
-        self.adjust(false)?;
+        // Some systems give the stack page by page, and want them asked for in order.
+        for _ in 0..self.frame.bytes / PAGE {
+            self.adjust(PAGE, false)?;
+            self.words.push(form::STR_X.bits | SP << 5 | ZERO);
+        }
+        self.adjust(self.frame.bytes % PAGE, false)?;
         self.save(true);
         Ok(())
     }
     fn frame_out(&mut self) -> Result<()> {
         self.save(false);
-        self.adjust(true)?;
+        self.adjust(self.frame.bytes, true)?;
         self.words.push(RET);
         Ok(())
     }
