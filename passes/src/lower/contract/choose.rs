@@ -181,7 +181,7 @@ mod tests {
     fn uniform_code_has_one_tile_for_all_sizes() {
         let mut target = machine(32);
         target.cost.uniform = true;
-        let pick = |m: i64, n: i64| tiles(&target, 16, &m.into(), &n.into(), rows(0));
+        let pick = |m: i64, n: i64| tiles(&target, (16, 1), &m.into(), &n.into(), rows(0));
         assert_eq!(pick(196, 112), pick(49, 512));
         assert_eq!(heights(8, &49.into(), true), heights(8, &sinter_ir::Sym(0).into(), true));
         // A single row has sums of its own.
