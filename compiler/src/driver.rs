@@ -10,6 +10,7 @@ use crate::bench::sites::Measured;
 use crate::calibrate::mix::Weighed;
 use crate::calibrate::{self, Calibration};
 use crate::dump::{self, Dump, Past};
+use crate::frontend::llm::cache::KvCache;
 use crate::frontend::llm::{self, language::Language};
 use crate::frontend::{self, onnx::ImportOptions};
 use crate::manifest::{LevelInfo, Manifest, sha256, sha256_of_file};
@@ -289,7 +290,7 @@ fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request, Vec<Diag>>
         _ => Rotations::default(),
     };
     rotations.group = recipe.grain();
-    rotations.keys = request.import.kv_cache.is_some_and(|d| d.bits() < 16);
+    rotations.keys = request.import.kv_cache.is_some_and(|c| matches!(c, KvCache::Codes(_)));
     request.import.rotations = Some(rotations);
     Ok(request)
 }

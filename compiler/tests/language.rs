@@ -4,9 +4,12 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod common;
+#[path = "language/kv_cache.rs"]
+mod kv_cache;
 
 use common::{open, program};
 use sinter::frontend::llm;
+use sinter::frontend::llm::cache::KvCache;
 use sinter::frontend::llm::hf::safetensors::SafeTensors;
 use sinter::frontend::onnx::ImportOptions;
 use sinter_ir::op::quantized_matmul::Activations;
@@ -94,7 +97,8 @@ impl Runner for Native {
 
 fn import(dir: &Path, all_logits: bool) -> Module {
     // What is stored was computed with caches in f32.
-    let options = ImportOptions { all_logits, kv_cache: Some(DType::F32), ..ImportOptions::default() };
+    let options =
+        ImportOptions { all_logits, kv_cache: Some(KvCache::Floats(DType::F32)), ..ImportOptions::default() };
     let m = llm::import(dir, &options).unwrap_or_else(|d| panic!("{}: {d:?}", dir.display())).module;
     assert_eq!(m.verify(), [], "{}", dir.display());
     m

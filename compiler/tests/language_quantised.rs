@@ -7,6 +7,7 @@ mod common;
 
 use half::f16;
 use serde_json::{Value, json};
+use sinter::frontend::llm::cache::KvCache;
 use sinter::frontend::llm::{self, hf};
 use sinter::frontend::onnx::ImportOptions;
 use sinter_ir::op::quantized_matmul::Activations;
@@ -176,8 +177,12 @@ fn config(quantization: &Value) -> Vec<u8> {
 
 fn import(how: &Value, file: &[u8], stored: Option<Activations>) -> Result<Module, Vec<Diag>> {
     let c = hf::of_bytes(&config(how).into(), &file.to_vec().into()).map_err(|d| vec![d])?;
-    let options =
-        ImportOptions { all_logits: true, kv_cache: Some(DType::F32), stored, ..Default::default() };
+    let options = ImportOptions {
+        all_logits: true,
+        kv_cache: Some(KvCache::Floats(DType::F32)),
+        stored,
+        ..Default::default()
+    };
     llm::build(&c, &options).map(|b| b.0)
 }
 

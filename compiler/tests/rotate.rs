@@ -6,6 +6,7 @@ mod common;
 
 use sinter::calibrate::{self, Calibration};
 use sinter::frontend::llm;
+use sinter::frontend::llm::cache::KvCache;
 use sinter::frontend::onnx::ImportOptions;
 use sinter_ir::{DType, Diag, Module, Tensor, eval};
 use sinter_passes::compress::Recipe;
@@ -20,8 +21,12 @@ fn models() -> Option<PathBuf> {
 }
 
 fn import(dir: &Path, rotations: Option<Rotations>) -> Result<(Module, i64), Vec<Diag>> {
-    let options =
-        ImportOptions { all_logits: true, kv_cache: Some(DType::F32), rotations, ..ImportOptions::default() };
+    let options = ImportOptions {
+        all_logits: true,
+        kv_cache: Some(KvCache::Floats(DType::F32)),
+        rotations,
+        ..ImportOptions::default()
+    };
     let m = llm::import(dir, &options)?;
     let vocabulary = m.module.graph.ty(m.module.graph.outputs[0]).dims[1].as_const().unwrap();
     assert_eq!(m.module.verify(), [], "{}", dir.display());

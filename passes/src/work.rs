@@ -3,6 +3,7 @@
 use crate::lower::KernelCall;
 use serde::{Deserialize, Serialize};
 use sinter_ir::graph::Symbols;
+use sinter_ir::op::pages::SPAN;
 use sinter_ir::op::quantized_matmul::Offset;
 use sinter_ir::op::{CachedAttention, Op};
 use sinter_ir::tile::{Bound, Inst, Kernel, Reg, Stmt};
@@ -97,10 +98,27 @@ fn touched(op: &Op, x: &[&TensorType], y: &[&TensorType]) -> Option<Expr> {
                 + scale.dims.get(1)?.clone() * (parts * scale.dtype.bits()).into();
             Some(bytes(indices) + bytes(y) + (indices.numel() * bits).ceil_div(&8.into()))
         }
-        (Op::CachedAttention(a), [q, k, v], [y]) => {
+        // What leaves the newest positions: as many as come.
+        (Op::AppendPages(a), [pages, cache], _) => {
+            let row = |t: &TensorType, n: Expr| t.dims.first().cloned().unwrap_or_default() * n;
+            let floats = row(cache, a.tokens.clone() * cache.dims.get(2)?.clone());
+            let codes = row(pages, a.tokens.clone() * pages.dims.get(2)?.clone());
+            Some((floats * cache.dtype.bits().into()).ceil_div(&8.into()) + codes)
+        }
+        (Op::CachedAttention(a), [q, k, v, codes @ ..], [y]) => {
             let n = q.dims.first()?.clone();
-            let seen = a.past.clone() + n.clone();
-            let seen = a.window.map_or(seen.clone(), |w| seen.min_of(&(n + w.into())));
+            let mut seen = a.past.clone() + n.clone();
+            seen = a.window.map_or(seen.clone(), |w| seen.min_of(&(n + w.into())));
+            let mut coded = Expr::from(0);
+            if let Some(p) = &a.pages {
+                let floats = seen.min_of(&(p.sinks + p.recent + SPAN / 2).into());
+                let page =
+                    |t: &TensorType| t.dims.first().zip(t.dims.get(2)).map(|(h, n)| h.clone() * n.clone());
+                let pages = codes.iter().copied().map(page).collect::<Option<Vec<_>>>()?;
+                let behind = seen - floats.clone();
+                coded = pages.into_iter().fold(coded, |sum, p| sum + p * behind.clone());
+                seen = floats;
+            }
             let row = |t: &TensorType, axis: usize| {
                 t.dims
                     .first()
@@ -108,7 +126,7 @@ fn touched(op: &Op, x: &[&TensorType], y: &[&TensorType]) -> Option<Expr> {
                     .map(|(h, n)| h.clone() * n.clone() * t.dtype.bits().into())
             };
             let rows = (row(k, 2)? + row(v, 2)?).ceil_div(&8.into());
-            Some(bytes(q) + bytes(y) + seen * rows)
+            Some(bytes(q) + bytes(y) + seen * rows + coded)
         }
         _ => None,
     }

@@ -3,6 +3,7 @@
 use super::eval::EvalArgs;
 use super::language::{diag, model_of};
 use crate::driver::{self, Request};
+use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
 use crate::report::size;
@@ -44,7 +45,7 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let bad = |e| one(diag(e));
     let progress = Progress::start();
-    let (reference, float) = compile(a, ("none", "none"), &|w| progress.step(&format!("none: {w}")))?;
+    let (reference, float) = compile(a, ("none-kv16", "none"), &|w| progress.step(&format!("none: {w}")))?;
     let (mut reference, floats) = (reference, float.manifest.weights_bytes);
     let tokenizer = float.files.get(TOKENIZER_FILE);
     let tokenizer = tokenizer.ok_or_else(|| one(Diag::input("the model has no tokenizer")))?;
@@ -127,12 +128,18 @@ fn compile(
     step: &dyn Fn(&str),
 ) -> Result<(BundleModel, driver::Bundle), Vec<Diag>> {
     let one = |d: Diag| vec![d];
+    let (recipe, cache) = KvCache::of_recipe(recipe).map_err(one)?;
     let (stored, compress) = Wanted::parse(recipe).map_err(one)?.parts();
     let prune = prune::Recipe::parse(prune).map_err(one)?;
     let stored = stored.filter(|_| prune.is_none());
     let request = Request {
         model: PathBuf::from(&a.bundle),
-        import: ImportOptions { all_logits: true, stored, ..ImportOptions::default() },
+        import: ImportOptions {
+            all_logits: true,
+            stored,
+            kv_cache: cache.or(a.kv_cache),
+            ..ImportOptions::default()
+        },
         targets: vec!["native".into()],
         prune,
         compress,

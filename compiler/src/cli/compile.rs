@@ -3,6 +3,7 @@
 use super::calibrate::CalibrateArgs;
 use super::{ModelArgs, bytes, inspect};
 use crate::driver::{self, Request};
+use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
 use crate::report::size;
@@ -81,9 +82,11 @@ pub struct CompileArgs {
     /// For gptq, awq, auto, smooth, spin and most of --prune, and for int8.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
-    /// Of a language model: how caches hold keys and values.
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f32", "f16", "bf16"])]
-    pub kv_cache: String,
+    /// Of a language model: how caches hold keys and values: f32, f16 or bf16, or as codes of few bits (int8, int4, int3,
+    /// int2) with scales, per channel of keys and per position of values; the first 64 positions and the newest 64 to 128
+    /// stay f16 then. A recipe of --quantize may end in it: w4-kv8.
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub kv_cache: KvCache,
     /// Space in the arena for strings that the model makes while running (case changes, concatenations), for a whole
     /// run; default: 64 bytes for each, at least 4096. A run that needs more fails with code 10.
     #[arg(long, value_name = "BYTES")]
@@ -227,19 +230,21 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     for (key, _) in switches.iter().filter(|s| s.1) {
         flags.insert((*key).to_owned(), "true".to_owned());
     }
+    let (recipe, cache) = KvCache::of_recipe(&a.quantize).map_err(|d| vec![d])?;
+    let cache = cache.unwrap_or(a.kv_cache);
     let words = [
         ("prune", &a.prune, "none"),
-        ("quantize", &a.quantize, "stored"),
+        ("quantize", &recipe.to_owned(), "stored"),
         ("precision", &a.precision, "f32"),
-        ("kv-cache", &a.kv_cache, "f16"),
+        ("kv-cache", &cache.to_string(), "f16"),
     ];
     for (key, value, _) in words.into_iter().filter(|(_, value, default)| *value != default) {
         flags.insert(key.to_owned(), value.clone());
     }
-    let statics = StaticRecipe::parse(&a.quantize).map_err(|d| vec![d])?;
+    let statics = StaticRecipe::parse(recipe).map_err(|d| vec![d])?;
     let (stored, compress) = match statics {
         Some(_) => (None, None),
-        None => Wanted::parse(&a.quantize).map_err(|d| vec![d])?.parts(),
+        None => Wanted::parse(recipe).map_err(|d| vec![d])?.parts(),
     };
     let prune = prune::Recipe::parse(&a.prune).map_err(|d| vec![d])?;
     let text = compress.is_some_and(|r| r.looks()) || prune.as_ref().is_some_and(prune::Recipe::needs_data);
@@ -263,7 +268,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         model: PathBuf::from(&a.model.model),
         import: ImportOptions {
             all_logits: a.all_logits,
-            kv_cache: a.kv_cache.parse().ok(),
+            kv_cache: Some(cache),
             stored: stored.filter(|_| prune.is_none()),
             ..import
         },

@@ -4,6 +4,7 @@ use super::agreement;
 use super::calibrate::CalibrateArgs;
 use super::compare;
 use super::language::{diag, open};
+use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
 use crate::system::{self, Clock};
@@ -56,6 +57,10 @@ pub struct EvalArgs {
     /// For gptq, awq, smooth, spin and most of --prune.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
+    /// How caches of a checkpoint hold keys and values: see `compile --kv-cache`. That of --against and the float model
+    /// of --quantize keep f16.
+    #[arg(long, value_name = "TYPE")]
+    pub kv_cache: Option<KvCache>,
     /// Threads.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
@@ -76,10 +81,12 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
         return compare::run(a, text);
     }
     let opening = Opening { threads: a.threads, capacity: Some(a.window) };
-    let import =
-        || ImportOptions { all_logits: true, stored: Some(Activations::Float), ..ImportOptions::default() };
-    let (mut model, language) = open(&a.bundle, opening, import())?;
-    let mut other = a.against.as_ref().map(|p| open(p, opening, import())).transpose()?;
+    let import = |kv_cache| {
+        let stored = Some(Activations::Float);
+        ImportOptions { all_logits: true, stored, kv_cache, ..ImportOptions::default() }
+    };
+    let (mut model, language) = open(&a.bundle, opening, import(a.kv_cache))?;
+    let mut other = a.against.as_ref().map(|p| open(p, opening, import(None))).transpose()?;
     let tokens = language.tokenizer.encode(text, false).map_err(bad)?;
     let most = a.windows.unwrap_or(usize::MAX);
     let total = (tokens.len() / a.window.max(1)).min(most);

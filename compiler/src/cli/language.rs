@@ -2,6 +2,7 @@
 
 use super::run::RunArgs;
 use crate::driver::{self, Request};
+use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
 use crate::progress::Progress;
 use crate::system::{self, Clock};
@@ -35,6 +36,9 @@ pub struct LanguageArgs {
     /// Tokens that the cache has room for; default: what the model was trained for, at most 4096.
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// How caches of a checkpoint hold keys and values: see `compile --kv-cache`.
+    #[arg(long, value_name = "TYPE")]
+    pub kv_cache: Option<KvCache>,
     /// Choose at random, the more evenly the higher; 0 takes the best token. Default: what the checkpoint recommends,
     /// like those of the next four.
     #[arg(long, value_name = "T")]
@@ -112,6 +116,10 @@ pub fn open(
     let bad = |e| one(diag(e));
     let dir = Path::new(path);
     if system::exists(&dir.join("manifest.json")) {
+        if import.kv_cache.is_some() {
+            let d = Diag::input(format!("--kv-cache: {path} is compiled already"));
+            return Err(one(d.help("give the checkpoint, or compile it with --kv-cache")));
+        }
         super::inspect::manifest(dir).and_then(|m| super::run::runs_here(&m)).map_err(one)?;
         let language = files::manifest(dir).and_then(|m| files::language_of(dir, &m)).map_err(bad)?;
         return Ok((files::model(dir, opening).map_err(bad)?, language));
@@ -197,7 +205,8 @@ pub fn run(a: &RunArgs) -> Result<(), Vec<Diag>> {
     let l = &a.language;
     let clock = Clock::start();
     let opening = Opening { threads: a.threads, capacity: l.context };
-    let import = ImportOptions { stored: Some(Activations::Blocks), ..ImportOptions::default() };
+    let (stored, kv_cache) = (Some(Activations::Blocks), l.kv_cache);
+    let import = ImportOptions { stored, kv_cache, ..ImportOptions::default() };
     let (model, language) = open(&a.bundle, opening, import)?;
     let options = l.options(&language);
     let session = Session::new(model, Arc::new(language)).map_err(|e| one(diag(e)))?;

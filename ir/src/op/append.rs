@@ -2,6 +2,7 @@
 
 use super::OpSpec;
 use super::args;
+use super::pages::slot;
 use crate::eval::EvalCx;
 use crate::{Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Inputs: `[cache, rows]` of one dtype, rows `[n, heads, size]`. With a `block` of 1 the cache is `[heads, slots, size]`;
 /// otherwise it is `[heads, slots / block, size, block]`: the rows of `block` positions are transposed, so that
 /// neighbours in memory are the same element of neighbouring positions. Position `p` is in slot `p`, in a `ring` in slot
-/// `p` modulo their number. `at >= 0`, `n <= slots` and, but for rings, `at + n <= slots` must hold. The result takes the
+/// `p` modulo their number; the first `sinks` positions keep slots of their own in front of that ring. `at >= 0`, `n <= slots - sinks` and, but for rings, `at + n <= slots` must hold. The result takes the
 /// memory of the cache where nothing else needs it: of a [state](crate::graph::State) always.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +23,13 @@ pub struct Append {
     pub block: i64,
     /// Later positions take the place of earlier ones.
     pub ring: bool,
+    /// Positions from 0 on whose place later ones never take, in a ring.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub sinks: i64,
+}
+
+fn is_none(sinks: &i64) -> bool {
+    *sinks == 0
 }
 
 /// Slots of a cache whose positions are transposed in groups of `block`.
@@ -54,8 +62,11 @@ impl OpSpec for Append {
         }
         s.require_eq(&cache.dims[0], heads, &why)?;
         s.require_eq(&cache.dims[2], size, &why)?;
+        if self.sinks < 0 || self.sinks > 0 && !self.ring {
+            return Err(bad());
+        }
         // The end may not lie behind the slots: the larger of both is their number.
-        let end = if self.ring { n.clone() } else { self.at.clone() + n.clone() };
+        let end = if self.ring { n.clone() + self.sinks.into() } else { self.at.clone() + n.clone() };
         if s.range(&(slots.clone() - end.clone())).0 < 0 {
             s.require_eq(&slots, &slots.max_of(&end), &why)?;
         }
@@ -73,14 +84,19 @@ impl OpSpec for Append {
             return Err(bad());
         };
         let slots = blocks * block;
-        let room = if self.ring { n <= slots } else { at.checked_add(n).is_some_and(|end| end <= slots) };
+        let sinks = usize::try_from(self.sinks).map_err(|_| bad())?;
+        let room = if self.ring {
+            n <= slots.saturating_sub(sinks)
+        } else {
+            at.checked_add(n).is_some_and(|end| end <= slots)
+        };
         if (kept, depth) != (heads, size) || !room || cache.len() != heads * slots * size {
             return Err(bad());
         }
         let mut picks: Vec<(usize, usize)> = (0..cache.len()).map(|i| (0, i)).collect();
         for i in 0..rows.len() {
             let (row, head, element) = (i / size / heads, i / size % heads, i % size);
-            let slot = (at + row) % slots;
+            let slot = slot(at + row, sinks, slots);
             picks[place([slots, size, block], [head, slot, element])] = (1, i);
         }
         Ok(vec![Tensor::pick_many(&[cache, rows], cache.shape().to_vec(), &picks)?])
@@ -104,13 +120,15 @@ mod tests {
     #[test]
     fn blocks_are_transposed_and_rings_begin_anew() {
         let rows = [1.0, 2.0, 3.0, 4.0];
-        let op = |at: i64, block, ring| Append { at: at.into(), block, ring };
+        let op = |at: i64, block, ring| Append { at: at.into(), block, ring, sinks: 0 };
         assert_eq!(put(op(1, 1, false), vec![1, 4, 2], &rows, 2).unwrap(), [0., 0., 1., 2., 3., 4., 0., 0.]);
         assert_eq!(
             put(op(1, 2, false), vec![1, 2, 2, 2], &rows, 2).unwrap(),
             [0., 1., 0., 2., 3., 0., 4., 0.]
         );
         assert_eq!(put(op(7, 1, true), vec![1, 4, 2], &rows, 2).unwrap(), [3., 4., 0., 0., 0., 0., 1., 2.]);
+        let kept = Append { sinks: 1, ..op(3, 1, true) };
+        assert_eq!(put(kept, vec![1, 4, 2], &rows, 2).unwrap(), [0., 0., 3., 4., 0., 0., 1., 2.]);
         assert!(put(op(3, 1, false), vec![1, 4, 2], &rows, 2).is_err());
         assert!(put(op(0, 1, true), vec![1, 1, 2], &rows, 2).is_err());
     }
@@ -121,7 +139,7 @@ mod tests {
         let [at, n, room] = ["at", "n", "room"].map(|k| s.fresh(k, 0, 8, crate::SymKind::Input));
         let ty = |dims: &[Expr]| TensorType::new(crate::DType::F32, dims.to_vec());
         let cache = ty(&[2.into(), room.into(), 3.into()]);
-        let op = Append { at: at.into(), block: 1, ring: false };
+        let op = Append { at: at.into(), block: 1, ring: false, sinks: 0 };
         let rows = ty(&[n.into(), 2.into(), 3.into()]);
         assert_eq!(op.infer(&mut s, &[&cache, &rows]).unwrap(), std::slice::from_ref(&cache));
         assert_eq!(s.constraints.len(), 1);

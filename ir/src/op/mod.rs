@@ -12,6 +12,7 @@ pub(crate) fn args<T, const N: usize>(x: &[T]) -> Result<&[T; N]> {
 
 pub mod channels;
 pub(crate) mod json_float;
+pub mod pages;
 
 /// What every op provides.
 pub trait OpSpec {
@@ -102,6 +103,7 @@ macro_rules! ops {
 
 ops! {
     append::Append,
+    append_pages::AppendPages,
     arg_reduce::ArgReduce,
     binary::Binary,
     bitcast::Bitcast,
@@ -177,7 +179,7 @@ impl Op {
     }
     /// Gives its first operand with a part replaced: the only ops that may change a state.
     pub fn overwrites(&self) -> bool {
-        matches!(self, Op::WriteSlice(_) | Op::Append(_))
+        matches!(self, Op::WriteSlice(_) | Op::Append(_) | Op::AppendPages(_))
     }
     /// Nested graphs with their names.
     pub fn regions(&self) -> Vec<(&'static str, &crate::Graph)> {

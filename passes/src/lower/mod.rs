@@ -263,6 +263,7 @@ fn lower_root(cx: &LowerCx, body: &Body, root: &Op) -> Result<Lowered> {
         Op::Resize(op) => resize::lower(cx, body, op),
         Op::WriteSlice(op) => write_slice::lower(cx, body, op),
         Op::Append(op) => cached::append(cx, body, op),
+        Op::AppendPages(op) => cached::append_pages(cx, body, op),
         Op::CachedAttention(op) => cached::lower(cx, body, op),
         // Costly per element: computed once, though it could be pulled.
         Op::Random(_) => elementwise::lower(cx, body),

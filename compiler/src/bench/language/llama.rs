@@ -11,19 +11,26 @@ pub struct Llama {
     program: String,
     model: PathBuf,
     threads: usize,
+    depth: usize,
 }
 
 impl Llama {
     /// With a GGUF file. Nothing is started yet.
-    pub fn new(program: &str, model: &Path, threads: usize) -> Self {
-        Self { program: program.to_owned(), model: model.to_owned(), threads }
+    /// Tokens are generated behind `depth` others.
+    pub fn new(program: &str, model: &Path, threads: usize, depth: usize) -> Self {
+        Self { program: program.to_owned(), model: model.to_owned(), threads, depth }
     }
     fn ask(&self, read: usize, generate: usize) -> Result<Value> {
-        let numbers = [read, generate, self.threads].map(|n| n.to_string());
+        let depth = if generate > 0 { self.depth } else { 0 };
+        let numbers = [read, generate, self.threads, depth].map(|n| n.to_string());
         let model = self.model.to_string_lossy();
-        let [read, generate, threads] = &numbers;
-        let arguments =
-            ["-m", &model, "-p", read, "-n", generate, "-t", threads, "-r", "1", "-o", "json", "-ngl", "0"];
+        let [read, generate, threads, depth] = &numbers;
+        let mut arguments = vec![
+            "-m", &model, "-p", read, "-n", generate, "-t", threads, "-r", "1", "-o", "json", "-ngl", "0",
+        ];
+        if depth != "0" {
+            arguments.extend(["-d", depth]);
+        }
         let out = system::output_of(&self.program, &arguments)?;
         let bad = || Diag::input(format!("{} gave no measurement", self.program));
         let all: Value = serde_json::from_slice(&out).map_err(|_| bad())?;

@@ -92,10 +92,14 @@ pub struct Bench {
     pub prompt: usize,
     /// Tokens that are generated.
     pub generated: usize,
+    /// Tokens that are in the caches before.
+    pub depth: usize,
     /// Most tokens of one run.
     pub chunk: usize,
     /// Bytes of code.
     pub code_bytes: u64,
+    /// Bytes of caches and other states, with room for all of this.
+    pub state_bytes: u64,
     /// Ours first.
     pub entries: Vec<Entry>,
     /// Kernel by kernel, where a checkpoint was named.
@@ -103,7 +107,7 @@ pub struct Bench {
 }
 
 /// Version of the JSON layout.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Both phases, one run each.
 #[derive(Debug, Clone, Serialize)]

@@ -14,6 +14,9 @@ use sinter_llm::bundle::BundleModel;
 pub struct Own {
     model: BundleModel,
     tokens: Vec<u32>,
+    /// Tokens before those that are generated, and the caches that hold them.
+    depth: usize,
+    deep: Option<(Vec<u8>, Vec<f32>)>,
 }
 
 /// So many tokens that follow no pattern, always the same.
@@ -28,27 +31,41 @@ pub fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
 
 impl Own {
     /// With room for what the phases need.
-    pub fn new(model: BundleModel, phases: [Phase; 2]) -> Result<Self> {
-        let most = phases.map(Phase::tokens).into_iter().max().unwrap_or(0);
+    pub fn new(model: BundleModel, phases: [Phase; 2], depth: usize) -> Result<Self> {
+        let [read, generate] = phases.map(Phase::tokens);
+        let most = read.max(depth + generate);
         if model.capacity() < most {
             let room = model.capacity();
             return Err(Diag::limit(format!("{most} tokens do not fit the cache, which holds {room}"))
                 .help("give smaller --prompt-tokens and --generate-tokens"));
         }
         let tokens = tokens(most, model.vocab());
-        Ok(Self { model, tokens })
+        Ok(Self { model, tokens, depth, deep: None })
+    }
+    /// Begins behind so many tokens: where they were read before, from a copy of the caches.
+    fn begin(&mut self, depth: usize) -> sinter_llm::Result<()> {
+        if let Some((memory, logits)) = self.deep.as_ref().filter(|_| depth > 0) {
+            return self.model.restore(memory, logits, depth);
+        }
+        self.model.rewind(0)?;
+        let before = self.tokens.get(..depth).unwrap_or(&[]);
+        before.chunks(self.model.chunk().max(1)).try_for_each(|c| self.model.forward(c))?;
+        if depth > 0 {
+            self.deep = Some((self.model.memory().to_vec(), self.model.logits().to_vec()));
+        }
+        Ok(())
     }
 }
 
 impl Contender for Own {
     fn time(&mut self, phase: Phase) -> Result<f64> {
         let failed = |e: sinter_llm::Error| Diag::input(e.message);
-        self.model.rewind(0).map_err(failed)?;
-        let tokens = self.tokens.get(..phase.tokens()).unwrap_or(&[]);
-        let size = match phase {
-            Phase::Read(_) => self.model.chunk().max(1),
-            Phase::Generate(_) => 1,
+        let (size, depth) = match phase {
+            Phase::Read(_) => (self.model.chunk().max(1), 0),
+            Phase::Generate(_) => (1, self.depth),
         };
+        self.begin(depth).map_err(failed)?;
+        let tokens = self.tokens.get(depth..depth + phase.tokens()).unwrap_or(&[]);
         let clock = Clock::start();
         tokens.chunks(size).try_for_each(|c| self.model.forward(c)).map_err(failed)?;
         Ok(clock.seconds())
@@ -61,11 +78,11 @@ pub fn profiles(
     m: &Measured,
     peaks: &Peaks,
     phases: [Phase; 2],
-    chunk: usize,
+    (chunk, depth): (usize, usize),
 ) -> Result<Profiles> {
     session.measure(m.sites.len())?;
     let [read, generate] = phases.map(Phase::tokens);
-    let capacity = i64::try_from(read.max(generate)).unwrap_or(i64::MAX);
+    let capacity = i64::try_from(read.max(depth + generate)).unwrap_or(i64::MAX);
     let mut one = |count: usize, position: usize| {
         let vocabulary = session.manifest.outputs.first().and_then(|o| o.range.last()).map_or(1, |r| r.0);
         let ids: Vec<f64> = tokens(count, vocabulary).into_iter().map(f64::from).collect();
@@ -79,7 +96,7 @@ pub fn profiles(
     };
     let chunk = chunk.min(read);
     let read = one(chunk, (read - chunk) / 2)?;
-    let generate = one(1, generate / 2)?;
+    let generate = one(1, depth + generate / 2)?;
     let bytes_per_token = generate.sites.iter().map(|s| s.bytes).sum();
     let memory_floor = peaks.read.last().map(|l| bytes_per_token / l.rate);
     Ok(Profiles { read, generate, bytes_per_token, memory_floor })

@@ -9,6 +9,7 @@ use crate::bench::stats::show;
 use crate::cli::compile::import_options;
 use crate::cli::{inspect, language, run as own_run};
 use crate::driver::{self, Request};
+use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
 use crate::manifest::Manifest;
 use crate::progress::Progress;
@@ -31,9 +32,15 @@ pub struct LanguageBench {
     /// Tokens that are generated.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub generate_tokens: u16,
+    /// Tokens that are in the caches before generating begins.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub depth: u16,
     /// How a checkpoint's weights are held: see `compile --quantize`.
     #[arg(long, value_name = "RECIPE", default_value = "stored")]
     pub quantize: String,
+    /// How a checkpoint's caches hold keys and values: see `compile --kv-cache`.
+    #[arg(long, value_name = "TYPE")]
+    pub kv_cache: Option<KvCache>,
     /// The program of `--against llama.cpp`; otherwise $SINTER_LLAMA_BENCH, otherwise llama-bench.
     #[arg(long, value_name = "PATH")]
     pub llama_bench: Option<String>,
@@ -59,8 +66,9 @@ fn subject(a: &BenchArgs, opening: Opening) -> Result<Subject, Vec<Diag>> {
     let import = import_options(&a.model, None, &[]).map_err(one)?;
     let progress = Progress::start();
     let (targets, measure) = (vec!["native".into()], !a.no_kernels);
-    let (stored, compress) = Wanted::parse(&a.language.quantize).map_err(one)?.parts();
-    let import = ImportOptions { stored, ..import };
+    let (recipe, cache) = KvCache::of_recipe(&a.language.quantize).map_err(one)?;
+    let (stored, compress) = Wanted::parse(recipe).map_err(one)?.parts();
+    let import = ImportOptions { stored, kv_cache: cache.or(a.language.kv_cache), ..import };
     let request = Request { model: path.into(), import, targets, measure, compress, ..Request::default() };
     let out = driver::compile(&request, &|w| progress.step(w))?;
     let b = out.bundles.first().ok_or_else(|| one(Diag::bug("no bundle")))?;
@@ -80,9 +88,11 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
     let phases =
         [Phase::Read(a.language.prompt_tokens.into()), Phase::Generate(a.language.generate_tokens.into())];
     let [prompt, generated] = phases.map(Phase::tokens);
-    let opening = Opening { threads: a.threads.into(), capacity: Some(prompt.max(generated)) };
+    let depth = usize::from(a.language.depth);
+    let opening = Opening { threads: a.threads.into(), capacity: Some(prompt.max(depth + generated)) };
     let Subject { model, manifest, out } = subject(a, opening)?;
-    let chunk = sinter_llm::Model::chunk(&model);
+    let (chunk, memory) = (sinter_llm::Model::chunk(&model), sinter_llm::Model::memory(&model));
+    let state_bytes = memory.len() as u64;
     let progress = Progress::start();
     let mut entries = vec![entry("sinter", env!("CARGO_PKG_VERSION"), Some(manifest.weights_bytes))];
     let mut peers: Vec<Llama> = Vec::new();
@@ -101,7 +111,7 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
         entries.push(e);
     }
     progress.step("measuring");
-    let mut ours = Own::new(model, phases).map_err(one)?;
+    let mut ours = Own::new(model, phases, depth).map_err(one)?;
     let mut who: Vec<&mut dyn Contender> = vec![&mut ours];
     who.extend(peers.iter_mut().map(|p| p as &mut dyn Contender));
     let results = play(who, phases, a.rounds.into());
@@ -116,7 +126,7 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
         others.iter_mut().for_each(|e| e.compare(first));
     }
     progress.step("measuring kernels");
-    let profiles = profiles(a, out.as_ref(), phases, chunk).map_err(one)?;
+    let profiles = profiles(a, out.as_ref(), phases, (chunk, depth)).map_err(one)?;
     drop(progress);
     let bench = Bench {
         schema: SCHEMA,
@@ -125,8 +135,10 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
         threads: a.threads.into(),
         prompt,
         generated,
+        depth,
         chunk,
         code_bytes: manifest.code_bytes,
+        state_bytes,
         entries,
         profiles,
     };
@@ -146,14 +158,19 @@ fn llama(a: &BenchArgs) -> Result<Llama, Vec<Diag>> {
         return Err(vec![d.help("name the GGUF file with --reference")]);
     }
     let program = a.language.llama_bench.clone().or_else(|| system::variable("SINTER_LLAMA_BENCH"));
-    Ok(Llama::new(&program.unwrap_or_else(|| "llama-bench".to_owned()), &model, a.threads.into()))
+    Ok(Llama::new(
+        &program.unwrap_or_else(|| "llama-bench".to_owned()),
+        &model,
+        a.threads.into(),
+        a.language.depth.into(),
+    ))
 }
 
 fn profiles(
     a: &BenchArgs,
     out: Option<&driver::Output>,
     phases: [Phase; 2],
-    chunk: usize,
+    (chunk, depth): (usize, usize),
 ) -> Result<Option<Profiles>> {
     let bundle = out.and_then(|o| o.bundles.first());
     let Some((bundle, measured)) = bundle.and_then(|b| Some((b, b.measured.as_ref()?))) else {
@@ -161,17 +178,18 @@ fn profiles(
     };
     let peaks = Peaks::measure(a.threads.into())?;
     let mut session = own_run::session_of(bundle, &measured.archive, a.threads.into())?;
-    own::profiles(&mut session, measured, &peaks, phases, chunk).map(Some)
+    own::profiles(&mut session, measured, &peaks, phases, (chunk, depth)).map(Some)
 }
 
 fn table(b: &Bench) {
     println!(
-        "{} for {}, {} thread(s), chunks of {} tokens, code {}",
+        "{} for {}, {} thread(s), chunks of {} tokens, code {}, states {}",
         b.model,
         b.target,
         b.threads,
         b.chunk,
-        size(b.code_bytes)
+        size(b.code_bytes),
+        size(b.state_bytes)
     );
     println!(
         "{:<24} {:>10} {:>14} {:>7} {:>14} {:>7}",
@@ -179,7 +197,7 @@ fn table(b: &Bench) {
         "weights",
         format!("pp{}", b.prompt),
         "ratio",
-        format!("tg{}", b.generated),
+        if b.depth > 0 { format!("tg{} @{}", b.generated, b.depth) } else { format!("tg{}", b.generated) },
         "ratio"
     );
     for e in &b.entries {

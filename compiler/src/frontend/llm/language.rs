@@ -74,7 +74,7 @@ impl Language {
         self.info.context = usize::try_from(d.context).unwrap_or(0);
         // Whatever forgets cannot go back.
         self.info.rewinds = d.layers.iter().all(|l| match &l.mixer {
-            Mixer::Attention(a) => !cache::is_ring(a.window, sizes),
+            Mixer::Attention(a) => !cache::forgets(a.window, sizes),
             Mixer::Latent(_) => true,
             Mixer::Mamba(_) | Mixer::Mamba2(_) => false,
         });

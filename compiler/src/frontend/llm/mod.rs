@@ -8,6 +8,7 @@
 
 pub mod arch;
 pub mod blocks;
+pub mod cache;
 mod coded;
 pub mod codes;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod weights;
 
 use super::onnx::{ImportOptions, Imported, Survey, identifier};
 use bytes::Bytes;
+use cache::KvCache;
 use config::Config;
 use language::Language;
 use net::Sizes;
@@ -139,10 +141,7 @@ fn sizes(c: &Config, options: &ImportOptions) -> Result<Sizes> {
     if chunk > context {
         return Err(Diag::input(format!("--dim tokens: {chunk} tokens are more than {context} positions")));
     }
-    let cache = options.kv_cache.unwrap_or(DType::F16);
-    if !matches!(cache, DType::F32 | DType::F16 | DType::BF16) {
-        return Err(Diag::unsupported(format!("keys and values in {cache}")));
-    }
+    let cache = options.kv_cache.unwrap_or(KvCache::Floats(DType::F16));
     let (all_logits, skip_weights) = (options.all_logits, options.skip_weights);
     Ok(Sizes { chunk, context, cache, all_logits, skip_weights, stored: options.stored })
 }

@@ -1,5 +1,6 @@
 //! A language model under construction: the graph, its states, and the weights that go into it.
 
+use super::cache::KvCache;
 use super::deferred::{self, Form};
 use super::rotate::Turned;
 use super::weights::Weights;
@@ -22,8 +23,8 @@ pub struct Sizes {
     pub chunk: i64,
     /// Most positions that a sequence can have.
     pub context: i64,
-    /// Type of keys and values in caches.
-    pub cache: DType,
+    /// How caches hold keys and values.
+    pub cache: KvCache,
     /// Logits of every token instead of those of the last.
     pub all_logits: bool,
     /// Look at no weights, only at their dims.
@@ -266,8 +267,14 @@ impl Net {
         self.states[s.0].now = now;
         Ok(now)
     }
+    /// Lets no run begin that has more positions than the capacity. Caches with a slot for every position do by themselves.
+    pub fn fits_capacity(&mut self) -> Result<()> {
+        let end = self.past.clone() + self.tokens.clone();
+        let (room, why) = (self.capacity.clone(), "positions fit the capacity");
+        self.symbols.require_eq(&room, &room.max_of(&end), why).map(drop)
+    }
     /// Appends rows to a cache; gives what it holds then.
-    pub fn append(&mut self, s: StateId, rows: ValueId, op: op::Append) -> Result<ValueId> {
+    pub fn append(&mut self, s: StateId, rows: ValueId, op: impl Into<Op>) -> Result<ValueId> {
         let now = self.add(op, &[self.read(s), rows])?;
         self.states[s.0].now = now;
         Ok(now)

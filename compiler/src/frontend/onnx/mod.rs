@@ -44,7 +44,7 @@ pub struct ImportOptions {
     /// Of a language model: logits of every token instead of those of the last.
     pub all_logits: bool,
     /// Of a language model: how caches hold keys and values; f16 unless said otherwise.
-    pub kv_cache: Option<sinter_ir::DType>,
+    pub kv_cache: Option<super::llm::cache::KvCache>,
     /// Of a language model: keep matrices that are stored in codes as they are, and what activations are in products
     /// with them; otherwise they become floats.
     pub stored: Option<sinter_ir::op::quantized_matmul::Activations>,

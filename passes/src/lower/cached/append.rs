@@ -9,8 +9,8 @@ use crate::lower::pull::{Puller, vector_or_scalar};
 use crate::lower::{Arg, LowerCx, Lowered, access};
 use sinter_ir::op::Append;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Access, BinOp};
-use sinter_ir::{Diag, Result};
+use sinter_ir::tile::{Access, BinOp, CmpOp, Reg};
+use sinter_ir::{Diag, Expr, Result};
 
 /// Lowers Append. The kernel has no operand for the cache: it is where the result is.
 pub fn lower(cx: &LowerCx, body: &Body, op: &Append) -> Result<Lowered> {
@@ -32,9 +32,9 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Append) -> Result<Lowered> {
             let [token, head, element] = idx else { return Err(Diag::bug("rows of a cache")) };
             let mut slot = token.plus_expr(b, &op.at);
             if op.ring {
-                let all = dim(b, &(ty.dims[1].clone() * op.block.into()));
+                let all = ty.dims[1].clone() * op.block.into();
                 let position = slot.materialise(b);
-                slot = Idx::reg(b.bin(BinOp::RemU, position, all));
+                slot = Idx::reg(ring(b, position, op.sinks, &all));
             }
             let place = match op.block {
                 1 => vec![head.clone(), slot, element.clone()],
@@ -51,4 +51,18 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &Append) -> Result<Lowered> {
         })?;
         Ok(p.params.finish(b))
     })
+}
+
+/// Slot of a position where the first `sinks` of all slots are no part of the ring.
+pub fn ring(b: &mut KernelBuilder, position: Reg, sinks: i64, slots: &Expr) -> Reg {
+    let n = dim(b, &(slots.clone() - sinks.into()));
+    if sinks == 0 {
+        return b.bin(BinOp::RemU, position, n);
+    }
+    let sinks = int(b, sinks);
+    let behind = b.sub(position, sinks);
+    let wrapped = b.bin(BinOp::RemU, behind, n);
+    let slot = b.add(wrapped, sinks);
+    let kept = b.cmp(CmpOp::Lt, position, sinks);
+    b.select(kept, position, slot)
 }

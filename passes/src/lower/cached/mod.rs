@@ -6,31 +6,40 @@
 //! what the register tile wants of its second operand; values lie as it wants them anyway. Bounds of loops are the
 //! causal mask and the window. Rings are cut into spans of [`SPAN`] positions, which never wrap. Where the op allows it,
 //! many rows are multiplied as pairs of bf16, which a kernel of its own makes of the caches ([`pairs`]).
+//!
+//! Positions in codes ([`codes`]) are spans of their own. Which they are depends on the span that a query is in, so that
+//! rows of a block are of one such span.
 
 mod append;
+mod blocks;
+mod codes;
+mod pages;
 mod pairs;
 mod results;
 mod scores;
 
 pub use append::lower as append;
+pub use pages::lower as append_pages;
+
+use blocks::Rows;
+use codes::Coded;
 
 use super::body::Body;
-use super::contract::gemm::{add_const, scaled};
+use super::contract::gemm::scaled;
 use super::contract::micro::{Depth, Operand, Step, Tile, contract, sums};
 use super::contract::num::Num;
-use super::contract::slots;
 use super::elementwise::name;
 use super::index::{Idx, dim, int};
 use super::line::Line;
 use super::pull::Puller;
-use super::{Arg, LowerCx, Lowered, WORTH_THREADS, access};
+use super::{LowerCx, Lowered, access};
 use sinter_ir::op::CachedAttention;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, CmpOp, Elem, LoopKind, Reg};
-use sinter_ir::{DType, Diag, Expr, Result, TensorType, ValueId};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, Elem, LoopKind, Reg};
+use sinter_ir::{DType, Diag, Expr, Result, ValueId};
 
 /// Positions that lie together whatever happens: slots are a multiple of it in a ring.
-pub const SPAN: i64 = 64;
+pub const SPAN: i64 = sinter_ir::op::pages::SPAN;
 
 /// One attention and how it is cut.
 #[derive(Clone)]
@@ -57,23 +66,26 @@ struct Cached<'a> {
     second: Tile,
     /// Whether these are products of pairs of bf16, of more rows than a token's.
     pairs: bool,
+    coded: Option<Coded>,
 }
 
 /// What a block of rows works with.
 struct Block {
-    /// Scratch: queries `[mr][size]`, scores `[mr][pitch]`, factors `[mr]`.
+    /// Scratch: queries `[mr][size]`, scores `[mr][pitch]`, factors `[mr]`; rows times the scales of codes.
     buf: Buf,
     q: Reg,
     scores: Reg,
     sums: Reg,
     pitch: Reg,
-    /// Head of keys, first row, first span and the end of positions.
+    scaled: Reg,
+    /// Head of keys, rows, first span and the end of positions; positions from there on are floats, but for the sinks.
     head: Reg,
-    row: Reg,
+    rows: Rows,
     from: Reg,
     end: Reg,
     /// Keys and values in pairs.
     packed: Option<[Buf; 2]>,
+    codes: Reg,
 }
 
 /// Lowers CachedAttention.
@@ -95,7 +107,7 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &CachedAttention) -> Result<Lowered>
 impl<'a> Cached<'a> {
     fn new(cx: &LowerCx, body: &'a Body, op: &'a CachedAttention) -> Result<Self> {
         let root = body.root_node()?;
-        let (&[q, k, v], &[y]) = (root.inputs.as_slice(), root.outputs.as_slice()) else {
+        let (&[q, k, v, ref codes @ ..], &[y]) = (root.inputs.as_slice(), root.outputs.as_slice()) else {
             return Err(Diag::bug("operands of an attention"));
         };
         let known = |v: ValueId, axis: usize| {
@@ -112,7 +124,8 @@ impl<'a> Cached<'a> {
         let (group, dtypes) = (heads / kv, [body.ty(k).dtype, body.ty(v).dtype]);
         let rows = tokens * group.into();
         let whole = slots[0].modulo(&SPAN.into()).is(0);
-        if op.ring && !whole {
+        let coded = Coded::new(body, op, codes, [size, width])?;
+        if (op.ring || coded.is_some()) && !whole {
             return Err(Diag::unsupported(format!(
                 "machine code for rings that are no multiple of {SPAN} slots"
             )));
@@ -129,7 +142,12 @@ impl<'a> Cached<'a> {
         let mr = rows_at_once(&rows, group, most);
         let first = Tile { mr, nv, lanes, uniform: false };
         let columns = (width as usize).div_ceil(lanes.into());
-        let second = Tile { mr, nv: if columns == 1 { 1 } else { nv }, lanes, uniform: false };
+        let wide = match coded {
+            Some(_) => 2,
+            None if columns == 1 => 1,
+            None => nv,
+        };
+        let second = Tile { mr, nv: wide, lanes, uniform: false };
         let mut out = Self {
             op,
             q,
@@ -147,8 +165,9 @@ impl<'a> Cached<'a> {
             first,
             second,
             pairs: false,
+            coded,
         };
-        out.pairs = op.narrow && cx.target.pairs() && out.pays(cx.symbols);
+        out.pairs = op.narrow && out.coded.is_none() && cx.target.pairs() && out.pays(cx.symbols);
         Ok(out)
     }
     /// Scores of a row in scratch: all positions of a block's rows, from a whole span on.
@@ -160,80 +179,6 @@ impl<'a> Cached<'a> {
             None => seen,
         };
         most.ceil_div(&SPAN.into()) * SPAN.into()
-    }
-    fn emit(&self, b: &mut KernelBuilder, p: &mut Puller) -> Result<Expr> {
-        let (mr, tokens) = (self.first.mr as i64, p.dims(self.q)[0].clone());
-        let pitch = self.pitch(&tokens);
-        let queries = mr * self.size;
-        let piece = pitch.clone() * mr.into() + (queries + mr.max(16)).into();
-        let blocks = self.rows.ceil_div(&mr.into());
-        let trips = blocks.clone() * self.kv.into();
-        let work =
-            self.rows.clone() * (self.op.past.clone() + tokens) * (self.kv * (self.size + self.width)).into();
-        // A multiply-add is two additions, but a vector of them costs one instruction.
-        let worth = p.cx.symbols.max(&work).max(0) as u64 >= WORTH_THREADS;
-        let count = if worth { slots::count(p.cx.target, &trips) } else { 1 };
-        let bytes = piece.clone() * (4 * count).into();
-        let ty = TensorType::new(DType::I8, vec![bytes.clone()]);
-        let buf = p.params.buf(b, Arg::Scratch(0), Access::ReadWrite, &ty);
-        let packed = self.pairs.then(|| self.packed_bufs(b, &mut p.params, Access::Read));
-        let mut done = Ok(());
-        let start = |b: &mut KernelBuilder, slot: Reg| {
-            let size = dim(b, &piece);
-            b.mul(slot, size)
-        };
-        let each = |b: &mut KernelBuilder, &base: &Reg, t: Reg| {
-            let n = dim(b, &blocks);
-            let head = b.bin(BinOp::DivU, t, n);
-            let skip = b.mul(head, n);
-            let block = b.sub(t, skip);
-            let row = scaled(b, block, mr);
-            let (from, end) = self.seen(b, row);
-            let (scores, pitch) = (add_const(b, base, queries), dim(b, &pitch));
-            let all = scaled(b, pitch, mr);
-            let sums = b.add(scores, all);
-            let x = Block { buf, q: base, scores, sums, pitch, head, row, from, end, packed };
-            done = self.either(b, p, &x);
-        };
-        slots::for_each(b, count, &trips, start, each);
-        done.map(|()| bytes)
-    }
-    /// Token of row `row + i` of a block; rows behind the last repeat it.
-    fn token(&self, b: &mut KernelBuilder, row: Reg, i: i64) -> (Reg, Reg) {
-        let r = add_const(b, row, i);
-        self.token_of(b, r)
-    }
-    /// Token of a row, and the row's number among the token's.
-    fn token_of(&self, b: &mut KernelBuilder, r: Reg) -> (Reg, Reg) {
-        let last = dim(b, &(self.rows.clone() - 1.into()));
-        let r = b.bin(BinOp::MinS, r, last);
-        let group = int(b, self.group);
-        let token = b.bin(BinOp::DivU, r, group);
-        let skip = b.mul(token, group);
-        (token, b.sub(r, skip))
-    }
-    /// Positions that a token sees.
-    fn sees(&self, b: &mut KernelBuilder, token: Reg) -> (Reg, Reg) {
-        let past = dim(b, &self.op.past);
-        let own = b.add(past, token);
-        let zero = int(b, 0);
-        let first = match self.op.window {
-            Some(w) => {
-                let first = add_const(b, own, 1 - w);
-                b.bin(BinOp::MaxS, first, zero)
-            }
-            None => zero,
-        };
-        (first, add_const(b, own, 1))
-    }
-    /// Positions that the rows of a block see together, from a whole span on.
-    fn seen(&self, b: &mut KernelBuilder, row: Reg) -> (Reg, Reg) {
-        let (first, _) = self.token(b, row, 0);
-        let (last, _) = self.token(b, row, self.first.mr as i64 - 1);
-        let (from, _) = self.sees(b, first);
-        let (_, end) = self.sees(b, last);
-        let mask = int(b, -SPAN);
-        (b.bin(BinOp::And, from, mask), end)
     }
     /// A block of rows; of a single token, whose rows are fewer, with a tile of just their height.
     fn either(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
@@ -275,8 +220,7 @@ impl<'a> Cached<'a> {
         let head = scaled(b, x.head, self.group);
         let mut done = Ok(());
         b.for_(Bound::Const(0), Bound::Const(self.first.mr as i64), 1, LoopKind::Serial, |b, i| {
-            let row = b.add(x.row, i);
-            let (token, own) = self.token_of(b, row);
+            let (token, own) = self.token_at(b, x.rows, i);
             let head = b.add(head, own);
             let (dtype, start) = self.stored(b, x.q);
             let skip = scaled(b, i, self.size);
@@ -300,63 +244,91 @@ impl<'a> Cached<'a> {
     }
     /// Slots of the span at a position.
     fn slot(&self, b: &mut KernelBuilder, position: Reg) -> Reg {
-        if !self.op.ring {
-            return position;
+        match &self.coded {
+            None if !self.op.ring => position,
+            None => append::ring(b, position, 0, &self.slots[0]),
+            Some(c) => append::ring(b, position, c.pages.sinks, &self.slots[0]),
         }
-        let n = dim(b, &self.slots[0]);
-        b.bin(BinOp::RemU, position, n)
     }
     /// Scores of all positions, up to whole vectors.
     fn products(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
-        let (tile, block) = (self.first, self.op.block);
         // Terms of a product: elements, or pairs of them.
-        let (buf, keys, queries, terms) = match x.packed {
+        let (buf, num, queries, terms) = match x.packed {
             Some([keys, _]) if self.pairs => (keys, Num::bf16_pairs(), Num::bf16_pairs(), self.size / 2),
             _ => {
                 let keys = Num::plain(p.ty(self.k).dtype, Elem::F32);
                 (p.params.value(b, p.body, self.k)?, keys, Num::f32(), self.size)
             }
         };
-        let rows = (0..tile.mr as i64).map(|i| (0, i * terms)).collect();
-        let q = Operand { buf: x.buf, num: queries, starts: vec![x.q], parts: rows, step: Step::Const(1) };
-        let depth = Depth::whole(b, &terms.into());
-        // Where position `c` of a span lies.
-        let at = |c: i64| c / block * block * terms + c % block;
+        let rows = (0..self.first.mr as i64).map(|i| (0, i * terms)).collect();
         let row = dim(b, &(self.slots[0].clone() * terms.into()));
-        let head = b.mul(x.head, row);
-        b.for_(Bound::Reg(x.from), Bound::Reg(x.end), SPAN, LoopKind::Serial, |b, span| {
-            let slot = self.slot(b, span);
-            let start = scaled(b, slot, terms);
-            let start = b.add(head, start);
-            let (left, most) = (b.sub(x.end, span), int(b, SPAN));
-            let left = b.bin(BinOp::MinS, left, most);
-            let to = b.sub(span, x.from);
-            let to = b.add(x.scores, to);
-            // Tiles within a group of keys, or of whole groups.
-            let step = (tile.nr() as i64).max(block);
-            b.for_(Bound::Const(0), Bound::Reg(left), step, LoopKind::Serial, |b, c| {
-                let skip = scaled(b, c, terms);
-                let start = b.add(start, skip);
-                let to = b.add(to, c);
-                for part in (0..step).step_by(tile.nr()) {
-                    let starts = vec![start];
-                    let parts = (0..tile.nv).map(|v| (0, at(part + tile.column(v)))).collect();
-                    let k = Operand { buf, num: keys, starts, parts, step: Step::Const(block) };
-                    let acc = sums(b, tile, Num::f32(), None);
-                    contract(b, tile, &depth, &q, &k, &acc);
-                    for i in 0..tile.mr {
-                        let skip = scaled(b, x.pitch, i as i64);
-                        let line = b.add(to, skip);
-                        for v in 0..tile.nv {
-                            let at = Addr::reg(line).offset(part + tile.column(v));
-                            b.store(x.buf, at, acc[i * tile.nv + v], None);
-                        }
-                    }
-                }
-            });
+        let queries =
+            Operand { buf: x.buf, num: queries, starts: vec![x.q], parts: rows, step: Step::Const(1) };
+        let depth = Depth::whole(b, &terms.into());
+        let keys = Keys { buf, num, queries, depth, terms, head: b.mul(x.head, row) };
+        let codes = match &self.coded {
+            None => None,
+            Some(c) => Some((p.params.value(b, p.body, c.keys)?, &p.dims(c.keys)[1])),
+        };
+        b.for_(Bound::Reg(x.from), Bound::Reg(x.end), SPAN, LoopKind::Serial, |b, span| match codes {
+            None => self.float_products(b, x, &keys, span),
+            Some((buf, count)) => {
+                let coded = self.in_codes(b, x, span);
+                b.if_(
+                    coded,
+                    |b| self.code_products(b, x, (buf, count), span),
+                    |b| self.float_products(b, x, &keys, span),
+                );
+            }
         });
         Ok(())
     }
+    /// Scores of a span of floats.
+    fn float_products(&self, b: &mut KernelBuilder, x: &Block, keys: &Keys, span: Reg) {
+        let (tile, block) = (self.first, self.op.block);
+        // Where position `c` of a span lies.
+        let at = |c: i64| c / block * block * keys.terms + c % block;
+        let slot = self.slot(b, span);
+        let start = scaled(b, slot, keys.terms);
+        let start = b.add(keys.head, start);
+        let (left, most) = (b.sub(x.end, span), int(b, SPAN));
+        let left = b.bin(BinOp::MinS, left, most);
+        let to = b.sub(span, x.from);
+        let to = b.add(x.scores, to);
+        // Tiles within a group of keys, or of whole groups.
+        let step = (tile.nr() as i64).max(block);
+        b.for_(Bound::Const(0), Bound::Reg(left), step, LoopKind::Serial, |b, c| {
+            let skip = scaled(b, c, keys.terms);
+            let start = b.add(start, skip);
+            let to = b.add(to, c);
+            for part in (0..step).step_by(tile.nr()) {
+                let starts = vec![start];
+                let parts = (0..tile.nv).map(|v| (0, at(part + tile.column(v)))).collect();
+                let k = Operand { buf: keys.buf, num: keys.num, starts, parts, step: Step::Const(block) };
+                let acc = sums(b, tile, Num::f32(), None);
+                contract(b, tile, &keys.depth, &keys.queries, &k, &acc);
+                for i in 0..tile.mr {
+                    let skip = scaled(b, x.pitch, i as i64);
+                    let line = b.add(to, skip);
+                    for v in 0..tile.nv {
+                        let at = Addr::reg(line).offset(part + tile.column(v));
+                        b.store(x.buf, at, acc[i * tile.nv + v], None);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Keys that are floats, and the queries for them.
+struct Keys {
+    buf: Buf,
+    num: Num,
+    queries: Operand,
+    depth: Depth,
+    terms: i64,
+    /// Where those of the block's head begin.
+    head: Reg,
 }
 
 /// Rows of a block: all of a token's where their number is known, so that none is repeated.

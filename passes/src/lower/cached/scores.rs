@@ -13,8 +13,7 @@ use sinter_ir::tile::{Addr, BinOp, Bound, Elem, LoopKind, Reg, UnOp};
 impl Cached<'_> {
     /// Turns row `i` into exponentials, 0 for positions that it does not see, and leaves the factor of its result.
     pub(super) fn softmax(&self, b: &mut KernelBuilder, x: &Block, i: Reg) -> Result<()> {
-        let row = b.add(x.row, i);
-        let (token, _) = self.token_of(b, row);
+        let (token, _) = self.token_at(b, x.rows, i);
         let (first, end) = self.sees(b, token);
         let skip = b.mul(x.pitch, i);
         let row = b.add(x.scores, skip);

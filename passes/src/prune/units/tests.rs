@@ -169,8 +169,8 @@ fn heads_that_share_keys_go_together_with_their_cache() {
     let k = cut(&mut b, k, kv);
     let v = b.product(x, "v", 8, kv * size);
     let v = cut(&mut b, v, kv);
-    let k = b.op(Append { at: 0.into(), block: 16, ring: false }, &[keys, k]);
-    let v = b.op(Append { at: 0.into(), block: 1, ring: false }, &[values, v]);
+    let k = b.op(Append { at: 0.into(), block: 16, ring: false, sinks: 0 }, &[keys, k]);
+    let v = b.op(Append { at: 0.into(), block: 1, ring: false, sinks: 0 }, &[values, v]);
     let attention = CachedAttention {
         past: 0.into(),
         block: 16,
@@ -179,6 +179,7 @@ fn heads_that_share_keys_go_together_with_their_cache() {
         window: None,
         ring: false,
         narrow: false,
+        pages: None,
     };
     let y = b.op(attention, &[q, k, v]);
     let y = b.op(Reshape { dims: vec![n.into(), (heads * size).into()] }, &[y]);
