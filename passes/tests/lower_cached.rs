@@ -234,6 +234,7 @@ fn attention_over_pages() {
             softcap: rng.pick(&[None, Some(2.0)]),
             window: window.map(|w| w as i64),
             ring,
+            narrow: false,
             pages: Some(g),
         };
         let mut c = Case::new(op.clone(), x);

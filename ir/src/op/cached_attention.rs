@@ -253,6 +253,7 @@ mod tests {
                 softcap: None,
                 window: None,
                 ring: false,
+                narrow: false,
                 pages: Some(pages),
             };
             op.eval(&mut EvalCx::default(), &x).unwrap()[0].to_f32().unwrap()[0]
