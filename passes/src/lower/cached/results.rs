@@ -134,7 +134,7 @@ impl Cached<'_> {
         let tails = (short && tile.lanes > 1)
             .then(|| (0..tile.nv).map(|v| self.left(b, values.column, self.column(v))).collect());
         let ragged = tails.map(|t| (int(b, 0), t));
-        let depth = Depth { all: depth, ragged };
+        let depth = Depth { all: depth, ragged, list: None };
         let start = |b: &mut KernelBuilder, column| b.add(row, column);
         let (starts, parts) = match short && tile.lanes == 1 {
             false => (vec![start(b, values.column)], (0..tile.nv).map(|v| (0, self.column(v))).collect()),
