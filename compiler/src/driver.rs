@@ -7,7 +7,7 @@ mod pruning;
 mod targets;
 
 use crate::bench::sites::Measured;
-use crate::calibrate::mix::Weighed;
+use crate::calibrate::mix::Weigh;
 use crate::calibrate::{self, Calibration};
 use crate::dump::{self, Dump, Past};
 use crate::frontend::llm::cache::KvCache;
@@ -222,20 +222,35 @@ fn compile_module(
     if let Some(dump) = dump.as_mut().filter(|_| !dump::is_dump(&request.model)) {
         dump.imported(&module);
     }
-    let weigh = |recipe: &Recipe| {
-        let plain = Request { compress: Some(*recipe), calibrate: None, ..request.clone() };
-        let plain = Request { dump_ir: None, stop_after: None, ..plain };
-        let out = compile_module(module.clone(), past, &plain, pruned, targets, &|_| {})?;
-        let first = out.bundles.into_iter().next().ok_or_else(|| vec![Diag::bug("no bundle")])?;
-        Ok((first.manifest.weights_bytes, first.report.compressed))
+    let weigh = |codes: &Calibrated| {
+        let plain = Request { dump_ir: None, stop_after: None, ..request.clone() };
+        let out = emitted(module.clone(), past, &plain, Some(codes), None, targets, &|_| {})?;
+        let first = out.bundles.first().ok_or_else(|| vec![Diag::bug("no bundle")])?;
+        Ok(first.manifest.weights_bytes)
     };
     let calibrated = calibrated(request, pruned, &weigh, step)?;
     out.warnings.extend(calibrated.iter().flat_map(|c| c.warnings.clone()));
+    let made = emitted(module, past, request, calibrated.as_ref(), dump, targets, step)?;
+    out.warnings.extend(made.warnings);
+    Ok(Output { bundles: made.bundles, ..out })
+}
+
+/// Runs the passes and emits the bundles of all targets; warnings are those of here.
+fn emitted(
+    module: Module,
+    past: &Past,
+    request: &Request,
+    calibrated: Option<&Calibrated>,
+    dump: Option<Dump>,
+    targets: &[Levels],
+    step: &dyn Fn(&str),
+) -> Result<Output, Vec<Diag>> {
+    let mut out = Output::default();
     step("optimising");
     // Passes that only some targets want are left out unless all do.
     let mut all = targets.iter().flat_map(|l| &l.targets);
     let common = all.clone().all(|t| t.dots()).then(|| all.next()).flatten().copied();
-    let lowering = Lowering::new(module, past, request, calibrated.as_ref(), dump, common)?;
+    let lowering = Lowering::new(module, past, request, calibrated, dump, common)?;
     let Some(mut lowering) = lowering else { return Ok(out) };
     let mut left: usize = targets.iter().map(|l| l.targets.len()).sum();
     let mut problems = vec![];
@@ -299,7 +314,7 @@ fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request, Vec<Diag>>
 fn calibrated(
     request: &Request,
     pruned: &[Pruned],
-    weigh: &dyn Fn(&Recipe) -> Result<Weighed, Vec<Diag>>,
+    weigh: &Weigh,
     step: &dyn Fn(&str),
 ) -> Result<Option<Calibrated>, Vec<Diag>> {
     let recipe = request.compress.as_ref().filter(|r| r.calibrates());

@@ -1,25 +1,27 @@
 //! Bits for every group of products, by what the model loses and what may be spent.
 
 use super::{Calibration, Prepared, sensitivity};
-use sinter_ir::Diag;
-use sinter_passes::compress::mixed::{Limit, choose};
+use sinter_ir::{Diag, Result};
+use sinter_passes::compress::mixed::{Candidate, Limit, choose};
 use sinter_passes::compress::recipe::Method;
-use sinter_passes::compress::{LayerStat, Recipe, Scheme};
-use std::collections::BTreeSet;
+use sinter_passes::compress::{Calibrated, Layer, LayerStat, Recipe, Scheme, rtn};
 
 /// Windows of text and most tokens of each that groups are probed with.
 const WINDOWS: usize = 2;
 const TOKENS: usize = 256;
 
-/// Bytes of a bundle's weights, and what became of its matrices.
-pub type Weighed = (u64, Vec<LayerStat>);
+/// How often a choice is compiled to see what it weighs.
+const TRIALS: usize = 3;
 
-/// The scheme of every tap, by piece. `model` gives the logits of all tokens; `weigh` compiles the model with a recipe.
+/// Bytes of the weights of a bundle with codes for its products.
+pub type Weigh<'a> = dyn Fn(&Calibrated) -> Result<u64, Vec<Diag>> + 'a;
+
+/// The scheme of every tap, by piece. `model` gives the logits of all tokens; `weigh` compiles it with codes.
 pub(super) fn schemes(
     model: &Prepared,
     recipe: &Recipe,
     how: &Calibration,
-    weigh: &dyn Fn(&Recipe) -> Result<Weighed, Vec<Diag>>,
+    weigh: &Weigh,
     step: &dyn Fn(&str),
 ) -> Result<Vec<Vec<Scheme>>, Vec<Diag>> {
     let one = |d: Diag| vec![d];
@@ -28,39 +30,85 @@ pub(super) fn schemes(
     let all = recipe.candidates();
     let groups = sensitivity::candidates(pieces, &mut runner, &all, how.threads, step)?;
     let usual = groups.iter().flatten().filter(|c| c.scheme == recipe.weights).map(|c| c.bytes).sum();
-    let mut rest = 0;
-    let limit = match (how.max_size, how.max_kl) {
-        (Some(size), _) => {
-            step("weighing what has a fixed number of bits");
-            let plain = Scheme { method: Method::Rtn, ..recipe.weights };
-            let (total, stats) = weigh(&Recipe { weights: plain, mixed: None, ..*recipe })?;
-            let products = pieces.iter().flat_map(|p| &p.taps).flat_map(|t| &t.products);
-            let products: BTreeSet<&str> = products.map(|p| p.name.as_str()).collect();
-            let mixed = stats.iter().filter(|s| products.contains(s.name.as_str())).map(|s| s.bytes);
-            rest = total.saturating_sub(mixed.sum());
-            Limit::Bytes(size.saturating_sub(rest))
-        }
-        (None, Some(kl)) => Limit::Loss(kl),
-        (None, None) => Limit::Bytes(usual),
-    };
-    let chosen = choose(&groups, limit).map_err(|least| {
-        let bytes = rest + least.bytes;
-        one(match limit {
-            Limit::Bytes(_) => Diag::limit(format!(
-                "--max-size: the weights take {bytes} bytes with the fewest bits, {rest} of them embeddings, norms and \
-                 what else stays as it is"
-            ))
-            .help(format!("--max-size {bytes}, or larger groups of weights with one scale (auto-g128)")),
-            Limit::Loss(most) => Diag::limit(format!(
-                "--max-kl {most}: with the most bits the divergence is expected to be {:.4}",
+    let chosen = match (how.max_size, how.max_kl) {
+        (Some(size), _) => sized(model, &groups, size, weigh, step)?,
+        (None, Some(kl)) => choose(&groups, Limit::Loss(kl)).map_err(|least| {
+            let what = format!(
+                "--max-kl {kl}: with the most bits the divergence is expected to be {:.4}",
                 least.loss
-            ))
-            .help(format!("--max-kl {:.4}, or floats: --quantize none", least.loss * 1.01)),
-        })
-    })?;
+            );
+            let help = format!("--max-kl {:.4}, or floats: --quantize none", least.loss * 1.01);
+            one(Diag::limit(what).help(help))
+        })?,
+        (None, None) => choose(&groups, Limit::Bytes(usual)).unwrap_or_default(),
+    };
     let loss: f64 = chosen.iter().map(|c| c.loss).sum();
-    let bytes: u64 = chosen.iter().map(|c| c.bytes).sum();
-    step(&format!("chose {bytes} bytes for products, expected divergence {loss:.4}"));
-    let mut chosen = chosen.into_iter().map(|c| c.scheme);
-    Ok(pieces.iter().map(|p| chosen.by_ref().take(p.taps.len()).collect()).collect())
+    step(&format!("chose {} bytes for products, expected divergence {loss:.4}", bytes(&chosen)));
+    Ok(by_piece(model, &chosen))
+}
+
+/// The best choice whose bundle fits. How much of a bundle is not for candidates to say, nor how far their codes fill
+/// up strips: what a choice weighs is seen by rounding to it.
+fn sized(
+    model: &Prepared,
+    groups: &[Vec<Candidate>],
+    size: u64,
+    weigh: &Weigh,
+    step: &dyn Fn(&str),
+) -> Result<Vec<Candidate>, Vec<Diag>> {
+    let fewest = choose(groups, Limit::Bytes(0)).err().map_or(0, |least| least.bytes);
+    let mut best = choose(groups, Limit::Bytes(fewest)).unwrap_or_default();
+    let weight = |chosen: &[Candidate]| {
+        step("weighing a choice of bits");
+        weigh(&rounded(model, chosen).map_err(|d| vec![d])?)
+    };
+    let total = weight(&best)?;
+    if total > size {
+        let what = format!("--max-size {size}: with the fewest bits the weights take {total} bytes");
+        let help = format!("--max-size {total}, or larger groups of weights with one scale (auto-g128)");
+        return Err(vec![Diag::limit(what).help(help)]);
+    }
+    let mut room = fewest + (size - total);
+    for _ in 0..TRIALS {
+        let Ok(chosen) = choose(groups, Limit::Bytes(room)) else { break };
+        let total = weight(&chosen)?;
+        if total > size {
+            room = room.saturating_sub(total - size);
+            continue;
+        }
+        let left = size - total;
+        if bytes(&chosen) >= bytes(&best) {
+            best = chosen;
+        }
+        // Half a percent is not worth another compilation.
+        if left < size / 200 {
+            break;
+        }
+        room += left;
+    }
+    Ok(best)
+}
+
+fn bytes(chosen: &[Candidate]) -> u64 {
+    chosen.iter().map(|c| c.bytes).sum()
+}
+
+fn by_piece(model: &Prepared, chosen: &[Candidate]) -> Vec<Vec<Scheme>> {
+    let mut schemes = chosen.iter().map(|c| c.scheme);
+    model.pieces.iter().map(|p| schemes.by_ref().take(p.taps.len()).collect()).collect()
+}
+
+/// Products rounded to nearest, as large as by any method.
+fn rounded(model: &Prepared, chosen: &[Candidate]) -> Result<Calibrated> {
+    let mut out = Calibrated::default();
+    let taps = model.pieces.iter().flat_map(|p| &p.taps);
+    for (tap, c) in taps.zip(chosen) {
+        for p in &tap.products {
+            let w = sensitivity::matrix(p)?;
+            let codes = rtn::quantise(&w, &Scheme { method: Method::Rtn, ..c.scheme })?;
+            let stat = LayerStat::new(&p.name, &c.scheme, &w, &codes);
+            out.layers.insert(p.name.clone(), Layer { codes, inverse: None, stat });
+        }
+    }
+    Ok(out)
 }

@@ -21,7 +21,7 @@ use crate::manifest::sha256_of_file;
 use crate::system;
 use file::{Header, Stored, Writer};
 pub use learn::learn;
-use mix::Weighed;
+use mix::Weigh;
 use runner::{Instead, Runner};
 use sinter_ir::{Diag, Fault, Module, Result};
 use sinter_llm::info::TOKENIZER_FILE;
@@ -111,14 +111,14 @@ impl Prepared {
 }
 
 /// Runs a model, to which something may have been done before, on a text and rounds its weights. `weigh`
-/// compiles it with a recipe that needs no text.
+/// compiles it with codes.
 pub fn run(
     model: &Path,
     import: &ImportOptions,
     recipe: &Recipe,
     how: &Calibration,
     pruned: &[Pruned],
-    weigh: &dyn Fn(&Recipe) -> Result<Weighed, Vec<Diag>>,
+    weigh: &Weigh,
     step: &dyn Fn(&str),
 ) -> Result<Calibrated, Vec<Diag>> {
     let one = |d: Diag| vec![d];

@@ -96,7 +96,8 @@ fn divergence(reference: &[Tensor], other: &[Tensor]) -> Result<f64> {
     }
 }
 
-fn matrix(p: &sinter_passes::compress::products::Product) -> Result<Tensor> {
+/// The weights of a product, a row per column of the result.
+pub fn matrix(p: &sinter_passes::compress::products::Product) -> Result<Tensor> {
     match p.weights.turned() {
         Some(t) => t.load(),
         None => p.weights.load().and_then(|t| transposed(&t)),

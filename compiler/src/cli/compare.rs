@@ -45,7 +45,7 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let bad = |e| one(diag(e));
     let progress = Progress::start();
-    let (reference, float) = compile(a, ("none-kv16", "none"), &|w| progress.step(&format!("none: {w}")))?;
+    let (reference, float) = compile(a, ("none", "none-kv16"), &|w| progress.step(&format!("none: {w}")))?;
     let (mut reference, floats) = (reference, float.manifest.weights_bytes);
     let tokenizer = float.files.get(TOKENIZER_FILE);
     let tokenizer = tokenizer.ok_or_else(|| one(Diag::input("the model has no tokenizer")))?;

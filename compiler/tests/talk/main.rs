@@ -201,6 +201,28 @@ fn stories() {
     assert_eq!(ok(&stop, "").0, ", there was a little girl named Lily. She\n");
 }
 
+/// Recipes against floats, alone and behind pruning: fewer bits are further away.
+#[test]
+fn recipes_side_by_side() {
+    let folder = common::shared().map(|s| s.join("models/stories260k-hf")).filter(|d| d.is_dir());
+    let Some(folder) = folder else { return common::skip("models/stories260k-hf not found") };
+    let (folder, file) = (folder.to_str().unwrap(), scratch("recipes").join("story.txt"));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "Once upon a time, there was a little girl named Lily. ".repeat(8)).unwrap();
+    let eval =
+        ["eval", folder, "--text", file.to_str().unwrap(), "--window", "48", "--windows", "2", "--json"];
+    let compared = |more: &[&str]| -> Vec<(String, f64)> {
+        let (out, _) = ok(&[&eval, more].concat(), "");
+        let v: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let rows = v["recipes"].as_array().unwrap().clone();
+        rows.iter().map(|r| (r["recipe"].as_str().unwrap().to_owned(), r["kl"].as_f64().unwrap())).collect()
+    };
+    let rows = compared(&["--quantize", "w8,w4-kv8,w2"]);
+    assert!(rows.len() == 3 && rows.is_sorted_by(|a, b| a.1 < b.1) && rows[1].0 == "w4-kv8", "{rows:?}");
+    let pruned = compared(&["--quantize", "w8", "--prune", "magnitude-50"]);
+    assert!(pruned.len() == 1 && pruned[0].1 > rows[0].1, "{pruned:?}");
+}
+
 /// The perplexity of a trained model with its 4-bit weights as they are stored, known from another program.
 #[test]
 fn perplexity_as_stored() {
