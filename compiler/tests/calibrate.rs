@@ -54,25 +54,48 @@ fn opened(b: &driver::Bundle) -> BundleModel {
     model_of(b, Opening { threads: 1, capacity: Some(WINDOW) }).unwrap().0
 }
 
+/// The float model and text to compare with it on.
+struct Measure {
+    model: PathBuf,
+    text: PathBuf,
+    reference: BundleModel,
+    held_out: Vec<u32>,
+}
+
+impl Measure {
+    fn new() -> Option<Self> {
+        let (model, text) = files()?;
+        let float = compiled(&model, "none", None).unwrap();
+        let tokenizer = Tokenizer::from_json(&float.files["tokenizer.json"]).unwrap();
+        let all = tokenizer.encode(&std::fs::read_to_string(&text).unwrap(), false).unwrap();
+        // Calibration reads windows that are far apart, the first of them in front of these.
+        let held_out = all[WINDOW..].to_vec();
+        Some(Self { model, text, reference: opened(&float), held_out })
+    }
+    fn how(&self) -> Calibration {
+        calibration(&self.text, 2, None)
+    }
+    /// What a recipe makes, and how far it is from the float model over some windows.
+    fn kl(&mut self, recipe: &str, how: Calibration, windows: usize) -> (f64, driver::Bundle) {
+        let b = compiled(&self.model, recipe, Some(how)).unwrap();
+        let (tokens, reference) = (&self.held_out, &mut self.reference);
+        let compared = eval::compare(&mut opened(&b), reference, tokens, WINDOW, windows, &mut |_| {});
+        let kl = compared.unwrap().2.mean();
+        println!("{recipe}: KL {kl:.5}");
+        (kl, b)
+    }
+}
+
 #[test]
 fn looking_at_activations_comes_closer_than_rounding() {
-    let Some((model, text)) = files() else { return common::skip("no model or no text") };
-    let float = compiled(&model, "none", None).unwrap();
-    let tokenizer = Tokenizer::from_json(&float.files["tokenizer.json"]).unwrap();
-    let all = tokenizer.encode(&std::fs::read_to_string(&text).unwrap(), false).unwrap();
-    // Calibration reads windows that are far apart, the first of them in front of these.
-    let held_out = &all[WINDOW..][..8 * WINDOW];
-    let mut reference = opened(&float);
+    let Some(mut m) = Measure::new() else { return common::skip("no model or no text") };
     let mut kl = |recipe: &str| {
-        let b = compiled(&model, recipe, Some(calibration(&text, 2, None))).unwrap();
-        let (_, _, d) =
-            eval::compare(&mut opened(&b), &mut reference, held_out, WINDOW, 8, &mut |_| {}).unwrap();
-        (d.mean(), b)
+        let how = m.how();
+        m.kl(recipe, how, 8)
     };
     let (nearest, _) = kl("w3-g32-a16-asym");
     let (gptq, b) = kl("gptq-w3-g32-a16-asym");
     let (awq, _) = kl("awq-w3-g32-a16");
-    println!("KL at 3 bits: nearest {nearest:.4}, gptq {gptq:.4}, awq {awq:.4}");
     assert!(gptq < 0.75 * nearest && awq < 0.9 * nearest);
     let stat = |name: &str| b.report.compressed.iter().find(|l| l.name.contains(name)).unwrap();
     let down = stat("layers.0.mlp.down_proj");
@@ -85,18 +108,10 @@ fn looking_at_activations_comes_closer_than_rounding() {
 
 #[test]
 fn smoothing_and_rotating_make_few_bits_do() {
-    let Some((model, text)) = files() else { return common::skip("no model or no text") };
-    let float = compiled(&model, "none", None).unwrap();
-    let tokenizer = Tokenizer::from_json(&float.files["tokenizer.json"]).unwrap();
-    let all = tokenizer.encode(&std::fs::read_to_string(&text).unwrap(), false).unwrap();
-    let held_out = &all[WINDOW..][..8 * WINDOW];
-    let mut reference = opened(&float);
+    let Some(mut m) = Measure::new() else { return common::skip("no model or no text") };
     let mut kl = |recipe: &str| {
-        let b = compiled(&model, recipe, Some(calibration(&text, 2, None))).unwrap();
-        let (_, _, d) =
-            eval::compare(&mut opened(&b), &mut reference, held_out, WINDOW, 8, &mut |_| {}).unwrap();
-        println!("{recipe}: KL {:.5}", d.mean());
-        d.mean()
+        let how = m.how();
+        m.kl(recipe, how, 8).0
     };
     assert!(kl("smooth-w8a8") < 0.97 * kl("w8a8-gall"));
     let (own, rotated, learned) = (kl("w8a4-token"), kl("rotate-w8a4-token"), kl("spin-w8a4-token"));
@@ -135,23 +150,17 @@ fn threads_and_stored_statistics_change_nothing() {
 
 #[test]
 fn bits_where_they_matter_beat_the_same_bits_everywhere() {
-    let Some((model, text)) = files() else { return common::skip("no model or no text") };
-    let float = compiled(&model, "none", None).unwrap();
-    let tokenizer = Tokenizer::from_json(&float.files["tokenizer.json"]).unwrap();
-    let all = tokenizer.encode(&std::fs::read_to_string(&text).unwrap(), false).unwrap();
-    let mut reference = opened(&float);
+    let Some(mut m) = Measure::new() else { return common::skip("no model or no text") };
+    let (model, how) = (m.model.clone(), m.how());
+    let sized = |max_size| Calibration { max_size, ..how.clone() };
     let mut measure = |recipe: &str, how| {
-        let b = compiled(&model, recipe, how).unwrap();
-        let mut m = opened(&b);
-        let (.., d) = eval::compare(&mut m, &mut reference, &all, WINDOW, 24, &mut |_| {}).unwrap();
-        (b.manifest.weights_bytes, d.mean())
+        let (kl, b) = m.kl(recipe, how, 24);
+        (b.manifest.weights_bytes, kl)
     };
-    let how = || calibration(&text, 2, None);
-    let (bytes, uniform) = measure("rtn-w3-g32-a16", None);
-    let sized = |max_size| Calibration { max_size, ..how() };
-    let (kept, mixed) = measure("rtn-auto-g32-a16", Some(sized(Some(bytes))));
+    let (bytes, uniform) = measure("rtn-w3-g32-a16", how.clone());
+    let (kept, mixed) = measure("rtn-auto-g32-a16", sized(Some(bytes)));
     assert!(kept <= bytes && mixed < uniform, "{kept} of {bytes}: {mixed} {uniform}");
-    let (small, _) = measure("rtn-auto-g32-a16", Some(Calibration { max_kl: Some(2.0 * mixed), ..how() }));
+    let (small, _) = measure("rtn-auto-g32-a16", Calibration { max_kl: Some(2.0 * mixed), ..how.clone() });
     assert!(small < bytes, "{small} {bytes}");
     let wrong = compiled(&model, "auto", Some(sized(Some(bytes / 2)))).unwrap_err();
     assert!(
