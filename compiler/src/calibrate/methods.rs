@@ -32,12 +32,7 @@ pub fn quantise(
     let (weights, instead) = (BTreeMap::new(), Instead::new());
     let mut work = Work { segment: s, schemes, sparse, threads, weights, instead, out };
     for p in s.taps.iter().flat_map(|t| &t.products) {
-        let w = match p.weights.turned() {
-            Some(t) => t.load(),
-            None => p.weights.load().and_then(|t| transposed(&t)),
-        };
-        let w = w.map_err(|d| d.at(p.name.clone()))?;
-        work.weights.insert(p.name.clone(), w);
+        work.weights.insert(p.name.clone(), matrix(p).map_err(|d| d.at(p.name.clone()))?);
     }
     for (tap, stats) in s.taps.iter().zip(stats) {
         if stats.rows < stats.k as u64 {
@@ -53,6 +48,14 @@ pub fn quantise(
         _ => work.gptq(stats)?,
     }
     Ok(work.instead)
+}
+
+/// The weights of a product, a row per column of the result.
+pub fn matrix(p: &Product) -> Result<Tensor> {
+    match p.weights.turned() {
+        Some(t) => t.load(),
+        None => p.weights.load().and_then(|t| transposed(&t)),
+    }
 }
 
 struct Work<'a> {

@@ -1,5 +1,6 @@
 //! Bits for every group of products, by what the model loses and what may be spent.
 
+use super::methods::matrix;
 use super::{Calibration, Prepared, sensitivity};
 use sinter_ir::{Diag, Result};
 use sinter_passes::compress::mixed::{Candidate, Limit, choose};
@@ -104,7 +105,7 @@ fn rounded(model: &Prepared, chosen: &[Candidate]) -> Result<Calibrated> {
     let taps = model.pieces.iter().flat_map(|p| &p.taps);
     for (tap, c) in taps.zip(chosen) {
         for p in &tap.products {
-            let w = sensitivity::matrix(p)?;
+            let w = matrix(p)?;
             let codes = rtn::quantise(&w, &Scheme { method: Method::Rtn, ..c.scheme })?;
             let stat = LayerStat::new(&p.name, &c.scheme, &w, &codes);
             out.layers.insert(p.name.clone(), Layer { codes, inverse: None, stat });

@@ -1,14 +1,16 @@
 //! What a model's answers lose by rounding each group of products that read the same value, measured one at a time.
 
+use super::methods::matrix;
 use super::runner::{Instead, Runner};
 use crate::frontend::llm::weights::transposed;
 use sinter_ir::{Diag, Result, Tensor};
 use sinter_llm::eval::Distance;
 use sinter_passes::compress::grid::Rows;
 use sinter_passes::compress::mixed::Candidate;
+use sinter_passes::compress::products::Product;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, Tap};
-use sinter_passes::compress::stats::{Difference, Statistics};
+use sinter_passes::compress::stats::Statistics;
 use sinter_passes::compress::{Scheme, rtn};
 
 /// Rows of weights by which the error of a candidate is judged.
@@ -38,9 +40,11 @@ pub fn candidates(
         starts.push(runner.carried().to_vec());
         let stats = runner.measure(piece, true, &|_| {})?;
         for (tap, stats) in piece.taps.iter().zip(&stats) {
+            let samples: Result<Vec<Sample>> = tap.products.iter().map(|p| Sample::new(p, stats)).collect();
+            let samples = samples.map_err(one)?;
             let all: Vec<Scheme> = schemes.iter().copied().chain([probe]).collect();
             let errors = super::parallel::map(all.len(), threads, |i| match all.get(i) {
-                Some(s) => error(tap, stats, s),
+                Some(s) => error(&samples, stats, s),
                 None => Err(Diag::bug("no such scheme")),
             });
             let mut errors = errors.map_err(one)?;
@@ -96,41 +100,50 @@ fn divergence(reference: &[Tensor], other: &[Tensor]) -> Result<f64> {
     }
 }
 
-/// The weights of a product, a row per column of the result.
-pub fn matrix(p: &sinter_passes::compress::products::Product) -> Result<Tensor> {
-    match p.weights.turned() {
-        Some(t) => t.load(),
-        None => p.weights.load().and_then(|t| transposed(&t)),
+/// Some rows of a product's weights.
+struct Sample {
+    rows: Tensor,
+    old: Vec<f32>,
+    /// Energy of their outputs.
+    signal: f64,
+    /// Rows of the matrix for each of them.
+    each: f64,
+}
+
+impl Sample {
+    fn new(p: &Product, stats: &Statistics) -> Result<Self> {
+        let w = matrix(p)?;
+        let all = Rows::new(&w)?;
+        let step = all.n.div_ceil(SAMPLE).max(1);
+        let mut old = vec![];
+        for i in (0..all.n).step_by(step) {
+            let at = old.len();
+            old.resize(at + all.k, 0f32);
+            all.read(i, old.get_mut(at..).unwrap_or(&mut []));
+        }
+        let sampled = old.len() / all.k.max(1);
+        let rows = Tensor::f32s(vec![sampled, all.k], &old)?;
+        let (signal, each) = (stats.energy(&old), all.n as f64 / sampled.max(1) as f64);
+        Ok(Self { rows, old, signal, each })
     }
 }
 
 /// Bytes of a group's weights rounded to nearest, and the part of its outputs' energy that is error.
-fn error(tap: &Tap, stats: &Statistics, scheme: &Scheme) -> Result<(u64, f64)> {
+fn error(samples: &[Sample], stats: &Statistics, scheme: &Scheme) -> Result<(u64, f64)> {
     let scheme = Scheme { method: Method::Rtn, ..*scheme };
-    let (mut bytes, mut sum) = (0u64, Difference::default());
-    for p in &tap.products {
-        let w = matrix(p)?;
-        let rows = Rows::new(&w)?;
-        let step = rows.n.div_ceil(SAMPLE).max(1);
-        let mut old = vec![];
-        for i in (0..rows.n).step_by(step) {
-            let at = old.len();
-            old.resize(at + rows.k, 0f32);
-            rows.read(i, old.get_mut(at..).unwrap_or(&mut []));
-        }
-        let sampled = old.len() / rows.k.max(1);
-        let codes = rtn::quantise(&Tensor::f32s(vec![sampled, rows.k], &old)?, &scheme)?;
-        let d = stats.difference(&old, &codes.values()?);
-        let all = rows.n as f64 / sampled.max(1) as f64;
-        (sum.signal, sum.noise) = (sum.signal + d.signal * all, sum.noise + d.noise * all);
-        bytes += (codes.bytes(scheme.bits) as f64 * all).ceil() as u64;
+    let (mut bytes, mut signal, mut noise) = (0u64, 0f64, 0f64);
+    for s in samples {
+        let codes = rtn::quantise(&s.rows, &scheme)?;
+        let off: Vec<f32> = s.old.iter().zip(codes.values()?).map(|(w, q)| w - q).collect();
+        (signal, noise) = (signal + s.signal * s.each, noise + stats.energy(&off) * s.each);
+        bytes += (codes.bytes(scheme.bits) as f64 * s.each).ceil() as u64;
     }
-    Ok((bytes, if sum.signal > 0.0 { sum.noise / sum.signal } else { 0.0 }))
+    Ok((bytes, if signal > 0.0 { noise / signal } else { 0.0 }))
 }
 
 /// The weights of a group rounded to nearest.
 fn rounded(tap: &Tap, scheme: &Scheme) -> Result<Instead> {
-    let one = |p: &sinter_passes::compress::products::Product| {
+    let one = |p: &Product| {
         let w = matrix(p)?;
         let codes = rtn::quantise(&w, scheme)?;
         let values = Tensor::f32s(w.shape().to_vec(), &codes.values()?)?;
