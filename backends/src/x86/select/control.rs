@@ -119,18 +119,16 @@ impl Select<'_> {
     /// A loop with a test of its own, which lies at the bottom.
     pub(super) fn while_(&mut self, test: &[Stmt], cond: Reg, body: &[Stmt]) {
         let (head, inside) = (self.f.label(), self.f.label());
-        let changes: BTreeSet<Reg> = [test, body]
-            .into_iter()
-            .flat_map(|b| {
-                let mut out = BTreeSet::new();
-                assigned(b, &mut out);
-                out
-            })
-            .collect();
+        let mut changes = BTreeSet::new();
+        assigned(test, &mut changes);
+        assigned(body, &mut changes);
         let outer = self.enter_loop(None, &[test, body], &changes);
         self.f.jump(head);
         self.f.loop_begin(inside);
+        // The test runs first: what the body computes is not there at its first time.
+        let before = self.fork();
         self.block(body);
+        self.rejoin(before, &changes);
         self.f.bind(head);
         self.block(test);
         let t = self.test(cond);
