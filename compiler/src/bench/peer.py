@@ -175,7 +175,38 @@ class Tract:
         return [r.to_numpy() for r in self.results]
 
 
-PEERS = {"onnxruntime": Onnxruntime, "openvino": Openvino, "ncnn": Ncnn, "tract": Tract}
+class OpenvinoGenai:
+    """A language model: it takes a GGUF file or a folder of OpenVINO's own."""
+
+    def __init__(self, job, arrays):
+        self.np, ov, self.genai = need("numpy"), need("openvino"), need("openvino_genai")
+        self.version, self.tensor = self.genai.__version__.split("-")[0], ov.Tensor
+        self.pipe = self.genai.LLMPipeline(
+            job["model"], "CPU", INFERENCE_NUM_THREADS=job["threads"], NUM_STREAMS=1)
+
+    def run(self):
+        self.time({"tokens": [1], "generate": 1})
+
+    def time(self, job):
+        """Nanoseconds for reading the tokens, or for generating so many behind them."""
+        config = self.genai.GenerationConfig(
+            max_new_tokens=1 + job["generate"], ignore_eos=True, do_sample=False, apply_chat_template=False)
+        ids = self.np.array([job["tokens"]], dtype=self.np.int64)
+        given = self.genai.TokenizedInputs(self.tensor(ids), self.tensor(self.np.ones_like(ids)))
+        begin = time.perf_counter_ns()
+        raw = self.pipe.generate(given, config).perf_metrics.raw_metrics
+        whole = time.perf_counter_ns() - begin
+        if job["generate"] == 0:
+            return whole
+        # In microseconds, of every token but the first.
+        steps = raw.m_durations[-job["generate"]:]
+        if len(steps) != job["generate"]:
+            raise NotAvailable(f"{len(steps)} tokens were generated, not {job['generate']}")
+        return int(sum(steps) * 1000)
+
+
+PEERS = {
+    "onnxruntime": Onnxruntime, "openvino": Openvino, "ncnn": Ncnn, "tract": Tract, "openvino-genai": OpenvinoGenai}
 
 
 class Server:
@@ -196,6 +227,9 @@ class Server:
             peer.run()
             times.append(clock() - begin)
         return {"ns": times}
+
+    def time(self, job):
+        return {"ns": self.peer.time(job)}
 
     def outputs(self, job):
         import numpy as np

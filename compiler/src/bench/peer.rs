@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What the process runs.
 const SCRIPT: &str = include_str!("peer.py");
 
-/// Those that the script knows.
+/// Those that the script knows for networks.
 pub const PEERS: &[&str] = &["onnxruntime", "openvino", "ncnn", "tract"];
 
 /// Longest wait for a model to load, conversions included.
@@ -24,9 +24,9 @@ const RUNNING: Duration = Duration::from_secs(300);
 pub struct Job<'a> {
     /// The interpreter.
     pub python: &'a str,
-    /// One of [`PEERS`].
+    /// One of [`PEERS`], or of those for language models.
     pub peer: &'a str,
-    /// ONNX file.
+    /// ONNX or GGUF file.
     pub model: &'a Path,
     /// Inputs by name, in order.
     pub inputs: &'a [(String, Tensor)],
@@ -89,6 +89,13 @@ impl Peer {
     /// The runtime's version.
     pub fn version(&self) -> &str {
         &self.version
+    }
+    /// Seconds that a language model takes to read tokens, or to generate so many behind them.
+    pub fn time(&mut self, tokens: &[u32], generate: usize) -> Result<f64> {
+        let line = json!({ "command": "time", "tokens": tokens, "generate": generate });
+        let answer = ask(&mut self.talk, &line, RUNNING)?;
+        let ns = answer["ns"].as_f64().filter(|ns| *ns > 0.0);
+        ns.map(|ns| ns * 1e-9).ok_or_else(|| Diag::input(format!("no time in {answer}")))
     }
     /// Outputs of the last run.
     pub fn outputs(&mut self) -> Result<Vec<Tensor>> {

@@ -8,15 +8,32 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&ok(&[arguments, &["--json"]].concat(), "").0).unwrap()
 }
 
-/// A program that answers like `llama-bench`, a token per millisecond.
-fn llama(dir: &Path) -> PathBuf {
+fn program(dir: &Path, name: &str, script: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    let file = dir.join("llama-bench");
-    let script = "#!/bin/sh\necho \"[{\\\"build_commit\\\": \\\"abc1\\\", \\\"model_size\\\": 77, \
-                  \\\"avg_ns\\\": $((($4 + $6) * 1000000))}]\"\n";
-    std::fs::write(&file, script).unwrap();
+    let file = dir.join(name);
+    std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     file
+}
+
+/// A program that answers like `llama-bench`, a token per millisecond.
+fn llama(dir: &Path) -> PathBuf {
+    let script = "echo \"[{\\\"build_commit\\\": \\\"abc1\\\", \\\"model_size\\\": 77, \
+                  \\\"avg_ns\\\": $((($4 + $6) * 1000000))}]\"";
+    program(dir, "llama-bench", script)
+}
+
+/// In the place of the interpreter: 80 ms for reading a prompt, 40 for generating, behind one token only.
+fn python(dir: &Path) -> PathBuf {
+    let script = r#"while read -r job; do
+    case "$job" in
+    *load*openvino-genai*) echo '{"version": "9.1"}' ;;
+    *'"generate":0'*) echo '{"ns": 80000000}' ;;
+    *'"generate":10,"tokens":['*,*) echo '{"unavailable": "more than a token"}' ;;
+    *'"generate":10,'*) echo '{"ns": 40000000}' ;;
+    esac
+done"#;
+    program(dir, "python", script)
 }
 
 const SMALL: &[&str] = &["--prompt-tokens", "40", "--generate-tokens", "10", "--rounds", "2"];
@@ -47,6 +64,23 @@ fn bundles_next_to_another() {
     refused(&[&["bench", toy, "--against", "llama.cpp"], SMALL].concat(), 1, "--reference");
     refused(&["bench", toy, "--against", "tract"], 1, "llama.cpp");
     refused(&["bench", toy, "--prompt-tokens", "4000"], 4, "a cache for 4000 tokens");
+}
+
+#[test]
+fn a_process_that_keeps_the_model() {
+    let dir = scratch("bench_process");
+    let toy = toy::bundle(&dir, 0);
+    let (toy, python, model) = (toy.to_str().unwrap(), python(&dir), dir.join("any.gguf"));
+    std::fs::write(&model, "").unwrap();
+    let more = ["--against", "openvino-genai", "--python", python.to_str().unwrap(), "--reference"];
+    let arguments = [&["bench", toy], SMALL, &more, &[model.to_str().unwrap()]].concat();
+    let theirs = &json(&arguments)["entries"][1];
+    assert_eq!((&theirs["name"], &theirs["version"]), (&"openvino-genai".into(), &"9.1".into()));
+    let rate = |phase: &str| theirs[phase]["median"].as_f64().unwrap();
+    assert!((rate("read") - 500.0).abs() < 1e-6 && (rate("generate") - 250.0).abs() < 1e-6, "{theirs}");
+    // Behind a prompt, which this one does not want.
+    let (text, _) = ok(&[&arguments[..], &["--depth", "3"]].concat(), "");
+    assert!(text.contains("n/a: more than a token"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use sinter_abi::ALIGNMENT;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fs::File;
@@ -10,19 +10,36 @@ use std::io;
 use std::path::Path;
 use std::ptr::NonNull;
 
-/// Zeroed heap memory aligned to 64 bytes.
+/// Zeroed memory aligned to 64 bytes.
 #[derive(Debug)]
 pub struct Aligned {
-    /// The allocation, and where its first aligned byte is.
-    start: NonNull<u8>,
+    /// Holds the memory, of which `at` is the first aligned byte.
+    memory: Memory,
     at: NonNull<u8>,
-    layout: Layout,
     len: usize,
 }
+
+#[derive(Debug)]
+enum Memory {
+    Heap(NonNull<u8>, Layout),
+    /// Of so many bytes that large pages pay: fewer of them are looked up while weights are read from end to end.
+    Pages(#[allow(dead_code)] MmapMut),
+}
+
+/// From so many bytes on memory is asked for in large pages: twice the size of one.
+const LARGE: usize = 4 << 20;
 
 impl Aligned {
     /// Allocates; sizes that the address space cannot hold are an error.
     pub fn zeroed(len: usize) -> io::Result<Self> {
+        if cfg!(target_os = "linux") && len >= LARGE {
+            let mut map = MmapMut::map_anon(len)?;
+            // A wish: small pages do as well.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
+            let at = NonNull::new(map.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
+            return Ok(Self { memory: Memory::Pages(map), at, len });
+        }
         // Room to align in: memory that is asked for with an alignment is written over with zeros page by page, other
         // memory comes with zeros from the system when it is used.
         let layout = len.checked_add(ALIGNMENT).and_then(|n| Layout::from_size_align(n, 1).ok());
@@ -33,7 +50,7 @@ impl Aligned {
             .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, format!("no {len} bytes")))?;
         let skip = start.as_ptr().addr().wrapping_neg() % ALIGNMENT;
         // SAFETY: `skip` is less than the alignment, by which the allocation is longer than `len`.
-        Ok(Self { start, at: unsafe { start.add(skip) }, layout, len })
+        Ok(Self { memory: Memory::Heap(start, layout), at: unsafe { start.add(skip) }, len })
     }
     /// A copy of bytes.
     pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
@@ -55,8 +72,10 @@ impl Aligned {
 
 impl Drop for Aligned {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this layout, freed once.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        if let Memory::Heap(start, layout) = &self.memory {
+            // SAFETY: allocated in `zeroed` with this layout, freed once.
+            unsafe { dealloc(start.as_ptr(), *layout) }
+        }
     }
 }
 
@@ -100,5 +119,23 @@ impl Image {
             Self::Mapped(m) => m,
             Self::Heap(a) => a.bytes(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_of_any_size_are_aligned_and_ones_own() {
+        for len in [0, 1, 1000, LARGE - 1, LARGE, LARGE + 4097] {
+            let mut all = [Aligned::zeroed(len).unwrap(), Aligned::zeroed(len).unwrap()];
+            assert!(all.iter().all(|a| a.bytes().len() == len && a.bytes().iter().all(|&v| v == 0)), "{len}");
+            assert!(all.iter().all(|a| a.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT)), "{len}");
+            all[0].bytes_mut().fill(7);
+            assert!(all[1].bytes().iter().all(|&v| v == 0), "{len}");
+            assert_eq!(Aligned::copy_of(all[0].bytes()).unwrap().bytes(), all[0].bytes());
+        }
+        assert!(Aligned::zeroed(usize::MAX).is_err() && Aligned::zeroed(usize::MAX / 2).is_err());
     }
 }

@@ -1,9 +1,10 @@
-//! Language models: tokens per second of reading a prompt and of generating, next to llama.cpp.
+//! Language models: tokens per second of reading a prompt and of generating, next to llama.cpp and OpenVINO GenAI.
 //!
 //! Protocol, that of `llama-bench`: random tokens, an empty cache before every measurement, no sampling. Reading is
 //! one prompt, in as many chunks as the model wants; generating is one token after the other.
 
 pub mod llama;
+pub mod openvino;
 pub mod own;
 
 use super::Stats;

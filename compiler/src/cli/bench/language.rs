@@ -2,6 +2,7 @@
 
 use super::{BenchArgs, kernels};
 use crate::bench::language::llama::Llama;
+use crate::bench::language::openvino::{self, Openvino};
 use crate::bench::language::own::{self, Own};
 use crate::bench::language::{Bench, Contender, Entry, Phase, Profiles, Rate, SCHEMA, entry, play};
 use crate::bench::peaks::Peaks;
@@ -47,7 +48,7 @@ pub struct LanguageBench {
 }
 
 /// Who can be asked for with `--against`.
-pub const PEERS: &[&str] = &["llama.cpp"];
+pub const PEERS: &[&str] = &["llama.cpp", openvino::NAME];
 
 /// A model that can be measured, and what it is.
 struct Subject {
@@ -95,25 +96,19 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
     let state_bytes = memory.len() as u64;
     let progress = Progress::start();
     let mut entries = vec![entry("sinter", env!("CARGO_PKG_VERSION"), Some(manifest.weights_bytes))];
-    let mut peers: Vec<Llama> = Vec::new();
+    let mut peers: Vec<Peer> = Vec::new();
     for name in &a.against {
         progress.step(&format!("starting {name}"));
-        let peer = llama(a)?;
-        let mut e = entry(name, "", None);
-        match peer.describe() {
-            Ok((version, bytes)) => (e.version, e.bytes) = (version, bytes),
-            Err(d) => e.unavailable = Some(d.message),
-        }
-        // One that is missing takes no turn.
-        if e.unavailable.is_none() {
-            peers.push(peer);
-        }
+        let (e, peer) = peer(a, name, sinter_llm::Model::vocab(&model))?;
         entries.push(e);
+        peers.extend(peer);
     }
     progress.step("measuring");
     let mut ours = Own::new(model, phases, depth).map_err(one)?;
     let mut who: Vec<&mut dyn Contender> = vec![&mut ours];
-    who.extend(peers.iter_mut().map(|p| p as &mut dyn Contender));
+    for p in &mut peers {
+        who.push(p.as_mut());
+    }
     let results = play(who, phases, a.rounds.into());
     let present = entries.iter_mut().filter(|e| e.unavailable.is_none());
     present.zip(results).for_each(|(e, r)| e.take(phases, r));
@@ -150,20 +145,30 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
     Ok(())
 }
 
-/// llama.cpp with its model: the one that is measured, where that is a GGUF file.
-fn llama(a: &BenchArgs) -> Result<Llama, Vec<Diag>> {
+/// Another runtime.
+type Peer = Box<dyn Contender>;
+
+/// What is known of another runtime, and it itself: one that is missing takes no turn.
+fn peer(a: &BenchArgs, name: &str, vocabulary: usize) -> Result<(Entry, Option<Peer>), Vec<Diag>> {
+    // Its model: the one that is measured, where that is a GGUF file.
     let model = a.reference.clone().unwrap_or_else(|| PathBuf::from(&a.model.model));
     if system::is_dir(&model) {
-        let d = Diag::input(format!("llama.cpp needs a GGUF file, {} is a folder", model.display()));
+        let d = Diag::input(format!("{name} needs a GGUF file, {} is a folder", model.display()));
         return Err(vec![d.help("name the GGUF file with --reference")]);
     }
-    let program = a.language.llama_bench.clone().or_else(|| system::variable("SINTER_LLAMA_BENCH"));
-    Ok(Llama::new(
-        &program.unwrap_or_else(|| "llama-bench".to_owned()),
-        &model,
-        a.threads.into(),
-        a.language.depth.into(),
-    ))
+    let (threads, depth) = (a.threads.into(), a.language.depth.into());
+    let found = if name == openvino::NAME {
+        let peer = Openvino::start(&a.interpreter(), &model, threads, (vocabulary, depth));
+        peer.map(|p| (p.version().to_owned(), None, Box::new(p) as Peer))
+    } else {
+        let program = a.language.llama_bench.clone().or_else(|| system::variable("SINTER_LLAMA_BENCH"));
+        let peer = Llama::new(&program.unwrap_or_else(|| "llama-bench".to_owned()), &model, threads, depth);
+        peer.describe().map(|(version, bytes)| (version, bytes, Box::new(peer) as Peer))
+    };
+    Ok(match found {
+        Ok((version, bytes, peer)) => (entry(name, &version, bytes), Some(peer)),
+        Err(d) => (Entry { unavailable: Some(d.message), ..entry(name, "", None) }, None),
+    })
 }
 
 fn profiles(

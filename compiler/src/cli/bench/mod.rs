@@ -28,7 +28,7 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Runtimes to compare with, through their Python packages: onnxruntime, openvino, ncnn (needs pnnx), tract. Of
-    /// language models: llama.cpp.
+    /// language models: llama.cpp, openvino-genai.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub against: Vec<String>,
     /// The ONNX or GGUF file that the others run, where MODEL is a bundle or another kind of file.
@@ -67,6 +67,13 @@ pub struct BenchArgs {
     /// How language models are measured.
     #[command(flatten)]
     pub language: language::LanguageBench,
+}
+
+impl BenchArgs {
+    fn interpreter(&self) -> String {
+        let python = self.python.clone().or_else(|| system::variable("SINTER_PYTHON"));
+        python.unwrap_or_else(|| "python3".to_owned())
+    }
 }
 
 /// Whether a path is a checkpoint of a language model or a bundle of one.
@@ -152,8 +159,7 @@ pub fn run(a: &BenchArgs) -> Result<(), Vec<Diag>> {
         None => model,
     };
     let Subject { mut session, inputs, out } = subject(a)?;
-    let python = a.python.clone().or_else(|| system::variable("SINTER_PYTHON"));
-    let python = python.unwrap_or_else(|| "python3".to_owned());
+    let python = a.interpreter();
     let progress = Progress::start();
     let mut peers: Vec<(&str, Result<Peer>)> = Vec::new();
     for name in &a.against {
