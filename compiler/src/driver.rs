@@ -7,7 +7,7 @@ mod pruning;
 mod targets;
 
 use crate::bench::sites::Measured;
-use crate::calibrate::mix::Weigh;
+use crate::calibrate::mix::{Weigh, Weight};
 use crate::calibrate::{self, Calibration};
 use crate::dump::{self, Dump, Past};
 use crate::frontend::llm::cache::KvCache;
@@ -113,6 +113,12 @@ pub struct Output {
 pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Diag>> {
     let targets: Result<Vec<_>, Diag> = request.targets.iter().map(|t| Levels::parse(t)).collect();
     let targets = targets.map_err(|d| vec![d])?;
+    if request.start_from.is_some() && request.compress.is_some() {
+        let d = Diag::input("--quantize with --start-from: weights become codes in front of all passes");
+        return Err(vec![
+            d.help("give --quantize where the model is compiled, or dump and edit what it made"),
+        ]);
+    }
     let request = &rotated(request, step)?;
     step("reading the model");
     let (mut module, mut past, language) = read_model(request)?;
@@ -226,7 +232,7 @@ fn compile_module(
         let plain = Request { dump_ir: None, stop_after: None, ..request.clone() };
         let out = emitted(module.clone(), past, &plain, Some(codes), None, targets, &|_| {})?;
         let first = out.bundles.first().ok_or_else(|| vec![Diag::bug("no bundle")])?;
-        Ok(first.manifest.weights_bytes)
+        Ok(Weight { weights: first.manifest.weights_bytes, rest: budget::memory(&first.program).1 })
     };
     let calibrated = calibrated(request, pruned, &weigh, step)?;
     out.warnings.extend(calibrated.iter().flat_map(|c| c.warnings.clone()));

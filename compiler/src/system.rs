@@ -121,6 +121,11 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Takes a directory away, with all that is in it.
+pub fn remove_dir(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).map_err(|e| failed("remove", path, &e))
+}
+
 /// Finds a file that a model refers to by a relative name. The name must stay below the model's folder,
 /// either as written or after links are followed on both sides (Hugging Face caches link snapshots to blobs).
 pub fn beside(model: &Path, name: &str) -> Result<PathBuf> {

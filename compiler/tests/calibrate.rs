@@ -5,7 +5,7 @@
 
 mod common;
 
-use sinter::calibrate::{self, Calibration};
+use sinter::calibrate::{self, Budget, Calibration};
 use sinter::cli::language::model_of;
 use sinter::driver::{self, Request};
 use sinter::frontend::onnx::ImportOptions;
@@ -38,6 +38,15 @@ fn calibration(text: &Path, threads: usize, stats: Option<PathBuf>) -> Calibrati
 }
 
 fn compiled(model: &Path, recipe: &str, how: Option<Calibration>) -> Result<driver::Bundle, Vec<Diag>> {
+    told(model, recipe, how, &|_| {})
+}
+
+fn told(
+    model: &Path,
+    recipe: &str,
+    how: Option<Calibration>,
+    step: &dyn Fn(&str),
+) -> Result<driver::Bundle, Vec<Diag>> {
     let (stored, compress) = Wanted::parse(recipe).unwrap().parts();
     let request = Request {
         model: model.to_owned(),
@@ -47,7 +56,7 @@ fn compiled(model: &Path, recipe: &str, how: Option<Calibration>) -> Result<driv
         calibrate: how,
         ..Request::default()
     };
-    Ok(driver::compile(&request, &|_| {})?.bundles.remove(0))
+    Ok(driver::compile(&request, step)?.bundles.remove(0))
 }
 
 fn opened(b: &driver::Bundle) -> BundleModel {
@@ -151,8 +160,9 @@ fn threads_and_stored_statistics_change_nothing() {
 #[test]
 fn bits_where_they_matter_beat_the_same_bits_everywhere() {
     let Some(mut m) = Measure::new() else { return common::skip("no model or no text") };
-    let (model, how) = (m.model.clone(), m.how());
-    let sized = |max_size| Calibration { max_size, ..how.clone() };
+    let how = m.how();
+    let within = |budget| Calibration { budget, ..how.clone() };
+    let sized = |size| within(Budget { size, ..Budget::default() });
     let mut measure = |recipe: &str, how| {
         let (kl, b) = m.kl(recipe, how, 24);
         (b.manifest.weights_bytes, kl)
@@ -160,13 +170,124 @@ fn bits_where_they_matter_beat_the_same_bits_everywhere() {
     let (bytes, uniform) = measure("rtn-w3-g32-a16", how.clone());
     let (kept, mixed) = measure("rtn-auto-g32-a16", sized(Some(bytes)));
     assert!(kept <= bytes && mixed < uniform, "{kept} of {bytes}: {mixed} {uniform}");
-    let (small, _) = measure("rtn-auto-g32-a16", Calibration { max_kl: Some(2.0 * mixed), ..how.clone() });
-    assert!(small < bytes, "{small} {bytes}");
-    let wrong = compiled(&model, "auto", Some(sized(Some(bytes / 2)))).unwrap_err();
+    let lossy = |part| Budget { kl: Some(part * mixed), ..Budget::default() };
+    let (small, lost) = measure("rtn-auto-g32-a16", within(lossy(2.0)));
+    assert!(small < bytes && lost < 2.5 * mixed, "{small} {bytes}: {lost} {mixed}");
+    let grown = Budget { perplexity: Some(0.1), ..Budget::default() };
+    let (fine, _) = measure("rtn-auto-g32-a16", within(grown));
+    assert!(fine > bytes, "{fine} {bytes}");
+}
+
+#[test]
+fn what_no_choice_of_bits_can_do_names_what_can() {
+    let Some(m) = Measure::new() else { return common::skip("no model or no text") };
+    let refused = |budget| {
+        let how = Calibration { budget, ..m.how() };
+        let d = compiled(&m.model, "rtn-auto-g32-a16", Some(how)).unwrap_err().remove(0);
+        assert_eq!(d.fault, Fault::Limit, "{d}");
+        d.help.unwrap()
+    };
+    let none = Budget::default();
+    // What is said to do does.
+    let help = refused(Budget { size: Some(100_000), ..none });
+    let least: u64 = help.split("--max-size ").nth(1).unwrap().parse().unwrap();
+    let how = Calibration { budget: Budget { size: Some(least), ..none }, ..m.how() };
+    let b = compiled(&m.model, "rtn-auto-g32-a16", Some(how)).unwrap();
+    assert!(least > 100_000 && b.manifest.weights_bytes <= least);
+    let help = refused(Budget { ram: Some(least), ..none });
+    assert!(help.contains("--max-ram") && help.contains("--dim capacity"), "{help}");
+    let help = refused(Budget { kl: Some(1e-9), ..none });
+    assert!(help.contains("--max-kl 0.0") && help.contains("--quantize none"), "{help}");
+    let help = refused(Budget { size: Some(least), perplexity: Some(0.05), ..none });
     assert!(
-        wrong[0].fault == Fault::Limit && wrong[0].help.iter().any(|h| h.contains("--max-size")),
-        "{wrong:?}"
+        help.contains("the cheapest that does: --max-size") && help.contains("or --max-ppl-increase"),
+        "{help}"
     );
+}
+
+#[test]
+fn interrupted_work_goes_on_behind_what_is_finished() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("work");
+    let _ = std::fs::remove_dir_all(&dir);
+    let weights =
+        |b: &driver::Bundle| b.files.iter().find(|(n, _)| n.ends_with(".weights")).unwrap().1.clone();
+    for recipe in ["gptq-w4-g64", "awq-gptq-w4-g64", "awq-w4-g64", "smooth-gptq-w4a8"] {
+        let how = Calibration { work: Some(dir.clone()), ..calibration(&text, 2, None) };
+        let whole = weights(&compiled(&model, recipe, Some(calibration(&text, 2, None))).unwrap());
+        // Pieces that are run, and the one in front of which all ends.
+        let run = |end: Option<&str>| {
+            let seen = std::cell::RefCell::new(vec![]);
+            let step = |what: &str| {
+                assert!(!end.is_some_and(|end| what.starts_with(end)), "the end");
+                if let Some((piece, "rounding")) = what.split_once(", ") {
+                    seen.borrow_mut().push(piece.to_owned());
+                }
+            };
+            let calm =
+                std::panic::AssertUnwindSafe(|| told(&model, recipe, Some(how.clone()), &step).unwrap());
+            let done = std::panic::catch_unwind(calm).ok().map(|b| weights(&b));
+            (done, seen.into_inner())
+        };
+        let (none, begun) = run(Some("calibrating: piece 4 of"));
+        assert!(none.is_none() && begun.len() == 3, "{begun:?}");
+        let (done, rest) = run(None);
+        assert!(done.unwrap() == whole, "{recipe}");
+        assert!(rest.len() > 3 && rest[0].starts_with("calibrating: piece 4 of"), "{rest:?}");
+        // All is finished: nothing runs. What is damaged counts as nothing.
+        assert!(run(None) == (Some(whole.clone()), vec![]), "{recipe}");
+        let own = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+        let piece = std::fs::read(own.join("piece-1")).unwrap();
+        std::fs::write(own.join("piece-1"), &piece[..piece.len() - 9]).unwrap();
+        let (done, all) = run(None);
+        assert!(done.unwrap() == whole && all.len() == rest.len() + 3, "{recipe}");
+        std::fs::write(dir.join("mine"), "to stay").unwrap();
+        calibrate::Work::discard(&dir).unwrap();
+        assert!(dir.join("mine").is_file() && !own.exists());
+        std::fs::remove_file(dir.join("mine")).unwrap();
+        calibrate::Work::discard(&dir).unwrap();
+    }
+}
+
+/// A copy of a model, one tensor's elements changed.
+fn changed(model: &Path, tensor: &str, by: fn(f32) -> f32) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("changed-{tensor}"));
+    std::fs::create_dir_all(&dir).unwrap();
+    for f in std::fs::read_dir(model).unwrap() {
+        let f = f.unwrap().path();
+        let mut bytes = std::fs::read(&f).unwrap();
+        if f.extension().is_some_and(|e| e == "safetensors") {
+            let head = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            let json: serde_json::Value = serde_json::from_slice(&bytes[8..head]).unwrap();
+            let at = |i: usize| head + json[tensor]["data_offsets"][i].as_u64().unwrap() as usize;
+            assert_eq!(json[tensor]["dtype"], "F32");
+            for v in bytes[at(0)..at(1)].chunks_exact_mut(4) {
+                let new = by(f32::from_le_bytes(v.try_into().unwrap()));
+                v.copy_from_slice(&new.to_le_bytes());
+            }
+        }
+        std::fs::write(dir.join(f.file_name().unwrap()), bytes).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn activations_that_say_nothing_or_are_no_numbers() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let norm = "model.layers.2.input_layernorm.weight";
+    let how = || Some(calibration(&text, 1, None));
+    for recipe in ["gptq-w4", "awq-w4", "smooth-w8a8", "rtn-auto"] {
+        let d = compiled(&changed(&model, norm, |_| f32::NAN), recipe, how()).unwrap_err().remove(0);
+        assert!(d.fault == Fault::Input && d.to_string().contains("finite"), "{recipe}: {d}");
+    }
+    // Inputs that are always zero have moments of zero: their weights are rounded to nearest.
+    let silent = changed(&model, norm, |_| 0.0);
+    let b = compiled(&silent, "gptq-w4", how()).unwrap();
+    let plain = compiled(&silent, "w4", None).unwrap();
+    let own = |b: &driver::Bundle| {
+        b.report.compressed.iter().find(|l| l.name.contains("layers.2.self_attn.q_proj")).unwrap().sqnr_db
+    };
+    assert_eq!(own(&b), own(&plain));
 }
 
 #[test]
@@ -181,6 +302,11 @@ fn what_is_missing_is_said() {
     assert!(
         said(compiled(&model, "awq-w4", Some(calibration(&short, 1, None)))).contains("a window has 128")
     );
+    std::fs::write(&short, "and ".repeat(4000)).unwrap();
+    let same = said(compiled(&model, "gptq-w4", Some(calibration(&short, 1, None))));
+    assert!(same.contains("are different"), "{same}");
+    std::fs::write(&short, [0xffu8; 4000]).unwrap();
+    assert!(said(compiled(&model, "gptq-w4", Some(calibration(&short, 1, None)))).contains("utf-8"));
     let few = Calibration { windows: 1, ..calibration(&text, 1, None) };
     let recipe = Recipe::parse("gptq-w4").unwrap().unwrap();
     let no = |_: &Calibrated| unreachable!();

@@ -7,6 +7,7 @@ mod common;
 
 use common::{cases, no_panic, parallel};
 use sinter::driver::{self, Request};
+use sinter_passes::compress::Recipe;
 use sinter_passes::pipeline::{self, ASSEMBLE, PASSES};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -189,6 +190,8 @@ fn an_edited_text_is_its_own_source() {
     let mut later = rest.clone();
     later.start_from = Some("cse".into());
     assert_eq!(manifest(&later).flags["start-from"], "cse");
+    later.compress = Recipe::parse("w4").unwrap();
+    assert!(driver::compile(&later, &|_| {}).unwrap_err()[0].message.contains("--start-from"));
     let text = std::fs::read_to_string(&rest.model).unwrap();
     std::fs::write(&rest.model, text.replace("matmul (MatMul)", "other (MatMul)")).unwrap();
     assert_eq!(

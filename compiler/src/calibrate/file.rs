@@ -3,14 +3,18 @@
 //! `SINTSTA2`, the length of a JSON header (u64, little-endian), the header, then for every tap in its order the upper
 //! triangle of the moments, the magnitudes, the largest inputs and a sample of rows, as f32.
 
+use super::Calibration;
+use super::prepared::Prepared;
 use super::runner::kept;
-use crate::system::{Growing, Mapping};
+use crate::frontend::onnx::ImportOptions;
+use crate::manifest::{sha256, sha256_of_file};
+use crate::system::{self, Growing, Mapping};
 use serde::{Deserialize, Serialize};
 use sinter_ir::{Diag, Result};
 use sinter_passes::compress::segments::Segment;
 use sinter_passes::compress::stats::Statistics;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"SINTSTA2";
 
@@ -25,7 +29,7 @@ pub struct Header {
     pub window: usize,
     /// Windows that were read.
     pub windows: usize,
-    /// How the model was rotated.
+    /// What stands for the rotation of the model.
     basis: String,
     /// Channels, and products that read them.
     taps: Vec<(usize, Vec<String>)>,
@@ -152,5 +156,30 @@ impl Writer {
     /// The file gets its name.
     pub fn finish(self, path: &Path) -> Result<()> {
         self.0.move_to(path)
+    }
+}
+
+/// A file of statistics.
+pub enum Kept {
+    /// None is wanted.
+    No,
+    /// It is there.
+    There(Stored),
+    /// It is made.
+    Missing(Writer),
+}
+
+impl Kept {
+    /// The file of statistics of a model, where one is wanted.
+    pub(super) fn new(m: &Prepared, import: &ImportOptions, how: &Calibration) -> Result<Self> {
+        let Some(path) = &how.stats else { return Ok(Self::No) };
+        let name = |f: &PathBuf| f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let files = m.files.iter().map(|f| Ok((name(f), sha256_of_file(f)?))).collect::<Result<_>>()?;
+        let basis = import.rotations.as_ref().map_or(String::new(), |r| sha256(format!("{r:?}").as_bytes()));
+        let header = Header::new(files, sha256_of_file(&how.text)?, (m.window, m.windows), basis, &m.pieces);
+        match system::exists(path) {
+            true => Stored::open(path, &header).map(Self::There),
+            false => Writer::create(path, &header).map(Self::Missing),
+        }
     }
 }

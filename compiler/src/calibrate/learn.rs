@@ -1,6 +1,7 @@
 //! Rotations that are learned from what a model makes of a text.
 
-use super::{Calibration, Prepared};
+use super::Calibration;
+use super::prepared::Prepared;
 use crate::frontend::llm::weights::transposed;
 use crate::frontend::onnx::ImportOptions;
 use sinter_ir::op::binary::{Binary, BinaryKind};

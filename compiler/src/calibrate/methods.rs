@@ -44,7 +44,7 @@ pub fn quantise(
     }
     match recipe.weights.method {
         _ if recipe.smooth => work.smooth(stats, &Inputs::of(recipe))?,
-        Method::Awq => work.awq(stats)?,
+        m if m.scales() => work.awq(stats)?,
         _ => work.gptq(stats)?,
     }
     Ok(work.instead)
@@ -108,7 +108,7 @@ impl<'a> Work<'a> {
             Some(f) => in_parts(w, self.threads, |part| f.quantise(w, part, &scheme, gptq::LAZY)),
             None => rtn::quantise(w, &Scheme { method: Method::Rtn, ..scheme }),
         };
-        if scheme.method == Method::Gptq && factor.is_none() {
+        if scheme.method.goes_on() && factor.is_none() {
             scheme.method = Method::Rtn;
             let why = format!("{}: the moments of its inputs cannot be inverted: rounded to nearest", p.name);
             self.out.warnings.push(why);
@@ -134,7 +134,10 @@ impl<'a> Work<'a> {
         for ((tap, scheme), stats) in self.taps().zip(stats) {
             scales.push(self.scales(tap, scheme, stats)?);
         }
-        self.scaled(stats, &scales, |work, (p, scheme), w, _, stats| {
+        self.scaled(stats, &scales, |work, (p, scheme), w, factor, stats| {
+            if scheme.method.goes_on() {
+                return work.nearest(p, scheme, w, factor);
+            }
             // Scores of attention suffer from clipped queries and keys.
             let clip = !["q_proj", "k_proj", "query", "key", "qkv"].iter().any(|n| p.name.contains(n));
             let codes = match clip {
@@ -168,8 +171,7 @@ impl<'a> Work<'a> {
         for (((tap, scheme), stats), s) in self.taps().zip(stats).zip(scales) {
             let inner = s.as_ref().map(|s| stats.divided(s));
             let inner = inner.as_ref().unwrap_or(stats);
-            let gptq = scheme.method == Method::Gptq;
-            let factor = gptq.then(|| gptq::Factor::new(inner, true).ok()).flatten();
+            let factor = scheme.method.goes_on().then(|| gptq::Factor::new(inner, true).ok()).flatten();
             for p in &tap.products {
                 let by = rows.get(&p.name);
                 let w = self.weights(p)?;

@@ -14,13 +14,19 @@ use std::collections::BTreeMap;
 /// Weights in the place of the model's, by name: `[k, n]` of f32.
 pub type Instead = BTreeMap<String, Tensor>;
 
+/// What a piece gave, for every window.
+pub type Stream = Vec<Tensor>;
+
+/// Is told the numbers of stream and window, and what a piece gave.
+pub type Told<'a> = dyn FnMut(usize, usize, &[Tensor]) -> Result<()> + 'a;
+
 /// Runs pieces one after the other.
 pub struct Runner {
     threads: usize,
     /// Inputs of the model for every window.
     given: Vec<Vec<Tensor>>,
     /// What the last piece gave, for every window.
-    carried: Vec<Tensor>,
+    carried: Stream,
     /// Tokens of a window.
     window: usize,
     made: Vec<(Module, Session)>,
@@ -90,12 +96,17 @@ impl Runner {
         let given = self.given.iter().step_by(step).map(cut).collect::<Result<_>>()?;
         Ok(Self { threads: self.threads, given, carried: vec![], window, made: vec![] })
     }
+    /// Token ids of a window.
+    pub fn ids(&self, window: usize) -> Result<Vec<i64>> {
+        let ids = self.given.get(window).and_then(|g| g.first());
+        ids.ok_or_else(|| Diag::bug("a window without tokens"))?.to_i64()
+    }
     /// What the last piece gave, for every window.
     pub fn carried(&self) -> &[Tensor] {
         &self.carried
     }
     /// Goes on behind a piece that gave this.
-    pub fn resume(&mut self, carried: Vec<Tensor>) {
+    pub fn resume(&mut self, carried: Stream) {
         self.carried = carried;
     }
     /// Moments of what the products of a piece read. Goes on to the next piece where `go_on`.
@@ -130,13 +141,9 @@ impl Runner {
     }
     /// Goes on to the next piece, with other weights.
     pub fn pass(&mut self, s: &Segment, instead: &Instead) -> Result<(), Vec<Diag>> {
-        if s.goes_on() { self.run(s, instead) } else { Ok(()) }
-    }
-    /// Runs a piece with other weights, also the last one.
-    pub fn run(&mut self, s: &Segment, instead: &Instead) -> Result<(), Vec<Diag>> {
         match &s.plain {
-            Some((m, feeds)) => self.each(m, feeds, instead, true, &mut |_, _| {}),
-            None => Ok(()),
+            Some((m, feeds)) if s.goes_on() => self.each(m, feeds, instead, true, &mut |_, _| {}),
+            _ => Ok(()),
         }
     }
     /// Runs a piece on all windows; its first output is kept for the next one where `keep`.
@@ -148,36 +155,70 @@ impl Runner {
         keep: bool,
         f: &mut dyn FnMut(usize, &[Tensor]),
     ) -> Result<(), Vec<Diag>> {
+        let mut streams = [std::mem::take(&mut self.carried)];
+        let done = self.streams((module, feeds), instead, &mut streams, keep, &mut |_, i, out| {
+            f(i, out);
+            Ok(())
+        });
+        let [carried] = streams;
+        self.carried = carried;
+        done
+    }
+    /// Runs a piece with other weights on several streams, each what the piece before gave for all windows. What it gives
+    /// takes their place where `keep`, and is told with the numbers of stream and window. Weights are read once.
+    pub fn many(
+        &mut self,
+        s: &Segment,
+        instead: &Instead,
+        streams: &mut [Stream],
+        keep: bool,
+        f: &mut Told,
+    ) -> Result<(), Vec<Diag>> {
+        match &s.plain {
+            Some((m, feeds)) => self.streams((m, feeds), instead, streams, keep, f),
+            None => Ok(()),
+        }
+    }
+    fn streams(
+        &mut self,
+        (module, feeds): (&Module, &[Feed]),
+        instead: &Instead,
+        streams: &mut [Stream],
+        keep: bool,
+        f: &mut Told,
+    ) -> Result<(), Vec<Diag>> {
         let one = |d: Diag| vec![d];
+        let missing = || one(Diag::bug("a piece without what it reads"));
         let at = self.machine(module)?;
+        let (_, session) = self.made.get_mut(at).ok_or_else(missing)?;
         let constants: Vec<Option<Tensor>> =
             feeds.iter().map(|f| constant(f, instead)).collect::<Result<_>>().map_err(one)?;
-        for i in 0..self.given.len() {
-            let missing = || Diag::bug("a piece without what it reads");
-            let mut inputs = vec![];
-            for (feed, constant) in feeds.iter().zip(&constants) {
-                inputs.push(match (feed, constant) {
-                    (Feed::State, _) => continue,
-                    (Feed::Carried, _) => self.carried.get(i).cloned(),
-                    (Feed::Given(n), _) => self.given.get(i).and_then(|g| g.get(*n)).cloned(),
-                    (_, constant) => constant.clone(),
-                });
-            }
-            let inputs: Option<Vec<Tensor>> = inputs.into_iter().collect();
-            let inputs = inputs.ok_or_else(|| one(missing()))?;
-            let (_, session) = self.made.get_mut(at).ok_or_else(|| one(missing()))?;
-            let outputs = match module.states.is_empty() {
-                true => session.run(&inputs),
-                false => session
-                    .states(self.window as i64)
-                    .and_then(|mut states| session.run_on(&mut states, &inputs)),
-            };
-            let outputs = outputs.map_err(one)?;
-            f(i, &outputs);
-            if let (true, Some(next)) = (keep, outputs.into_iter().next()) {
-                match self.carried.get_mut(i) {
-                    Some(place) => *place = next,
-                    None => self.carried.push(next),
+        for (n, stream) in streams.iter_mut().enumerate() {
+            for (i, given) in self.given.iter().enumerate() {
+                let mut inputs = vec![];
+                for (feed, constant) in feeds.iter().zip(&constants) {
+                    inputs.push(match (feed, constant) {
+                        (Feed::State, _) => continue,
+                        (Feed::Carried, _) => stream.get(i).cloned(),
+                        (Feed::Given(n), _) => given.get(*n).cloned(),
+                        (_, constant) => constant.clone(),
+                    });
+                }
+                let inputs: Option<Vec<Tensor>> = inputs.into_iter().collect();
+                let inputs = inputs.ok_or_else(missing)?;
+                let outputs = match module.states.is_empty() {
+                    true => session.run(&inputs),
+                    false => session
+                        .states(self.window as i64)
+                        .and_then(|mut states| session.run_on(&mut states, &inputs)),
+                };
+                let outputs = outputs.map_err(one)?;
+                f(n, i, &outputs).map_err(one)?;
+                if let (true, Some(next)) = (keep, outputs.into_iter().next()) {
+                    match stream.get_mut(i) {
+                        Some(place) => *place = next,
+                        None => stream.push(next),
+                    }
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! What a model's answers lose by rounding each group of products that read the same value, measured one at a time.
 
+use super::answers::{Answers, Lost};
 use super::methods::matrix;
-use super::runner::{Instead, Runner};
+use super::runner::{Instead, Runner, Stream};
 use crate::frontend::llm::weights::transposed;
 use sinter_ir::{Diag, Result, Tensor};
-use sinter_llm::eval::Distance;
 use sinter_passes::compress::grid::Rows;
 use sinter_passes::compress::mixed::Candidate;
 use sinter_passes::compress::products::Product;
@@ -18,10 +18,14 @@ const SAMPLE: usize = 64;
 /// Bits of weights while their group is probed: few enough to be seen.
 const PROBE: u32 = 3;
 
+/// Bytes of a group's weights by a scheme, and the part of its outputs' energy that is error.
+type Judged = (Scheme, u64, f64);
+
 /// The candidates of every group, by piece and tap: the divergence from the float model that the group rounded to
 /// [`PROBE`] bits causes, times the errors of its outputs compared with those.
 ///
-/// The runner is at the beginning; `pieces` give logits of all tokens.
+/// The runner is at the beginning; `pieces` give logits of all tokens. Every piece is run once for all probes that were
+/// made before it, so that its weights are read once; what is kept of a probe is one value per window.
 pub fn candidates(
     pieces: &[Segment],
     runner: &mut Runner,
@@ -32,72 +36,93 @@ pub fn candidates(
     let one = |d: Diag| vec![d];
     let first = schemes.first().ok_or_else(|| one(Diag::bug("no candidates")))?;
     let probe = Scheme { bits: PROBE, method: Method::Rtn, ..*first };
-    let mut starts = vec![];
-    let mut groups: Vec<Vec<(Scheme, u64, f64)>> = vec![];
-    let mut probes = vec![];
+    let plain = Instead::new();
+    let mut float: Stream = vec![];
+    let mut probed: Vec<Stream> = vec![];
+    let mut groups: Vec<(Vec<Judged>, f64)> = vec![];
+    let mut lost = vec![];
     for (i, piece) in pieces.iter().enumerate() {
-        step(&format!("measuring piece {} of {}", i + 1, pieces.len()));
-        starts.push(runner.carried().to_vec());
-        let stats = runner.measure(piece, true, &|_| {})?;
+        step(&format!("probing: piece {} of {}", i + 1, pieces.len()));
+        runner.resume(float.clone());
+        let stats = runner.measure(piece, false, &|_| {})?;
         for (tap, stats) in piece.taps.iter().zip(&stats) {
-            let samples: Result<Vec<Sample>> = tap.products.iter().map(|p| Sample::new(p, stats)).collect();
-            let samples = samples.map_err(one)?;
-            let all: Vec<Scheme> = schemes.iter().copied().chain([probe]).collect();
-            let errors = super::parallel::map(all.len(), threads, |i| match all.get(i) {
-                Some(s) => error(&samples, stats, s),
-                None => Err(Diag::bug("no such scheme")),
-            });
-            let mut errors = errors.map_err(one)?;
-            probes.push(errors.pop().map_or(0.0, |e| e.1));
-            groups.push(schemes.iter().zip(errors).map(|(s, (bytes, e))| (*s, bytes, e)).collect());
+            groups.push(judged(tap, stats, schemes, &probe, threads).map_err(one)?);
+        }
+        let rounded: Result<Vec<Instead>> = piece.taps.iter().map(|t| rounded(t, &probe)).collect();
+        let rounded = rounded.map_err(one)?;
+        let keep = &mut |_: usize, _: usize, _: &[Tensor]| Ok(());
+        if i + 1 < pieces.len() {
+            runner.many(piece, &plain, &mut probed, true, keep)?;
+            for instead in &rounded {
+                let mut new = [float.clone()];
+                runner.many(piece, instead, &mut new, true, keep)?;
+                probed.extend(new);
+            }
+            runner.many(piece, &plain, std::slice::from_mut(&mut float), true, keep)?;
+            continue;
+        }
+        // Answers are large: they are compared one by one, and not kept.
+        let answers = Answers::new(runner, piece, &mut [float.clone()], threads)?;
+        lost = answers.lost(runner, piece, &plain, &mut probed)?;
+        for instead in &rounded {
+            lost.extend(answers.lost(runner, piece, instead, &mut [float.clone()])?);
         }
     }
-    let reference = logits(pieces, pieces.len() - 1, runner, &starts, &Instead::new())?;
-    let taps: Vec<(usize, &Tap)> =
-        pieces.iter().enumerate().flat_map(|(i, p)| p.taps.iter().map(move |t| (i, t))).collect();
-    let mut out = vec![];
-    for (n, ((&(i, tap), group), probed)) in taps.iter().zip(groups).zip(probes).enumerate() {
-        step(&format!("probing group {} of {}", n + 1, taps.len()));
-        let instead = rounded(tap, &probe).map_err(one)?;
-        let after = logits(pieces, i, runner, &starts, &instead)?;
-        let lost = divergence(&reference, &after).map_err(one)?;
-        let candidate = |(scheme, bytes, error): (Scheme, u64, f64)| {
-            // A group that is exact at the probe's bits is so at more.
-            let loss = if probed > 0.0 { lost * error / probed } else { lost };
-            Candidate { scheme, bytes, loss }
-        };
-        out.push(group.into_iter().map(candidate).collect());
-    }
-    Ok(out)
+    let candidate = |((schemes, at_probe), lost): ((Vec<Judged>, f64), Lost)| {
+        let lost = lost.divergence();
+        // A group that is exact at the probe's bits is so at more.
+        let loss = |error| if at_probe > 0.0 { lost * error / at_probe } else { lost };
+        schemes.into_iter().map(|(scheme, bytes, e)| Candidate { scheme, bytes, loss: loss(e) }).collect()
+    };
+    Ok(groups.into_iter().zip(lost).map(candidate).collect())
 }
 
-/// Logits of all windows with other weights in one piece.
-fn logits(
+/// What a model loses where groups, by piece and tap, are rounded to nearest by their schemes.
+pub fn together(
     pieces: &[Segment],
-    from: usize,
     runner: &mut Runner,
-    starts: &[Vec<Tensor>],
-    instead: &Instead,
-) -> Result<Vec<Tensor>, Vec<Diag>> {
-    runner.resume(starts.get(from).cloned().unwrap_or_default());
-    for (i, piece) in pieces.iter().enumerate().skip(from) {
-        runner.run(piece, if i == from { instead } else { const { &Instead::new() } })?;
+    schemes: &[Vec<Scheme>],
+    threads: usize,
+    step: &dyn Fn(&str),
+) -> Result<Lost, Vec<Diag>> {
+    let mut streams: [Stream; 2] = Default::default();
+    for (i, (piece, schemes)) in pieces.iter().zip(schemes).enumerate() {
+        step(&format!("checking a choice of bits: piece {} of {}", i + 1, pieces.len()));
+        let mut instead = Instead::new();
+        for (tap, scheme) in piece.taps.iter().zip(schemes) {
+            instead.extend(rounded(tap, &Scheme { method: Method::Rtn, ..*scheme }).map_err(|d| vec![d])?);
+        }
+        let [float, other] = &mut streams;
+        let (float, other) = (std::slice::from_mut(float), std::slice::from_mut(other));
+        if i + 1 < pieces.len() {
+            let keep = &mut |_: usize, _: usize, _: &[Tensor]| Ok(());
+            runner.many(piece, &Instead::new(), float, true, keep)?;
+            runner.many(piece, &instead, other, true, keep)?;
+            continue;
+        }
+        let answers = Answers::new(runner, piece, float, threads)?;
+        let lost = answers.lost(runner, piece, &instead, other)?;
+        return lost.into_iter().next().ok_or_else(|| vec![Diag::bug("a model without answers")]);
     }
-    Ok(runner.carried().to_vec())
+    Ok(Lost::default())
 }
 
-/// Mean divergence of the distributions of tokens.
-fn divergence(reference: &[Tensor], other: &[Tensor]) -> Result<f64> {
-    let mut d = Distance::default();
-    for (r, o) in reference.iter().zip(other) {
-        let vocabulary = r.shape().last().copied().unwrap_or(0).max(1);
-        let (r, o) = (r.to_f32()?, o.to_f32()?);
-        r.chunks(vocabulary).zip(o.chunks(vocabulary)).for_each(|(r, o)| d.add(r, o));
-    }
-    match d.mean() {
-        mean if mean.is_finite() => Ok(mean.max(0.0)),
-        _ => Err(Diag::input("the model's logits are not finite: it cannot be calibrated")),
-    }
+/// What a group's weights become by every scheme, and the error by the probe's.
+fn judged(
+    tap: &Tap,
+    stats: &Statistics,
+    schemes: &[Scheme],
+    probe: &Scheme,
+    threads: usize,
+) -> Result<(Vec<Judged>, f64)> {
+    let samples: Vec<Sample> = tap.products.iter().map(|p| Sample::new(p, stats)).collect::<Result<_>>()?;
+    let all: Vec<&Scheme> = schemes.iter().chain([probe]).collect();
+    let mut errors = super::parallel::map(all.len(), threads, |i| match all.get(i) {
+        Some(s) => error(&samples, stats, s),
+        None => Err(Diag::bug("no such scheme")),
+    })?;
+    let at_probe = errors.pop().map_or(0.0, |e| e.1);
+    Ok((schemes.iter().zip(errors).map(|(s, (bytes, e))| (*s, bytes, e)).collect(), at_probe))
 }
 
 /// Some rows of a product's weights.

@@ -1,6 +1,6 @@
 //! Options for recipes that want to see activations.
 
-use crate::calibrate::Calibration;
+use crate::calibrate::{Budget, Calibration};
 use crate::data;
 use crate::data::picture::Normalise;
 use crate::manifest::sha256_of_file;
@@ -32,6 +32,10 @@ pub struct CalibrateArgs {
     /// no second run of the model then. Without, gptq sees what codes of the layers before make of the text.
     #[arg(long, value_name = "FILE", requires = "calibrate")]
     pub stats: Option<PathBuf>,
+    /// Keep every finished piece of the work in a folder: the same command begun again goes on where it was interrupted.
+    /// What is kept goes when the command is done. Default of `compile`: the output folder.
+    #[arg(long, value_name = "DIR", requires = "calibrate")]
+    pub work: Option<PathBuf>,
     /// For int8: cosine between outputs and those of the float model on the samples below which the layers that lose most
     /// stay floats; 0: none.
     #[arg(long, value_name = "COSINE", default_value_t = 0.99)]
@@ -49,10 +53,13 @@ pub struct CalibrateArgs {
     /// the recipe with w4 takes. Embeddings and the product that gives logits count, but keep their bits.
     #[arg(long, value_name = "SIZE", value_parser = super::bytes, requires = "calibrate")]
     pub max_size: Option<u64>,
-    /// With `auto` in the recipe: the fewest bytes for which the divergence (KL) from the float model, added up from that
-    /// of products rounded alone, stays below.
-    #[arg(long, value_name = "KL", requires = "calibrate", conflicts_with = "max_size")]
+    /// With `auto` in the recipe: divergence (KL) from the float model that may be lost, as measured on the text with
+    /// weights rounded to nearest; the fewest bytes that do are taken, or with --max-size it is seen whether that fits.
+    #[arg(long, value_name = "KL", requires = "calibrate")]
     pub max_kl: Option<f64>,
+    /// The same for perplexity on the text: by how many percent it may grow.
+    #[arg(long, value_name = "PERCENT", requires = "calibrate")]
+    pub max_ppl_increase: Option<f64>,
 }
 
 impl CalibrateArgs {
@@ -66,16 +73,27 @@ impl CalibrateArgs {
             windows,
             threads,
             stats,
-            max_size: self.max_size,
-            max_kl: self.max_kl,
+            budget: self.budget(),
+            work: self.work.clone(),
         })
+    }
+    fn budget(&self) -> Budget {
+        let perplexity = self.max_ppl_increase.map(|percent| percent / 100.0);
+        Budget { size: self.max_size, ram: None, kl: self.max_kl, perplexity }
     }
     /// Whether a recipe keeps to the budgets.
     pub fn check(&self, recipe: Option<&Recipe>) -> Result<()> {
-        let budget = self.max_size.is_some() || self.max_kl.is_some();
-        if budget && recipe.is_none_or(|r| r.mixed.is_none()) {
-            let d = Diag::input("--max-size and --max-kl are for recipes that choose bits");
+        let budget = self.budget();
+        if budget != Budget::default() && recipe.is_none_or(|r| r.mixed.is_none()) {
+            let d =
+                Diag::input("--max-size, --max-kl and --max-ppl-increase are for recipes that choose bits");
             return Err(d.help("--quantize auto"));
+        }
+        let losses = [("--max-kl", budget.kl), ("--max-ppl-increase", self.max_ppl_increase)];
+        if let Some((word, is)) =
+            losses.into_iter().find_map(|(w, v)| Some((w, v.filter(|v| v.is_nan() || *v <= 0.0)?)))
+        {
+            return Err(Diag::input(format!("{word} {is}: a number above 0 is needed")));
         }
         Ok(())
     }
@@ -109,12 +127,12 @@ impl CalibrateArgs {
         };
         let (sum, windows) = (sha256_of_file(&text)?, self.calibrate_windows);
         flags.insert("calibrate".to_owned(), format!("{windows} windows of {WINDOW} of {sum}"));
-        if let Some(bytes) = self.max_size {
-            flags.insert("max-size".to_owned(), bytes.to_string());
-        }
-        if let Some(kl) = self.max_kl {
-            flags.insert("max-kl".to_owned(), kl.to_string());
-        }
+        let numbers = [
+            ("max-size", self.max_size.map(|v| v.to_string())),
+            ("max-kl", self.max_kl.map(|v| v.to_string())),
+            ("max-ppl-increase", self.max_ppl_increase.map(|v| v.to_string())),
+        ];
+        flags.extend(numbers.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))));
         if self.stats.is_some() {
             flags.insert("calibrate-statistics".to_owned(), "of the float model".to_owned());
         }

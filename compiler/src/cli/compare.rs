@@ -2,6 +2,7 @@
 
 use super::eval::EvalArgs;
 use super::language::{diag, model_of};
+use crate::calibrate::Work;
 use crate::driver::{self, Request};
 use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
@@ -102,6 +103,9 @@ pub fn run(a: &EvalArgs, text: &str) -> Result<(), Vec<Diag>> {
             );
         }
         rows.push(row);
+    }
+    if let Some(work) = &a.calibration.work {
+        Work::discard(work).map_err(one)?;
     }
     drop(progress);
     if a.json {

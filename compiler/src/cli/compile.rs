@@ -2,6 +2,7 @@
 
 use super::calibrate::CalibrateArgs;
 use super::{ModelArgs, bytes, inspect};
+use crate::calibrate::{Calibration, Work};
 use crate::driver::{self, Request};
 use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
@@ -54,7 +55,7 @@ pub struct CompileArgs {
     /// A recipe is for the weights of large products and embeddings, which take 8 bits like the product that gives
     /// logits: w4, w8-a16, gptq-w4-g128, smooth-w8a8, rotate-gptq-w4a8-token. Its words:
     /// - w8, w6, w5, w4, w3, w2: bits of a weight; auto: of every product by what the model loses when it is rounded
-    ///   alone, within --max-size or --max-kl
+    ///   alone, within --max-size, --max-ram, --max-kl or --max-ppl-increase
     /// - rounded to nearest; gptq: errors make up for each other; awq: strong channels are spared; hqq: few are far off.
     ///   gptq, awq and auto (which is awq unless said: rtn-auto, gptq-auto) need --calibrate
     /// - g32 (default), g64, g128, gall: weights that share a scale; sym, asym: without or with zero points (awq and hqq
@@ -106,10 +107,12 @@ pub struct CompileArgs {
     /// for 100 KB (language models: 150 KB).
     #[arg(long)]
     pub opt_size: bool,
-    /// RAM of the device: arena, inputs, outputs and states must fit. In bytes, or with K or M (1024, 1048576).
+    /// RAM of the device: arena, inputs, outputs and states must fit. In bytes, or with K or M (1024, 1048576). With
+    /// `auto` in the recipe and no --max-flash, bits are chosen so that the weights fit it too, beside states of the
+    /// largest capacity.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub max_ram: Option<u64>,
-    /// Flash of the device: the weights must fit. Sizes as for --max-ram.
+    /// Flash of the device: the weights must fit. Sizes as for --max-ram. With `auto`, the same as --max-size.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub max_flash: Option<u64>,
     /// Measure on this machine what the cost model would guess: the tiles of products and convolutions. What is best
@@ -138,7 +141,8 @@ pub struct CompileArgs {
     /// Verify the module after every pass, and the program in the end.
     #[arg(long)]
     pub verify_each: bool,
-    /// Print to standard error how long every step took, and the peak memory.
+    /// Print to standard error how long every step took, and the peak memory; of calibration, the cost of every piece
+    /// of the model, and what it would be for 8 billion weights.
     #[arg(long)]
     pub timings: bool,
     /// Print the manifests as JSON.
@@ -180,13 +184,19 @@ pub fn import_options(model: &ModelArgs, name: Option<&String>, fix: &[String]) 
 struct Timings {
     clock: Clock,
     begun: RefCell<Vec<(String, f64)>>,
+    /// What calibration cost.
+    costs: RefCell<Vec<String>>,
 }
 
 impl Timings {
     fn start() -> Self {
-        Self { clock: Clock::start(), begun: RefCell::default() }
+        Self { clock: Clock::start(), begun: RefCell::default(), costs: RefCell::default() }
     }
     fn step(&self, what: &str) {
+        if let Some(cost) = what.strip_prefix("cost: ") {
+            self.costs.borrow_mut().push(cost.to_owned());
+            return;
+        }
         // Parts of a step are told for progress only.
         let what = what.split_once(": ").map_or(what, |w| w.0);
         let mut begun = self.begun.borrow_mut();
@@ -199,7 +209,7 @@ impl Timings {
         let total = self.clock.seconds();
         let begun = self.begun.borrow();
         let ends = begun.iter().skip(1).map(|b| b.1).chain([total]);
-        let mut out = String::new();
+        let mut out: String = self.costs.borrow().iter().map(|c| format!("calibrating {c}\n")).collect();
         for ((what, from), to) in begun.iter().zip(ends) {
             out += &format!("{:>9.3} s  {what}\n", to - from);
         }
@@ -209,6 +219,17 @@ impl Timings {
         }
         out
     }
+}
+
+/// What to calibrate with; the device's memory is a budget of mixed recipes.
+fn calibration(a: &CompileArgs, mixed: bool) -> Option<Calibration> {
+    let mut how = a.calibration.calibration()?;
+    how.work.get_or_insert_with(|| a.output.clone());
+    if mixed {
+        how.budget.ram = a.max_ram.filter(|_| a.max_flash.is_none());
+        how.budget.size = how.budget.size.into_iter().chain(a.max_flash).min();
+    }
+    Some(how)
 }
 
 /// Runs the command.
@@ -285,7 +306,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         dump_ir: a.dump_ir.clone(),
         prune,
         compress,
-        calibrate: a.calibration.calibration().filter(|_| text),
+        calibrate: calibration(a, compress.is_some_and(|r| r.mixed.is_some())).filter(|_| text),
         statics,
         spool: Some(a.output.clone()),
         measure: false,
@@ -312,6 +333,9 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         let weights = b.weights.iter().map(|s| (format!("{}.weights", b.manifest.name), s.file()));
         let grown: Vec<_> = weights.collect();
         system::write_dir(&driver::folder(&a.output, b), &b.files, &grown).map_err(|d| vec![d])?;
+    }
+    for work in request.calibrate.iter().filter_map(|c| c.work.as_ref()) {
+        Work::discard(work).map_err(|d| vec![d])?;
     }
     drop(progress);
     if a.timings {

@@ -8,20 +8,28 @@ use sinter_ir::target::Memory;
 /// Entries that are named of a list of the largest.
 const NAMED: usize = 4;
 
+/// Bytes of the arena, inputs, outputs and states of fixed size, one by one; and what all need with the largest capacity.
+pub fn memory(p: &Program) -> ([u64; 4], u64) {
+    let ports = |ports: &[sinter_ir::program::Port]| ports.iter().map(|p| p.max_bytes).sum::<u64>();
+    let states = p.state_offsets().1;
+    let fixed = states.as_const().map_or(0, |n| n.max(0) as u64);
+    let parts = [p.arena_bytes, ports(&p.inputs), ports(&p.outputs), fixed];
+    let most = p.symbols.range(&states).1.max(0) as u64;
+    (parts, parts.iter().sum::<u64>() - fixed + most)
+}
+
 /// All limits that a program exceeds. RAM holds the arena, inputs, outputs and states of fixed size; flash the weights:
 /// how many bytes C becomes, its compiler decides, and the linker checks.
 pub fn check(p: &Program, target: &str, limit: &Memory) -> Vec<Diag> {
-    let ports = |ports: &[sinter_ir::program::Port]| ports.iter().map(|p| p.max_bytes).sum::<u64>();
-    let states = p.state_offsets().1.as_const().map_or(0, |n| n.max(0) as u64);
-    let (given, made) = (ports(&p.inputs), ports(&p.outputs));
-    let ram = p.arena_bytes + given + made + states;
+    let ([arena, given, made, states], _) = memory(p);
+    let ram = arena + given + made + states;
     let mut out = vec![];
     if let Some(room) = limit.ram_bytes.filter(|room| ram > *room) {
         let what = format!(
             "the model needs {} of RAM, {target} has {}: arena {}, inputs {}, outputs {}, states {}; {}",
             size(ram),
             size(room),
-            size(p.arena_bytes),
+            size(arena),
             size(given),
             size(made),
             size(states),

@@ -86,6 +86,39 @@ pub fn choose(groups: &[Vec<Candidate>], limit: Limit) -> Result<Vec<Candidate>,
     if kept { Ok(chosen) } else { Err(least) }
 }
 
+/// The same with no more than so many schemes among all groups: every one has kernels of its own. Those that are missed
+/// least go first.
+pub fn choose_few(groups: &[Vec<Candidate>], limit: Limit, kinds: usize) -> Result<Vec<Candidate>, Least> {
+    let mut chosen = choose(groups, limit)?;
+    loop {
+        let mut used: Vec<Scheme> = vec![];
+        for c in &chosen {
+            if !used.contains(&c.scheme) {
+                used.push(c.scheme);
+            }
+        }
+        if used.len() <= kinds.max(1) {
+            return Ok(chosen);
+        }
+        let cost = |chosen: &[Candidate]| match limit {
+            Limit::Bytes(_) => chosen.iter().map(|c| c.loss).sum::<f64>(),
+            Limit::Loss(_) => chosen.iter().map(|c| c.bytes as f64).sum(),
+        };
+        let without = |gone: &Scheme| {
+            let left = |c: &&Candidate| used.contains(&c.scheme) && c.scheme != *gone;
+            let groups: Vec<Vec<Candidate>> =
+                groups.iter().map(|g| g.iter().filter(left).copied().collect()).collect();
+            choose(&groups, limit).ok().filter(|c: &Vec<Candidate>| c.len() == groups.len())
+        };
+        let fewer = used.iter().filter_map(without);
+        match fewer.min_by(|a, b| cost(a).total_cmp(&cost(b))) {
+            Some(next) => chosen = next,
+            // All of them are needed.
+            None => return Ok(chosen),
+        }
+    }
+}
+
 /// The candidates worth having, by bytes: each loses less than any mixture of smaller and larger ones.
 fn hull(candidates: &[Candidate]) -> Vec<Candidate> {
     // What cannot be said is as bad as can be.
@@ -165,6 +198,34 @@ mod tests {
                 let back = sum(&choose(&groups, Limit::Loss(loss)).unwrap());
                 assert!(back.1 <= loss + 1e-9 && back.0 <= budget + step, "{seed} {part}: {back:?}");
             }
+        }
+    }
+
+    #[test]
+    fn few_kinds_lose_little_and_keep_limits() {
+        let kinds = |chosen: &[Candidate]| {
+            chosen.iter().map(|c| c.scheme.bits).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        for seed in 0..20 {
+            let mut groups = random(seed, 9);
+            for g in &mut groups {
+                (2..).zip(g).for_each(|(bits, c)| c.scheme.bits = bits);
+            }
+            let range = |f: fn(&[Candidate]) -> Candidate| groups.iter().map(|g| f(g).bytes).sum::<u64>();
+            let budget = (range(|g| g[0]) + range(|g| g[3])) / 2;
+            let few = choose_few(&groups, Limit::Bytes(budget), 2).unwrap();
+            assert!(kinds(&few) <= 2 && sum(&few).0 <= budget, "{seed}: {few:?}");
+            // As good as the best pair.
+            let pairs = (2..6u32).flat_map(|a| (2..a).map(move |b| (a, b))).filter_map(|(a, b)| {
+                let only = |g: &Vec<Candidate>| {
+                    g.iter().filter(|c| [a, b].contains(&c.scheme.bits)).copied().collect::<Vec<_>>()
+                };
+                let groups: Vec<_> = groups.iter().map(only).collect();
+                choose(&groups, Limit::Bytes(budget)).ok().map(|c| sum(&c).1)
+            });
+            let best = pairs.fold(f64::MAX, f64::min);
+            assert!(sum(&few).1 <= 1.5 * best, "{seed}: {:?} {best}", sum(&few));
+            assert_eq!(kinds(&choose_few(&groups, Limit::Loss(sum(&few).1), 1).unwrap()), 1);
         }
     }
 

@@ -108,7 +108,7 @@ impl Codes {
 }
 
 /// Sums of squares that tell how far codes are from weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Error {
     /// Of the weights.
     pub signal: f64,

@@ -1,5 +1,6 @@
 //! What `--quantize` can say.
 
+use serde::{Deserialize, Serialize};
 use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::{Diag, Result};
 use std::fmt;
@@ -12,7 +13,7 @@ const MIXED_BITS: [u32; 6] = [2, 3, 4, 5, 6, 8];
 const MIXED_GROUPS: [usize; 3] = [32, 64, 128];
 
 /// How codes are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Method {
     /// The nearest ones.
     #[default]
@@ -23,20 +24,35 @@ pub enum Method {
     Gptq,
     /// Strong channels spared, by scales and shrunk ranges.
     Awq,
+    /// Scales and ranges of AWQ, codes of GPTQ.
+    AwqGptq,
 }
 
-const METHODS: [(&str, Method); 4] =
-    [("rtn", Method::Rtn), ("hqq", Method::Hqq), ("gptq", Method::Gptq), ("awq", Method::Awq)];
+const METHODS: [(&str, Method); 5] = [
+    ("rtn", Method::Rtn),
+    ("hqq", Method::Hqq),
+    ("gptq", Method::Gptq),
+    ("awq", Method::Awq),
+    ("awq-gptq", Method::AwqGptq),
+];
 
 impl Method {
     /// Whether it wants to know what weights are multiplied with.
     pub fn needs_data(self) -> bool {
-        matches!(self, Method::Gptq | Method::Awq)
+        self.scales() || self.goes_on()
+    }
+    /// Whether channels are scaled.
+    pub fn scales(self) -> bool {
+        matches!(self, Method::Awq | Method::AwqGptq)
+    }
+    /// Whether errors go to columns that are still to come, and the model's later products see them.
+    pub fn goes_on(self) -> bool {
+        matches!(self, Method::Gptq | Method::AwqGptq)
     }
 }
 
 /// How one matrix becomes codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Scheme {
     /// How codes are chosen.
     pub method: Method,
@@ -120,7 +136,7 @@ impl Recipe {
 
 /// Help for a recipe that cannot be read.
 const GRAMMAR: &str = "rotate (Hadamard transforms) or spin (learned rotations) for language models, smooth (SmoothQuant), a \
-                       method if it is not rounding (gptq, awq, hqq), bits of weights (w2, w3, w4, w5, w6, w8, or auto: by \
+                       method if it is not rounding (gptq, awq, both, or hqq), bits of weights (w2, w3, w4, w5, w6, w8, or auto: by \
                        what the model loses), then as needed a8, a8c, a4 or a16 (activations), token (one scale for all activations of a token, as with \
                        gall), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse (scales \
                        by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16, smooth-w8a8, \
@@ -146,6 +162,11 @@ struct Words {
 impl Words {
     fn word(&mut self, word: &str) -> Result<(), String> {
         if let Some((_, m)) = METHODS.iter().find(|m| m.0 == word) {
+            let both = [Some(Method::Awq), Some(Method::Gptq)];
+            if self.method != Some(*m) && both.contains(&self.method) && both.contains(&Some(*m)) {
+                self.method = Some(Method::AwqGptq);
+                return Ok(());
+            }
             return set(&mut self.method, *m, word);
         }
         match word {
@@ -231,7 +252,7 @@ impl Recipe {
         // Smoothing is for scales that many channels share.
         let group = words.group.unwrap_or(if words.smooth { 0 } else { GROUP });
         // HQQ is all about where zero is.
-        let asymmetric = words.asymmetric.unwrap_or(method == Method::Hqq || method == Method::Awq);
+        let asymmetric = words.asymmetric.unwrap_or(method == Method::Hqq || method.scales());
         if method == Method::Hqq && !asymmetric {
             return Err(wrong("hqq moves the zero of blocks: it cannot be symmetric".into()));
         }
@@ -323,7 +344,8 @@ mod tests {
             "w4-w8",
         ];
         for wrong in wrong.into_iter().chain([
-            "gptq-awq-w4",
+            "gptq-awq-gptq-w4",
+            "gptq-gptq-w4",
             "smooth-awq-w4",
             "smooth-w8a16",
             "spin-rotate-w4",
@@ -344,6 +366,8 @@ mod tests {
         assert_eq!(of("awq-w3-g64-a16").weights.to_string(), "awq-w3g64-asym");
         assert_eq!(of("hqq-w2-g32").weights.to_string(), "hqq-w2g32-asym");
         assert_eq!(of("rtn-w4"), of("w4"));
+        assert_eq!(of("gptq-awq-w4").weights.to_string(), "awq-gptq-w4g32-asym");
+        assert_eq!(of("awq-gptq-w4"), of("gptq-awq-w4"));
         assert_eq!(of("auto").weights, of("awq-w4").weights);
         assert_eq!((of("auto").candidates().len(), of("gptq-auto-g64").candidates().len()), (18, 6));
         assert!(of("rtn-auto").calibrates() && !of("w4").calibrates());
