@@ -1,17 +1,17 @@
 //! From a model file to bundles in memory: import, passes, emission.
 
 mod budget;
+mod looking;
 mod lowering;
 mod made;
 mod pruning;
 mod targets;
 
 use crate::bench::sites::Measured;
-use crate::calibrate::mix::{Weigh, Weight};
-use crate::calibrate::{self, Calibration};
+use crate::calibrate::Calibration;
+use crate::calibrate::mix::Weight;
 use crate::dump::{self, Dump, Past};
-use crate::frontend::llm::cache::KvCache;
-use crate::frontend::llm::{self, language::Language};
+use crate::frontend::llm::language::Language;
 use crate::frontend::{self, onnx::ImportOptions};
 use crate::manifest::{LevelInfo, Manifest, sha256, sha256_of_file};
 use crate::quantise::{self, Job};
@@ -19,14 +19,13 @@ use crate::report::Report;
 use crate::spool::Spool;
 use crate::tune::{Answers, Tuned, Tuning};
 use bytes::Bytes;
+pub use looking::Known;
 use lowering::{Lowered, Lowering};
 use made::{Files, Made};
 use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Module};
-use sinter_passes::compress::recipe::Basis;
-use sinter_passes::compress::rotation::Rotations;
 use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, LowerOptions};
@@ -61,6 +60,8 @@ pub struct Request {
     pub compress: Option<Recipe>,
     /// What to run the model on where the recipe wants to see activations.
     pub calibrate: Option<Calibration>,
+    /// What a compilation of the same model with the same recipes found out by running it.
+    pub known: Option<Arc<Known>>,
     /// Static quantisation of a float model.
     pub statics: Option<Job>,
     /// Folder in which weights files grow while they are made; without one weights are in memory.
@@ -107,6 +108,8 @@ pub struct Output {
     pub bundles: Vec<Bundle>,
     /// Things in the model that look wrong.
     pub warnings: Vec<String>,
+    /// What was found out by running the model.
+    pub known: Arc<Known>,
 }
 
 /// Compiles a model for all targets.
@@ -119,7 +122,7 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
             d.help("give --quantize where the model is compiled, or dump and edit what it made"),
         ]);
     }
-    let request = &rotated(request, step)?;
+    let request = &looking::rotated(request, step)?;
     step("reading the model");
     let (mut module, mut past, language) = read_model(request)?;
     if let Some(job) = &request.statics {
@@ -127,8 +130,8 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
     }
     // Weights of the module may be in it.
     let mut shelf = pruning::shelf(request).map_err(|d| vec![d])?;
-    let pruned = pruning::run(&mut module, &mut past, request, shelf.as_mut(), step)?;
-    let mut out = compile_module(module, &past, request, &pruned, &targets, step)?;
+    let pruned = looking::pruned(&mut module, &mut past, request, shelf.as_mut(), step)?;
+    let mut out = compile_module(module, &past, request, pruned, &targets, step)?;
     if let Some(language) = language {
         for bundle in &mut out.bundles {
             bundle.take(&language).map_err(|d| vec![d])?;
@@ -218,7 +221,7 @@ fn compile_module(
     module: Module,
     past: &Past,
     request: &Request,
-    pruned: &[Pruned],
+    pruned: Vec<Pruned>,
     targets: &[Levels],
     step: &dyn Fn(&str),
 ) -> Result<Output, Vec<Diag>> {
@@ -234,11 +237,12 @@ fn compile_module(
         let first = out.bundles.first().ok_or_else(|| vec![Diag::bug("no bundle")])?;
         Ok(Weight { weights: first.manifest.weights_bytes, rest: budget::memory(&first.program).1 })
     };
-    let calibrated = calibrated(request, pruned, &weigh, step)?;
+    let calibrated = looking::calibrated(request, &pruned, &weigh, step)?;
     out.warnings.extend(calibrated.iter().flat_map(|c| c.warnings.clone()));
     let made = emitted(module, past, request, calibrated.as_ref(), dump, targets, step)?;
     out.warnings.extend(made.warnings);
-    Ok(Output { bundles: made.bundles, ..out })
+    let known = Arc::new(Known::new(request, pruned, calibrated));
+    Ok(Output { bundles: made.bundles, known, ..out })
 }
 
 /// Runs the passes and emits the bundles of all targets; warnings are those of here.
@@ -286,50 +290,6 @@ fn emitted(
     }
     out.warnings.extend(lowering.finish());
     Ok(out)
-}
-
-/// The request with the rotations that its recipe asks for.
-fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request, Vec<Diag>> {
-    let mut request = request.clone();
-    let Some(recipe) = request.compress.filter(|r| r.basis != Basis::Own) else { return Ok(request) };
-    if !llm::is_model(&request.model) {
-        let d = Diag::unsupported(format!("--quantize: {} is no language model", request.model.display()));
-        return Err(vec![d.help("rotate and spin are for language models")]);
-    }
-    if request.prune.is_some() {
-        let d = Diag::unsupported(
-            "--prune: channels that are chosen in a model's own basis are mixed by rotations",
-        );
-        return Err(vec![d.help("prune, or rotate (recipes with rotate and spin)")]);
-    }
-    let mut rotations = match (recipe.basis, &request.calibrate) {
-        (Basis::Learned, Some(how)) => calibrate::learn(&request.model, &request.import, &recipe, how, step)?,
-        (Basis::Learned, None) => {
-            let d = Diag::input("--quantize spin: rotations are learned by what the model makes of a text");
-            return Err(vec![d.help("give a text to run the model on with --calibrate FILE")]);
-        }
-        _ => Rotations::default(),
-    };
-    rotations.group = recipe.grain();
-    rotations.keys = request.import.kv_cache.is_some_and(|c| matches!(c, KvCache::Codes(_)));
-    request.import.rotations = Some(rotations);
-    Ok(request)
-}
-
-/// Codes of weights by what the model makes of a text, where the recipe needs that.
-fn calibrated(
-    request: &Request,
-    pruned: &[Pruned],
-    weigh: &Weigh,
-    step: &dyn Fn(&str),
-) -> Result<Option<Calibrated>, Vec<Diag>> {
-    let recipe = request.compress.as_ref().filter(|r| r.calibrates());
-    match (recipe, &request.calibrate) {
-        (Some(recipe), Some(how)) => {
-            calibrate::run(&request.model, &request.import, recipe, how, pruned, weigh, step).map(Some)
-        }
-        _ => Ok(None),
-    }
 }
 
 /// Emits the programs of all levels of a bundle and describes it.

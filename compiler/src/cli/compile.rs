@@ -308,6 +308,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         compress,
         calibrate: calibration(a, compress.is_some_and(|r| r.mixed.is_some())).filter(|_| text),
         statics,
+        known: None,
         spool: Some(a.output.clone()),
         measure: false,
         opt_size: a.opt_size,

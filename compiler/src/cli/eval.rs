@@ -2,7 +2,7 @@
 
 use super::agreement;
 use super::calibrate::CalibrateArgs;
-use super::compare;
+use super::compare::{self, Comparison};
 use super::language::{diag, open};
 use crate::frontend::llm::cache::KvCache;
 use crate::frontend::onnx::ImportOptions;
@@ -54,6 +54,9 @@ pub struct EvalArgs {
     /// The same for recipes of `compile --prune`, each with every recipe of --quantize behind; `none` is one too.
     #[arg(long, value_name = "RECIPE", value_delimiter = ',', conflicts_with = "against")]
     pub prune: Vec<String>,
+    /// Measure speed too: tokens per second of reading 512 and of generating 128.
+    #[arg(long, requires = "quantize")]
+    pub speed: bool,
     /// For gptq, awq, smooth, spin and most of --prune.
     #[command(flatten)]
     pub calibration: CalibrateArgs,
@@ -69,6 +72,21 @@ pub struct EvalArgs {
     pub json: bool,
 }
 
+fn comparison(a: &EvalArgs) -> Comparison<'_> {
+    Comparison {
+        model: &a.bundle,
+        quantize: &a.quantize,
+        prune: &a.prune,
+        windows: (a.window, a.windows),
+        calibration: &a.calibration,
+        kv_cache: a.kv_cache,
+        threads: a.threads,
+        json: a.json,
+        speed: a.speed,
+        page: None,
+    }
+}
+
 /// Runs the command.
 pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     let one = |d: Diag| vec![d];
@@ -78,7 +96,7 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     let text = std::str::from_utf8(&text);
     let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", file.display()))))?;
     if !a.quantize.is_empty() || !a.prune.is_empty() {
-        return compare::run(a, text);
+        return compare::run(&comparison(a), text);
     }
     let opening = Opening { threads: a.threads, capacity: Some(a.window) };
     let import = |kv_cache| {

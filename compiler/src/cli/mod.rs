@@ -23,6 +23,7 @@ pub mod compile;
 pub mod eval;
 pub mod inspect;
 pub mod language;
+pub mod quantize;
 pub mod run;
 pub mod targets;
 
@@ -58,6 +59,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// Measure how well a language model predicts a text, and how close it is to another one.
     Eval(eval::EvalArgs),
+    /// Compare what recipes of compression make of a language model: size, loss and speed, as a table and as pictures.
+    Quantize(quantize::QuantizeArgs),
     /// Show a model or a bundle: signature, ops, sizes, memory timeline.
     Inspect(inspect::InspectArgs),
     /// List the targets.
@@ -123,6 +126,7 @@ pub fn run(cli: Cli) -> Result<(), Vec<Diag>> {
         Command::Run(a) => run::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::Eval(a) => eval::run(&a),
+        Command::Quantize(a) => quantize::run(&a),
         Command::Inspect(a) => inspect::run(&a),
         Command::Targets(a) => targets::run(&a),
     }?;

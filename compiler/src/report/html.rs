@@ -1,6 +1,7 @@
 //! The HTML form of the report.
 
-use super::Report;
+use super::{Report, plot};
+use sinter_passes::compress::LayerStat;
 use std::fmt::Write;
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#1b2330}\
@@ -125,7 +126,15 @@ fn compressed(o: &mut String, r: &Report) {
     if r.compressed.is_empty() {
         return;
     }
-    o.push_str("<h2>Weights in few bits</h2><p>Signal to noise of weights, and of what products with them give on the data of the calibration, alone and behind other rounded layers.</p><table><tr><th>Weights<th>As<th class=n>Rows<th class=n>Columns<th class=n>Before<th class=n>Now<th class=n>Weights, dB<th class=n>Outputs, dB<th class=n>Cosine<th class=n>In the model, dB");
+    o.push_str("<h2>Weights in few bits</h2><p>Signal to noise of weights, and of what products with them give on the data of the calibration, alone and behind other rounded layers.</p>");
+    let own = |l: &LayerStat| l.output_db.unwrap_or(l.sqnr_db);
+    let mut errors =
+        vec![("outputs, or weights where none were seen".into(), r.compressed.iter().map(own).collect())];
+    if r.compressed.iter().all(|l| l.accumulated_db.is_some()) {
+        errors.push(("in the model".into(), r.compressed.iter().filter_map(|l| l.accumulated_db).collect()));
+    }
+    *o += &plot::curves("errors of layers", ("matrix", "signal to noise, dB"), &errors);
+    o.push_str("<table><tr><th>Weights<th>As<th class=n>Rows<th class=n>Columns<th class=n>Before<th class=n>Now<th class=n>Weights, dB<th class=n>Outputs, dB<th class=n>Cosine<th class=n>In the model, dB");
     for l in &r.compressed {
         let number = |v: Option<f64>, digits: usize| v.map(|v| format!("{v:.digits$}")).unwrap_or_default();
         let _ = write!(

@@ -1,6 +1,8 @@
 //! `report.json` and `report.html`: what was fused, what everything costs, where memory goes.
 
+pub mod comparison;
 mod html;
+mod plot;
 pub(crate) use html::{escape, size};
 
 use crate::bench::sites::sites;

@@ -221,6 +221,17 @@ fn recipes_side_by_side() {
     assert!(rows.len() == 3 && rows.is_sorted_by(|a, b| a.1 < b.1) && rows[1].0 == "w4-kv8", "{rows:?}");
     let pruned = compared(&["--quantize", "w8", "--prune", "magnitude-50"]);
     assert!(pruned.len() == 1 && pruned[0].1 > rows[0].1, "{pruned:?}");
+    // The same with speeds, and as pictures.
+    let page = file.with_file_name("report.html");
+    let out = page.parent().unwrap().to_str().unwrap();
+    let text = ["--text", file.to_str().unwrap(), "--window", "48", "--windows", "2"];
+    let (table, _) = ok(&[&["quantize", folder, "--compare", "w8,w4", "-o", out], &text[..]].concat(), "");
+    let lines: Vec<Vec<&str>> = table.lines().map(|l| l.split('|').map(str::trim).collect()).collect();
+    let number = |line: usize, cell: usize| lines[line][cell].parse::<f64>().unwrap();
+    assert!(lines.len() == 5 && (lines[0][8], lines[0][9]) == ("pp512", "tg128"), "{table}");
+    assert!((2..5).all(|i| number(i, 8) > 1.0 && number(i, 9) > 1.0), "{table}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.matches("<svg").count() == 3 && page.matches("<circle").count() == 4, "{page}");
 }
 
 /// The perplexity of a trained model with its 4-bit weights as they are stored, known from another program.
