@@ -24,8 +24,9 @@ impl KernelTable {
     }
     /// Index of a kernel, which is added in its final form when no structurally equal one is there.
     pub fn add(&mut self, kernel: Kernel, report: &mut PassReport) -> u32 {
-        let kernel = math::expand(kernel, self.have);
-        let mut kernel = if self.raw { kernel } else { tidy::run(kernel) };
+        // Once with functions whole, for what is known of them, and once when they are arithmetic.
+        let tidy = |k: Kernel| if self.raw { k } else { tidy::run(k) };
+        let mut kernel = tidy(math::expand(tidy(kernel), self.have));
         let bucket = self.by_content.entry(fingerprint(&kernel)).or_default();
         if let Some(&i) = bucket.iter().find(|&&i| same(&self.kernels[i], &kernel)) {
             report.fired("assemble/shared-kernel");

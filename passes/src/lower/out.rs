@@ -9,7 +9,7 @@ use super::merge::{Merge, spread};
 use super::pull::Puller;
 use sinter_ir::tile::Reg;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::{Op, Result};
+use sinter_ir::{Op, Result, ValueId};
 
 /// A linear index over several neighbouring axes of the result.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,19 @@ impl<'a> Out<'a> {
         match self.scalar {
             true => Finish::Scalars,
             false if cost <= MOST_REPEATED => Finish::Registers,
-            false => Finish::Memory,
+            false => Finish::Memory(self.together()),
+        }
+    }
+    /// Vectors of 32-bit elements that are finished as one: where results are narrower, and the target narrows several
+    /// vectors into one more cheaply than each by itself.
+    fn together(&self) -> usize {
+        let body = self.end.puller.body;
+        let bits = |v: &ValueId| body.ty(*v).dtype.bits();
+        let widest = body.graph.outputs.iter().map(bits).max().unwrap_or(32);
+        match widest {
+            8 if self.end.puller.cx.target.has("avx512bw") => 4,
+            16 if self.end.puller.cx.target.pairs() => 2,
+            _ => 1,
         }
     }
     /// Takes the element at `index` (of a vector: the elements from there on along the last group, of which `tail`

@@ -1,7 +1,7 @@
 //! One walk in program order: copies resolved, known integers folded, addresses shortened, equal values shared.
 
 use super::{Facts, fold, is_pure};
-use sinter_ir::tile::{Addr, Bound, Elem, Inst, Kernel, LoopKind, Reg, Scalar, Stmt, Ty};
+use sinter_ir::tile::{Addr, Bound, Elem, Inst, Kernel, LoopKind, Reg, Scalar, Stmt, Ty, UnOp};
 use std::collections::BTreeMap;
 
 /// What is known at a place of the kernel.
@@ -16,6 +16,10 @@ pub(super) struct Forward<'a> {
     constant: Vec<Option<Scalar>>,
     /// Registers that are another one plus a constant.
     sum: Vec<Option<(Reg, i64)>>,
+    /// Half floats that registers hold as f32, and how they were rounded.
+    rounded: Vec<Option<(UnOp, Reg)>>,
+    /// Half floats by the rounding that made them.
+    halves: Vec<Option<UnOp>>,
     /// Values that are computed already, innermost scope last.
     scopes: Vec<BTreeMap<(Ty, Inst), Reg>>,
 }
@@ -30,6 +34,8 @@ impl<'a> Forward<'a> {
             known: vec![None; n],
             constant: vec![None; n],
             sum: vec![None; n],
+            rounded: vec![None; n],
+            halves: vec![None; n],
             scopes: vec![],
         }
     }
@@ -103,6 +109,12 @@ impl<'a> Forward<'a> {
         if let Inst::Load { at, .. } | Inst::LoadGather { at, .. } = inst {
             self.address(at);
         }
+        if let Inst::Un(op, a) = *inst
+            && let Some((_, half)) = self.rounded[a.0 as usize].filter(|r| r.0 == op)
+        {
+            // Rounded already: rounding again changes nothing.
+            *inst = Inst::Copy(half);
+        }
         if let Inst::Splat(a) = inst
             && let Some(c) = self.constant[a.0 as usize]
         {
@@ -122,6 +134,12 @@ impl<'a> Forward<'a> {
                 self.alias[slot] = src;
                 *inst = Inst::Copy(dst);
                 return;
+            }
+            Inst::Un(op @ (UnOp::F32ToBf16 | UnOp::F32ToBf16Flush | UnOp::F32ToF16), _) => {
+                self.halves[slot] = Some(op);
+            }
+            Inst::Un(UnOp::Bf16ToF32 | UnOp::F16ToF32, half) => {
+                self.rounded[slot] = self.halves[half.0 as usize].map(|op| (op, half));
             }
             Inst::Bin(sinter_ir::tile::BinOp::Add, a, b) if index => {
                 self.sum[slot] = match (self.known(a), self.known(b)) {

@@ -15,7 +15,7 @@ use sinter_ir::tile::{Inst, Kernel, Reg, Stmt};
 pub fn run(mut kernel: Kernel) -> Kernel {
     forward(&mut kernel);
     let facts = Facts::of(&mut kernel);
-    hoist::run(&mut kernel.body, &facts);
+    hoist::run(&mut kernel, &facts);
     // What was apart may now stand side by side.
     forward(&mut kernel);
     dead::run(&mut kernel);

@@ -165,17 +165,19 @@ impl Select<'_> {
     /// Vectors that are constant get their value once, in front of everything: the allocator makes those again that it
     /// has no register for.
     fn constants(&mut self) {
-        let mut known: BTreeMap<(Scalar, Ty), Reg> = BTreeMap::new();
+        let mut known: BTreeMap<(Scalar, Elem, u8), VReg> = BTreeMap::new();
         for (r, c) in self.facts.consts.clone() {
             if !self.is_constant_vector(r) {
                 continue;
             }
-            match known.get(&(c, self.ty(r))) {
-                Some(same) => self.regs[r.0 as usize] = self.dst(*same),
-                None => {
-                    known.insert((c, self.ty(r)), r);
-                    self.vector(r, &Inst::Const(c));
+            let ty = self.ty(r);
+            for (i, p) in self.layout(ty).iter().enumerate() {
+                let own = self.regs[r.0 as usize][i];
+                let same = *known.entry((c, ty.elem, p.bytes)).or_insert(own);
+                if same == own {
+                    self.constant_part(own, ty.elem, p.bytes, c);
                 }
+                self.regs[r.0 as usize][i] = same;
             }
         }
     }

@@ -13,7 +13,7 @@ use sinter_ir::target::TargetDesc;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, Buf, CmpOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, verify};
 
-const LANES: [u16; 19] = [2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 20, 31, 32, 33, 40, 63, 64];
+const LANES: [u16; 20] = [2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 20, 31, 32, 33, 40, 48, 63, 64];
 /// Kernels that are compiled together.
 const BATCH: usize = 24;
 

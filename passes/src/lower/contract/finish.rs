@@ -33,11 +33,11 @@ impl Strip {
             _ => tile.nv,
         }
     }
-    /// Lanes of vector `v` that count, where not all do.
-    fn tail(&self, b: &mut KernelBuilder, tile: Tile, v: usize) -> Option<Reg> {
+    /// Lanes of `count` vectors from `v` on that count, where not all do.
+    fn tail(&self, b: &mut KernelBuilder, tile: Tile, v: usize, count: usize) -> Option<Reg> {
         match *self {
-            Strip::Last { vectors, lanes } if v + 1 == vectors && lanes < tile.lanes.into() => {
-                Some(b.i64(lanes))
+            Strip::Last { vectors, lanes } if v + count == vectors && lanes < tile.lanes.into() => {
+                Some(b.i64(tile.column(count - 1) + lanes))
             }
             _ => None,
         }
@@ -78,8 +78,10 @@ impl Tiles<'_> {
             Strip::Last { lanes, .. } => b.i64(self.tile.column(self.tile.nv - 1) + lanes),
             Strip::Open(left) => b.bin(BinOp::MinS, *left, nr),
         };
-        if self.finish == Finish::Memory && !matches!(strip, Strip::Open(_)) {
-            return self.row_by_row(b, at, strip, acc, spill, sink);
+        if let Finish::Memory(together) = self.finish
+            && !matches!(strip, Strip::Open(_))
+        {
+            return self.row_by_row(b, at, (strip, together.max(1)), acc, spill, sink);
         }
         if self.finish != Finish::Registers {
             return self.through_memory(b, at, acc, spill, cols, sink);
@@ -110,19 +112,19 @@ impl Tiles<'_> {
             let y = add_const(b, at.row, i as i64);
             for (v, &value) in row.iter().enumerate() {
                 let col = add_const(b, at.col, self.tile.column(v));
-                let tail = strip.tail(b, self.tile, v);
+                let tail = strip.tail(b, self.tile, v, 1);
                 sink(b, Place { row: y, col, tail, ..at }, value)?;
             }
         }
         Ok(())
     }
 
-    /// Stores the tile and hands it on row by row, all vectors of a row in turn.
+    /// Stores the tile and hands it on row by row, the vectors of a row in turn, `together` at a time.
     fn row_by_row(
         &self,
         b: &mut KernelBuilder,
         at: Place,
-        strip: &Strip,
+        (strip, together): (&Strip, usize),
         acc: &[Reg],
         (buf, base): (Buf, Reg),
         sink: &mut Sink,
@@ -136,11 +138,12 @@ impl Tiles<'_> {
             let row = b.add(at.row, i);
             let skip = scaled(b, i, self.tile.nr() as i64);
             let from = b.add(base, skip);
-            for v in 0..self.tile.nv {
-                let column = self.tile.column(v);
-                let value = b.load(self.num.acc, lanes, buf, Addr::reg(from).offset(column), None);
+            for v in (0..self.tile.nv).step_by(together) {
+                let (column, count) = (self.tile.column(v), together.min(self.tile.nv - v));
+                let at_once = count as u16 * lanes;
+                let value = b.load(self.num.acc, at_once, buf, Addr::reg(from).offset(column), None);
                 let col = add_const(b, at.col, column);
-                let tail = strip.tail(b, self.tile, v);
+                let tail = strip.tail(b, self.tile, v, count);
                 done = done.clone().and_then(|()| sink(b, Place { row, col, tail, ..at }, value));
             }
         });

@@ -80,8 +80,9 @@ pub struct Gemm {
 pub enum Finish {
     /// From registers: the sink is small enough to be repeated.
     Registers,
-    /// Through memory, so that the sink is there twice only: for whole vectors and for the last of a row.
-    Memory,
+    /// Through memory, so that the sink is there twice only: for whole vectors and for the last of a row. So many
+    /// vectors of a row come as one where the number of columns is known.
+    Memory(usize),
     /// Element by element.
     Scalars,
 }

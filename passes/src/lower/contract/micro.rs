@@ -272,5 +272,7 @@ pub fn sums(b: &mut KernelBuilder, tile: Tile, num: Num, from: Option<(Buf, Reg)
     let load = |b: &mut KernelBuilder, v| {
         b.load(num.acc, tile.lanes, buf, Addr::reg(at).offset(tile.column(v)), None)
     };
-    (0..tile.mr).flat_map(|_| 0..tile.nv).map(|v| load(b, v)).collect()
+    // Copies need neither loads nor units, where processors rename registers.
+    let first: Vec<Reg> = (0..tile.nv).map(|v| load(b, v)).collect();
+    (0..tile.mr * tile.nv).map(|i| if i < tile.nv { first[i] } else { copy(b, first[i % tile.nv]) }).collect()
 }

@@ -27,7 +27,10 @@ impl Vx<'_, '_> {
             CvtOp::Narrow if self.facts.patterns.packs.contains_key(&dst) => {
                 let (from, signed) = self.facts.patterns.packs[&dst];
                 let v = self.lanes_of(from);
-                self.narrow_by(&v, 1, &mut |s, n, r| s.saturated(n, r, signed))
+                match self.packed(&v, signed) {
+                    Some(done) => done,
+                    None => self.narrow_by(&v, 1, &mut |s, n, r| s.saturated(n, r, signed)),
+                }
             }
             CvtOp::Narrow => {
                 let v = self.lanes_of(a);
@@ -111,6 +114,28 @@ impl Vx<'_, '_> {
         };
         self.v(op, n, &[Opnd::Def(d, (n / 4).max(16)), Opnd::Use(r, n)]);
         d
+    }
+    /// The same for two to four zmm registers at once: halved twice, within each 128 bits, then put in order.
+    fn packed(&mut self, v: &Lanes, signed: bool) -> Option<Lanes> {
+        let parts = self.parts_of(v.width, v.lanes);
+        if !(2..=4).contains(&parts.len()) || parts.iter().any(|p| p.bytes != 64) {
+            return None;
+        }
+        let halves: Vec<VReg> = v
+            .regs
+            .chunks(2)
+            .map(|pair| self.new2(V::Packssdw, 64, pair[0], *pair.last().unwrap_or(&pair[0])))
+            .collect();
+        let op = if signed { V::Packsswb } else { V::Packuswb };
+        let bytes = self.new2(op, 64, halves[0], *halves.last().unwrap_or(&halves[0]));
+        // Each 128 bits hold four bytes of every register in turn.
+        let order: Vec<u8> = (0..16u8).flat_map(|i| [i % 4 * 4 + i / 4, 0, 0, 0]).collect();
+        let order = self.pattern(&order, 64);
+        let order = self.in_reg(order, 4, 64);
+        let all = self.new2(V::Permd, 64, order, bytes);
+        let pieces = self.parts_of(1, v.lanes);
+        let regs = pieces.iter().map(|p| self.low(all, 64, p.first.into(), p.bytes.into())).collect();
+        Some(Lanes { width: 1, lanes: v.lanes, regs })
     }
     /// An instruction on every part.
     pub fn each(&mut self, v: &Lanes, f: &mut dyn FnMut(&mut Self, u8, VReg) -> VReg) -> Lanes {
@@ -364,11 +389,17 @@ impl Vx<'_, '_> {
             }
             _ => {
                 let v = self.lanes_of(a);
-                self.narrow_by(&v, 2, &mut |s, n, r| {
-                    let d = s.vec();
-                    s.rounded_to_half(op, n, d, r);
-                    d
-                })
+                match (op, v.regs.as_slice()) {
+                    (UnOp::F32ToBf16Flush, &[low, high]) if v.lanes == 32 => {
+                        let both = self.new2(V::Cvtne2ps2bf16, 64, high, low);
+                        Lanes { width: 2, lanes: v.lanes, regs: vec![both] }
+                    }
+                    _ => self.narrow_by(&v, 2, &mut |s, n, r| {
+                        let d = s.vec();
+                        s.rounded_to_half(op, n, d, r);
+                        d
+                    }),
+                }
             }
         };
         let d = self.dst(dst);

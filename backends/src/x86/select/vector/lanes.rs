@@ -14,30 +14,32 @@ impl Vx<'_, '_> {
         let ty = self.ty(dst);
         let parts = self.layout(ty);
         for (p, d) in parts.iter().zip(self.dst(dst)) {
-            let n = p.bytes;
-            let (bits, width) = match s {
-                Scalar::B1(v) if self.isa.avx512 => {
-                    let x = self.int(-i64::from(v));
-                    self.op(Code::VEX_Kmovq_kr_r64, &[Opnd::Def(d, 8), Opnd::Use(x, 8)]);
-                    continue;
-                }
-                Scalar::B1(v) => (if v { u64::MAX } else { 0 }, 4),
-                Scalar::Int(v) => (v as u64, ty.elem.bytes()),
-                Scalar::F32(v) => (v.to_bits().into(), 4),
-                Scalar::F64(v) => (v.to_bits(), 8),
-            };
-            let bytes = &bits.to_le_bytes()[..width as usize];
-            if bytes.iter().all(|b| *b == 0) {
-                self.zero(n, d);
-            } else if bytes.iter().all(|b| *b == 0xff) {
-                self.ones(n, d);
-            } else {
-                // At least 32 bits: broadcasts of those are loads and nothing else.
-                let size = bytes.len().max(4);
-                let full: Vec<u8> = bytes.iter().copied().cycle().take(size).collect();
-                let m = self.f.pool(&full, size).into();
-                self.broadcast(size as u32, n, d, Src::Mem(m));
+            self.constant_part(d, ty.elem, p.bytes, s);
+        }
+    }
+    /// One part of it, of `n` bytes.
+    pub fn constant_part(&mut self, d: VReg, elem: Elem, n: u8, s: Scalar) {
+        let (bits, width) = match s {
+            Scalar::B1(v) if self.isa.avx512 => {
+                let x = self.int(-i64::from(v));
+                return self.op(Code::VEX_Kmovq_kr_r64, &[Opnd::Def(d, 8), Opnd::Use(x, 8)]);
             }
+            Scalar::B1(v) => (if v { u64::MAX } else { 0 }, 4),
+            Scalar::Int(v) => (v as u64, elem.bytes()),
+            Scalar::F32(v) => (v.to_bits().into(), 4),
+            Scalar::F64(v) => (v.to_bits(), 8),
+        };
+        let bytes = &bits.to_le_bytes()[..width as usize];
+        if bytes.iter().all(|b| *b == 0) {
+            self.zero(n, d);
+        } else if bytes.iter().all(|b| *b == 0xff) {
+            self.ones(n, d);
+        } else {
+            // At least 32 bits: broadcasts of those are loads and nothing else.
+            let size = bytes.len().max(4);
+            let full: Vec<u8> = bytes.iter().copied().cycle().take(size).collect();
+            let m = self.f.pool(&full, size).into();
+            self.broadcast(size as u32, n, d, Src::Mem(m));
         }
     }
     /// The same value.

@@ -18,9 +18,9 @@ mod resize;
 mod shift;
 
 use super::{Isa, Select};
-use crate::x86::mir::Mem;
+use crate::x86::mir::{Mem, VReg};
 use emit::{Src, Vx};
-use sinter_ir::tile::{Addr, BinOp, Buf, Inst, Kernel, Reg, UnOp};
+use sinter_ir::tile::{Addr, BinOp, Buf, Elem, Inst, Kernel, Reg, Scalar, UnOp};
 
 /// Whether an assignment of or from a vector can be emitted; the reason where not.
 pub fn supports(_: &Kernel, isa: Isa, _: Reg, inst: &Inst) -> Result<(), String> {
@@ -95,6 +95,10 @@ impl Select<'_> {
         for (p, d) in parts.iter().zip(self.dst(r)) {
             Vx(self).broadcast(ty.elem.bytes(), p.bytes, d, Src::Mem(from));
         }
+    }
+    /// A constant in `n` bytes of lanes.
+    pub fn constant_part(&mut self, d: VReg, elem: Elem, n: u8, c: Scalar) {
+        Vx(self).constant_part(d, elem, n, c);
     }
     /// A store of more than one lane.
     pub fn store_vector(&mut self, buf: Buf, at: &Addr, value: Reg, tail: Option<Reg>) {
