@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Rows of activations and of weights of a product that a rotation is learned from.
 const LEARNED: usize = 128;
+/// Windows of the text that they come from.
+const WINDOWS: usize = 4;
 
 /// Learns the rotation of a language model's stream: by what its products read, norms' weights in their matrices already.
 pub fn learn(
@@ -29,8 +31,9 @@ pub fn learn(
     let still = Arc::new(Rotation::None);
     let rotations = Rotations { stream: Some(still.clone()), values: vec![still], ..Rotations::default() };
     let import = ImportOptions { rotations: Some(rotations), ..import.clone() };
-    let mut model = Prepared::new(model, &import, how, &[])?;
-    let Prepared { pieces, runner, module, .. } = &mut model;
+    let model = Prepared::new(model, &import, how, &[])?;
+    let Prepared { pieces, module, .. } = &model;
+    let mut runner = model.runner.fewer(WINDOWS, model.window).map_err(one)?;
     let (mut layers, mut width) = (vec![], 0);
     for (i, piece) in pieces.iter().enumerate() {
         step(&format!("reading what is to be rotated: piece {} of {}", i + 1, pieces.len()));

@@ -66,9 +66,10 @@ pub struct CompileArgs {
     ///   a token, not one per group
     /// - smooth: channels of activations are evened out (SmoothQuant; one scale per row unless a group is said; needs
     ///   --calibrate)
-    /// - rotate: of a language model, in a basis in which no channel stands out (QuaRot; pays where
-    ///   tokens have one scale); spin: the same, the basis
-    ///   learned (SpinQuant; needs --calibrate)
+    /// - rotate: of a language model, in a basis in which no channel stands out (QuaRot); spin: the same, the basis learned
+    ///   (SpinQuant; needs --calibrate). Pays for activations of few bits where tokens have one scale, and for weights
+    ///   with gptq. Weights that are rounded to nearest lose more than in the model's own basis: all of them, not a few,
+    ///   meet its strong channels then
     #[arg(long, value_name = "RECIPE", default_value = "stored", verbatim_doc_comment)]
     pub quantize: String,
     /// What to take away before: weights of large products become zero, or channels, heads and layers go and the model

@@ -6,6 +6,9 @@
 
 use super::hadamard::Transform;
 
+/// Rows that are rotated together.
+const ROWS: usize = 8;
+
 /// An orthogonal matrix, `x -> x R` for rows `x`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rotation {
@@ -30,6 +33,32 @@ impl Rotation {
                 }
                 x.iter_mut().zip(out).for_each(|(x, o)| *x = o);
             }
+        }
+    }
+    /// Rotates rows of `n`, one behind the other: a matrix is read once for some of them.
+    pub fn apply_rows(&self, x: &mut [f32], n: usize) {
+        let Self::Dense(_, matrix) = self else {
+            x.chunks_mut(n.max(1)).for_each(|row| self.apply(row));
+            return;
+        };
+        for rows in x.chunks_mut(ROWS * n.max(1)) {
+            let mut out = vec![0f32; rows.len()];
+            for (i, four) in (0..).step_by(4).zip(matrix.chunks(4 * n)) {
+                for (row, out) in rows.chunks(n).zip(out.chunks_mut(n)) {
+                    let by = row.get(i..(i + 4).min(n)).unwrap_or(&[]);
+                    let mut of = four.chunks(n);
+                    let rows = [of.next(), of.next(), of.next(), of.next()];
+                    if let (&[a, b, c, d], [Some(p), Some(q), Some(r), Some(s)]) = (by, rows) {
+                        let all = out.iter_mut().zip(p).zip(q).zip(r).zip(s);
+                        all.for_each(|((((o, p), q), r), s)| *o += a * p + b * q + c * r + d * s);
+                        continue;
+                    }
+                    for (by, r) in by.iter().zip(four.chunks(n)) {
+                        out.iter_mut().zip(r).for_each(|(o, r)| *o += by * r);
+                    }
+                }
+            }
+            rows.copy_from_slice(&out);
         }
     }
     /// The matrix by rows.
@@ -85,6 +114,13 @@ impl Side {
     pub fn whole(rotation: std::sync::Arc<Rotation>, n: usize) -> Self {
         Self { rotation, size: n, at: vec![0] }
     }
+    /// Rotates the parts of all rows of `n`.
+    pub fn apply_rows(&self, x: &mut [f32], n: usize) {
+        match self.size == n && self.at == [0] {
+            true => self.rotation.apply_rows(x, n),
+            false => x.chunks_mut(n.max(1)).for_each(|row| self.apply(row)),
+        }
+    }
     /// Rotates the parts of a row.
     pub fn apply(&self, x: &mut [f32]) {
         for at in &self.at {
@@ -115,9 +151,9 @@ impl Change {
             if let Some(f) = &self.factors {
                 row.iter_mut().zip(f).for_each(|(w, f)| *w *= f);
             }
-            if let Some(side) = &self.input {
-                side.apply(row);
-            }
+        }
+        if let Some(side) = &self.input {
+            side.apply_rows(w, k);
         }
     }
     /// Whether outputs change.
@@ -131,9 +167,9 @@ impl Change {
                 let mean = column.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64;
                 column.iter_mut().for_each(|v| *v -= mean as f32);
             }
-            if let Some(side) = &self.output {
-                side.apply(column);
-            }
+        }
+        if let Some(side) = &self.output {
+            side.apply_rows(w, n);
         }
     }
 }
@@ -154,6 +190,18 @@ mod tests {
     }
     fn near(a: &[f32], b: &[f32]) -> bool {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
+    }
+
+    #[test]
+    fn rows_together_are_rows_one_by_one() {
+        for (n, rows) in [(1, 3), (6, 9), (24, 5), (31, 20)] {
+            let x = numbers(n * rows, 7);
+            let dense = Rotation::Dense(n, orthogonal(n, &mut Random::new(4)).values);
+            let (mut together, mut apart) = (x.clone(), x);
+            dense.apply_rows(&mut together, n);
+            apart.chunks_mut(n).for_each(|row| dense.apply(row));
+            assert!(near(&together, &apart), "{n}");
+        }
     }
 
     #[test]
