@@ -225,6 +225,11 @@ const CASES: &[Case] = &[
         let c = g.add(Concat { axis: 1 }, &[x, y]);
         g.add(Concat { axis: 1 }, &[y, c, x])
     }),
+    ("cast-of-concat", |g| {
+        let (x, y) = (g.x(&[2, 3]), g.x(&[2, 4]));
+        let c = g.add(Concat { axis: 1 }, &[x, y]);
+        g.cast(DType::F16, c)
+    }),
     ("concat-of-slices", |g| {
         let x = g.x(&[2, 8]);
         let a = g.slice(x, &[0, 1], &[2, 2], &[1, 1]);

@@ -9,7 +9,7 @@ const LIMIT: f64 = 2147483648.0;
 /// What was found. A register here is assigned once: wherever it is read it has the value that was looked at.
 #[derive(Debug, Default)]
 pub struct Patterns {
-    /// Selections that are the larger one of two floats, the second where either is NaN: those two.
+    /// Selections that are the larger one of two floats, the second where either is NaN: those two, which may change.
     pub greater: BTreeMap<Reg, (Reg, Reg)>,
     /// Vectors of F32 that are numbers within the range of I32.
     pub small: BTreeSet<Reg>,
@@ -57,12 +57,14 @@ struct Finder<'a> {
 
 impl<'a> Finder<'a> {
     fn block(&mut self, body: &'a [Stmt]) {
+        let mut before = None;
         for s in body {
             if let Stmt::Let { dst, inst } = s
                 && self.once(*dst)
             {
-                self.inst(*dst, inst);
+                self.inst(*dst, inst, before);
             }
+            before = Some(s);
             s.blocks().into_iter().for_each(|b| self.block(b));
         }
     }
@@ -91,13 +93,19 @@ impl<'a> Finder<'a> {
         let (lo, hi) = (number(self, &lo)?, number(self, &hi)?);
         self.once(from).then_some((inner, from, lo, hi))
     }
-    fn inst(&mut self, dst: Reg, inst: &'a Inst) {
+    /// `before`: the statement in front of it.
+    fn inst(&mut self, dst: Reg, inst: &'a Inst, before: Option<&Stmt>) {
         let ty = self.known.k.ty(dst);
         match *inst {
             Inst::Cmp(CmpOp::Gt, ..) => {
                 self.made.insert(dst, inst);
             }
-            Inst::Select(cond, x, c) if ty.elem == Elem::F32 && self.once(x) && self.once(c) => {
+            // Nothing changes between two neighbours.
+            Inst::Select(cond, x, c)
+                if ty.elem == Elem::F32
+                    && (self.once(x) && self.once(c)
+                        || matches!(before, Some(Stmt::Let { dst, .. }) if *dst == cond)) =>
+            {
                 let same = |i: &Inst| matches!(i, Inst::Cmp(_, a, b) if (*a, *b) == (x, c));
                 let lanes = self.known.k.ty(cond).lanes;
                 if lanes == ty.lanes && self.only_read(cond).is_some_and(same) {

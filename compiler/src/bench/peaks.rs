@@ -88,7 +88,7 @@ impl Reader {
         let Some((run, _)) = load(Peak::Read)? else { return Ok(None) };
         let each = (bytes / threads.max(1)).next_multiple_of(peaks::READ_STEP as usize);
         let make = |_| {
-            let mut memory = Aligned::zeroed(each).map_err(|e| Diag::limit(e.to_string()))?;
+            let mut memory = Aligned::dense(each).map_err(|e| Diag::limit(e.to_string()))?;
             memory.bytes_mut().fill(0x3f);
             Ok(memory)
         };
@@ -134,7 +134,7 @@ fn load(peak: Peak) -> Result<Option<(Loop, u64)>> {
 /// Best rate of `threads` threads that each make passes over memory of their own.
 fn rate(run: &Loop, per_pass: f64, bytes: u64, threads: usize) -> Result<f64> {
     let worker = || -> Result<f64> {
-        let mut memory = Aligned::zeroed(bytes as usize).map_err(|e| Diag::limit(e.to_string()))?;
+        let mut memory = Aligned::dense(bytes as usize).map_err(|e| Diag::limit(e.to_string()))?;
         // Pages that were never written are all the same page.
         memory.bytes_mut().fill(0x3f);
         let timed = |passes| {

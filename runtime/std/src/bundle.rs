@@ -132,7 +132,7 @@ impl Bundle {
                 weights.bytes().len()
             )));
         }
-        let mut arena = Aligned::zeroed(arena).map_err(|e| Error::Load(format!("arena: {e}")))?;
+        let mut arena = Aligned::dense(arena).map_err(|e| Error::Load(format!("arena: {e}")))?;
         let mut ctx = Box::new([0u64; context::PROFILED_BYTES / 8]);
         let pool = (threads > 1).then(|| Box::new(Pool::new(threads)));
         if let Some(p) = &pool {

@@ -30,16 +30,21 @@ enum Memory {
 const LARGE: usize = 4 << 20;
 
 impl Aligned {
-    /// Allocates; sizes that the address space cannot hold are an error.
-    pub fn zeroed(len: usize) -> io::Result<Self> {
-        if cfg!(target_os = "linux") && len >= LARGE {
-            let mut map = MmapMut::map_anon(len)?;
-            // A wish: small pages do as well.
-            #[cfg(target_os = "linux")]
-            let _ = map.advise(memmap2::Advice::HugePage);
-            let at = NonNull::new(map.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
-            return Ok(Self { memory: Memory::Pages(map), at, len });
+    /// Allocates for what is used from end to end, in large pages where it is large. Sizes that the address space cannot
+    /// hold are an error.
+    pub fn dense(len: usize) -> io::Result<Self> {
+        if cfg!(not(target_os = "linux")) || len < LARGE {
+            return Self::zeroed(len);
         }
+        let mut map = MmapMut::map_anon(len)?;
+        // A wish: small pages do as well.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        let at = NonNull::new(map.as_mut_ptr()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { memory: Memory::Pages(map), at, len })
+    }
+    /// Allocates; pages that are never used cost nothing.
+    pub fn zeroed(len: usize) -> io::Result<Self> {
         // Room to align in: memory that is asked for with an alignment is written over with zeros page by page, other
         // memory comes with zeros from the system when it is used.
         let layout = len.checked_add(ALIGNMENT).and_then(|n| Layout::from_size_align(n, 1).ok());
@@ -54,7 +59,7 @@ impl Aligned {
     }
     /// A copy of bytes.
     pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
-        let mut a = Self::zeroed(bytes.len())?;
+        let mut a = Self::dense(bytes.len())?;
         a.bytes_mut().copy_from_slice(bytes);
         Ok(a)
     }
@@ -129,13 +134,15 @@ mod tests {
     #[test]
     fn zeros_of_any_size_are_aligned_and_ones_own() {
         for len in [0, 1, 1000, LARGE - 1, LARGE, LARGE + 4097] {
-            let mut all = [Aligned::zeroed(len).unwrap(), Aligned::zeroed(len).unwrap()];
+            let mut all = [Aligned::dense(len).unwrap(), Aligned::zeroed(len).unwrap()];
             assert!(all.iter().all(|a| a.bytes().len() == len && a.bytes().iter().all(|&v| v == 0)), "{len}");
             assert!(all.iter().all(|a| a.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT)), "{len}");
             all[0].bytes_mut().fill(7);
             assert!(all[1].bytes().iter().all(|&v| v == 0), "{len}");
             assert_eq!(Aligned::copy_of(all[0].bytes()).unwrap().bytes(), all[0].bytes());
         }
-        assert!(Aligned::zeroed(usize::MAX).is_err() && Aligned::zeroed(usize::MAX / 2).is_err());
+        for len in [usize::MAX, usize::MAX / 2] {
+            assert!(Aligned::zeroed(len).is_err() && Aligned::dense(len).is_err());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Concatenations of one part, of concatenations, and of adjacent slices.
+//! Concatenations of one part, of concatenations, of adjacent slices, and in front of casts.
 
 use super::{Rule, Site, exact};
 use sinter_ir::op::Concat;
@@ -8,7 +8,23 @@ pub(super) const RULES: &[Rule] = &[
     exact("concat-one", &["Concat"], one),
     exact("concat-nested", &["Concat"], nested),
     exact("concat-of-slices", &["Concat"], of_slices),
+    exact("cast-of-concat", &["Cast"], cast),
 ];
+
+/// Most parts that are cast one by one.
+const PARTS: usize = 8;
+
+/// Casting to fewer bits comes first: the concatenation then stores what it was computed for, part by part.
+fn cast(s: &mut Site) -> Result<Option<ValueId>> {
+    let (Op::Cast(c), Some(node)) = (s.op, s.def(0)) else { return Ok(None) };
+    let Op::Concat(concat) = &node.op else { return Ok(None) };
+    let (concat, parts) = (concat.clone(), node.inputs.clone());
+    if parts.len() > PARTS || c.to.bits() >= s.ty(0).dtype.bits() || !s.used_once(s.inputs[0]) {
+        return Ok(None);
+    }
+    let parts: Result<Vec<ValueId>> = parts.iter().map(|&v| s.emit(c.clone(), &[v])).collect();
+    s.emit(concat, &parts?).map(Some)
+}
 
 /// Parts without elements go; a single part is the result.
 fn one(s: &mut Site) -> Result<Option<ValueId>> {

@@ -210,9 +210,7 @@ impl<'a> Cached<'a> {
     fn block(&self, b: &mut KernelBuilder, p: &mut Puller, x: &Block) -> Result<()> {
         self.take_queries(b, p, x)?;
         self.products(b, p, x)?;
-        let (rows, mut done) = (Bound::Const(self.first.mr as i64), Ok(()));
-        b.for_(Bound::Const(0), rows, 1, LoopKind::Serial, |b, i| done = self.softmax(b, x, i));
-        done?;
+        self.softmax(b, x)?;
         self.results(b, p, x)
     }
     /// Scaled queries of the block.

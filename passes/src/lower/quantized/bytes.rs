@@ -238,13 +238,17 @@ impl Row<'_> {
             b.store(scales, Addr::reg(at.scales).plus(number, 1), scale.down, None);
             return Some(scale);
         }
-        let most = b.zero(Ty { elem: Elem::F32, lanes: self.lanes });
+        // Of numbers without a sign the largest has the largest bits, and what is no number has larger ones.
+        let most = b.zero(Ty { elem: Elem::I32, lanes: self.lanes });
+        let size = whole(b, Elem::I32, self.lanes, i64::from(i32::MAX));
         self.vectors(b, ends, |b, i, tail| {
             let v = b.load(Elem::F32, self.lanes, self.a, Addr::reg(at.a).plus(i, 1), tail);
-            let v = b.un(UnOp::Abs, v);
-            b.set(most, Inst::Bin(BinOp::Max, most, v));
+            let v = b.cvt(CvtOp::Bits, Elem::I32, v);
+            let v = b.bin(BinOp::And, v, size);
+            b.set(most, Inst::Bin(BinOp::MaxS, most, v));
         });
-        let most = b.fold(BinOp::Max, most);
+        let most = b.fold(BinOp::MaxS, most);
+        let most = b.cvt(CvtOp::Bits, Elem::F32, most);
         let (top, zero) = (constant(b, Elem::F32, 1, 127.0), constant(b, Elem::F32, 1, 0.0));
         let down = b.bin(BinOp::Div, most, top);
         b.store(scales, Addr::reg(at.scales).plus(number, 1), down, None);
