@@ -127,7 +127,7 @@ fn winograd_rounds_what_it_transforms() {
         (c.exact, c.tolerance) = (exact, 0.1);
         let lowered = c.check();
         assert_eq!(pairs(&lowered), 1);
-        seen += usize::from(lowered.calls[0].kernel.name.starts_with("winograd2_bf16"));
+        seen += usize::from(lowered.calls[0].kernel.name.starts_with("winograd2x2_bf16"));
     }
     assert!(seen > 10, "{seen}");
 }

@@ -1,4 +1,4 @@
-//! Winograd's method against the evaluator: 3x3 convolutions that are large enough to be done so.
+//! Winograd's method against the evaluator: convolutions that are large enough to be done so.
 #![allow(clippy::unwrap_used)]
 
 mod kernels;
@@ -7,19 +7,26 @@ use kernels::{Case, Rng, size};
 use sinter_ir::DType;
 use sinter_ir::op::Conv;
 
-/// A convolution of `[n, h, w, c]` data to `o` channels, padded before and after.
+/// A convolution of `[n, h, w, c]` data with 3x3 windows to `o` channels, padded before and after.
 fn case(rng: &mut Rng, x: [usize; 4], o: usize, before: [usize; 2], after: [usize; 2]) -> Case {
+    windows(rng, &x, o, &[3, 3], &[before, after])
+}
+
+/// A convolution of `[n, .., c]` data with any windows.
+fn windows(rng: &mut Rng, x: &[usize], o: usize, taps: &[usize], pads: &[impl AsRef<[usize]>; 2]) -> Case {
+    let [pads_before, pads_after] = pads.each_ref().map(|p| p.as_ref().iter().map(|&p| p.into()).collect());
     let op = Conv {
-        strides: vec![1; 2],
-        dilations: vec![1; 2],
-        pads_before: before.iter().map(|&p| p.into()).collect(),
-        pads_after: after.iter().map(|&p| p.into()).collect(),
+        strides: vec![1; taps.len()],
+        dilations: vec![1; taps.len()],
+        pads_before,
+        pads_after,
         group: 1,
         channels_last: true,
         zero: None,
         wide: false,
     };
-    let w = rng.tensor(DType::F32, vec![o, x[3], 3, 3]);
+    let stored = rng.pick(&[DType::F32, DType::F32, DType::F16]);
+    let w = rng.tensor(stored, [&[o, x[x.len() - 1]], taps].concat());
     Case::new(op, vec![rng.tensor(DType::F32, x.to_vec()), w]).fix(1)
 }
 
@@ -36,8 +43,8 @@ impl Seen {
         let l = case.check();
         assert!(size(&l.calls[0].kernel) < 1200, "{} statements", size(&l.calls[0].kernel));
         match &l.calls[0].kernel.name {
-            n if n.contains("winograd2") => self.two += 1,
-            n if n.contains("winograd4") => self.four += 1,
+            n if n.contains("winograd2x2") => self.two += 1,
+            n if n.contains("winograd4x4") => self.four += 1,
             _ => self.other += 1,
         }
     }
@@ -60,7 +67,51 @@ fn random_shapes() {
         case.tolerance = 2e-4;
         seen.check(&case);
     }
-    assert!(seen.four > 20 && seen.two > 0, "{} with 2, {} with 4", seen.two, seen.four);
+    assert!(seen.four > 12 && seen.two > 0, "{} with 2, {} with 4", seen.two, seen.four);
+}
+
+#[test]
+fn windows_of_all_kinds() {
+    let mut rng = Rng::new(4);
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    for _ in 0..120 {
+        let taps: &[usize] = rng.pick(&[
+            &[3_usize][..],
+            &[5],
+            &[7],
+            &[2],
+            &[4],
+            &[1, 3],
+            &[3, 1],
+            &[1, 5],
+            &[5, 1],
+            &[5, 5],
+            &[3, 5],
+            &[2, 3],
+            &[6, 1],
+        ]);
+        let long = if taps.len() == 1 { rng.dim(1, 40) } else { rng.dim(1, 17) };
+        let pads = taps.iter().map(|&t| (rng.dim(0, t - 1), rng.dim(0, t - 1)));
+        let (before, after): (Vec<usize>, Vec<usize>) = pads.unzip();
+        let spatial = (0..taps.len()).map(|i| long.max(taps[i]) + if i == 0 { 0 } else { rng.dim(0, 5) });
+        let spatial: Vec<usize> = spatial.collect();
+        let x = [&[rng.dim(1, 2)], &spatial[..], &[rng.pick(&[16, 24, 33, 48])]].concat();
+        let o = rng.pick(&[16, 31, 64]);
+        let mut case = windows(&mut rng, &x, o, taps, &[before, after]);
+        if rng.flip() {
+            case.free(&[(0, 1)]);
+        }
+        case.on_any_target(&mut rng);
+        case.tolerance = 4e-4;
+        let l = case.check();
+        let name = &l.calls[0].kernel.name;
+        if let Some(rest) = name.strip_prefix("winograd") {
+            let tile = rest.split('_').next().unwrap_or_default();
+            *seen.entry(format!("{tile} of {taps:?}")).or_default() += 1;
+        }
+    }
+    let tiles: std::collections::BTreeSet<_> = seen.keys().map(|k| k.split(' ').next().unwrap()).collect();
+    assert!(seen.len() >= 12 && tiles.len() > 6, "{seen:?}");
 }
 
 #[test]
@@ -90,7 +141,7 @@ fn not_where_it_is_forbidden_or_slower() {
         case.exact_convolutions = exact;
         case.check().calls[0].kernel.name.clone()
     };
-    assert!(kernel([1, 12, 12, 32], 32, false).starts_with("winograd4"));
+    assert!(kernel([1, 12, 12, 32], 32, false).starts_with("winograd4x4"));
     assert!(kernel([1, 12, 12, 32], 32, true).starts_with("conv_last"));
     // One result: no tile is full.
     assert!(kernel([1, 1, 1, 32], 32, false).starts_with("conv_last"));

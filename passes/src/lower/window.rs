@@ -55,6 +55,10 @@ pub struct Window<'a> {
 }
 
 impl Axis {
+    /// An axis of one position that a window of one tap reads.
+    pub fn single() -> Self {
+        Self { size: 1.into(), points: 1.into(), taps: 1.into(), stride: 1, dilation: 1, before: 0.into() }
+    }
     fn start(&self, b: &mut KernelBuilder, o: Reg) -> Reg {
         let s = scaled(b, o, self.stride);
         match self.before.as_const() {

@@ -2,7 +2,7 @@
 //!
 //! - pointwise of stride 1: a plain product over all points of all images;
 //! - depthwise: lanes along the channels, see [`depthwise`];
-//! - 3x3 of stride 1 where that is faster: [`winograd`];
+//! - windows of several taps and stride 1 where that is faster: [`winograd`];
 //! - all others: [`direct`], with the image in place or rows of it copied to a padded [`slab`]; with few
 //!   output channels neighbouring points are columns, see [`fold`].
 

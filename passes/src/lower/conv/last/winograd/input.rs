@@ -20,7 +20,6 @@ impl Block<'_> {
     pub(super) fn input(&self, b: &mut KernelBuilder) {
         let plan = self.plan;
         let (first, end) = self.tiles;
-        let (results, reads) = (plan.points.results() as i64, plan.points.products() as i64);
         b.for_(Bound::Reg(first), Bound::Reg(end), 1, LoopKind::Serial, |b, t| {
             let at = unravel(b, t, &plan.tile_dims());
             let tile = b.sub(t, first);
@@ -31,11 +30,12 @@ impl Block<'_> {
             let mut whole = b.bool(1, true);
             let mut corner = at[0];
             let mut starts = vec![];
-            for (axis, &at) in plan.axes.iter().zip(&at[1..]) {
+            for ((axis, points), &at) in plan.axes.iter().zip(plan.points).zip(&at[1..]) {
                 let before = b.dim(&axis.before);
-                let start = scaled(b, at, results);
+                let start = scaled(b, at, points.results() as i64);
                 let start = b.sub(start, before);
-                let (zero, size, end) = (b.i64(0), b.dim(&axis.size), add_const(b, start, reads));
+                let (zero, size, end) =
+                    (b.i64(0), b.dim(&axis.size), add_const(b, start, points.products() as i64));
                 let (under, over) = (b.cmp(CmpOp::Ge, start, zero), b.cmp(CmpOp::Le, end, size));
                 let inside = b.bin(BinOp::And, under, over);
                 whole = b.bin(BinOp::And, whole, inside);
@@ -81,16 +81,15 @@ impl Block<'_> {
     }
     /// A copy of a tile at an edge with zeros outside the image.
     fn padded(&self, b: &mut KernelBuilder, from: &Square, starts: &[Reg]) -> Square {
-        let (num, lanes, n) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.points.products() as i64);
+        let (num, lanes, [rows, cols]) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.products());
         let Place { buf, start } = self.rest;
-        let all = Bound::Const(n);
-        b.for_(Bound::Const(0), all.clone(), 1, LoopKind::Serial, |b, i| {
+        b.for_(Bound::Const(0), Bound::Const(rows), 1, LoopKind::Serial, |b, i| {
             let skip = b.mul(from.row, i);
             let source = b.add(from.start, skip);
-            let skip = scaled(b, i, n * i64::from(lanes));
+            let skip = scaled(b, i, cols * i64::from(lanes));
             let to = b.add(start, skip);
             let y = self.inside(b, 0, starts, i);
-            b.for_(Bound::Const(0), all, 1, LoopKind::Serial, |b, j| {
+            b.for_(Bound::Const(0), Bound::Const(cols), 1, LoopKind::Serial, |b, j| {
                 let x = self.inside(b, 1, starts, j);
                 let inside = b.bin(BinOp::And, x, y);
                 let to = Addr::reg(to).plus(j, lanes.into());
@@ -108,7 +107,7 @@ impl Block<'_> {
                 );
             });
         });
-        let row = b.i64(n * i64::from(lanes));
+        let row = b.i64(cols * i64::from(lanes));
         Square { buf, start, row, column: lanes.into(), tail: None }
     }
     fn inside(&self, b: &mut KernelBuilder, axis: usize, starts: &[Reg], ahead: Reg) -> Reg {
@@ -120,18 +119,17 @@ impl Block<'_> {
     /// Both passes: rows, in registers where all of a tile fits those or through a square of scratch, then columns.
     fn transform(&self, b: &mut KernelBuilder, from: &Square, to: Reg) {
         let plan = self.plan;
-        let (num, lanes, n) = (plan.layer.num, plan.tile.lanes, plan.points.products() as i64);
+        let (num, lanes, [rows, cols]) = (plan.layer.num, plan.tile.lanes, plan.products());
         let width = i64::from(lanes);
-        let all = Bound::Const(n);
         if plan.area() <= i64::from(plan.layer.cx.target.vector_registers) / 2 {
-            let rows: Vec<Vec<Reg>> = (0..n)
+            let rows: Vec<Vec<Reg>> = (0..rows)
                 .map(|i| {
                     let skip = scaled(b, from.row, i);
                     let source = b.add(from.start, skip);
                     self.row(b, from, source)
                 })
                 .collect();
-            for j in 0..n {
+            for j in 0..cols {
                 let x: Vec<Reg> = rows.iter().filter_map(|row| row.get(j as usize)).copied().collect();
                 self.column(b, &x, &|at| Addr::reg(to).offset(j * at));
             }
@@ -139,17 +137,17 @@ impl Block<'_> {
         }
         let Place { buf, start } = self.rest;
         let start = add_const(b, start, plan.area() * width);
-        b.for_(Bound::Const(0), all.clone(), 1, LoopKind::Serial, |b, i| {
+        b.for_(Bound::Const(0), Bound::Const(rows), 1, LoopKind::Serial, |b, i| {
             let skip = b.mul(from.row, i);
             let source = b.add(from.start, skip);
             for (j, x) in (0..).zip(self.row(b, from, source)) {
-                b.store(buf, Addr::reg(start).plus(i, n * width).offset(j * width), x, None);
+                b.store(buf, Addr::reg(start).plus(i, cols * width).offset(j * width), x, None);
             }
         });
-        b.for_(Bound::Const(0), all, 1, LoopKind::Serial, |b, j| {
-            let x: Vec<Reg> = (0..n)
+        b.for_(Bound::Const(0), Bound::Const(cols), 1, LoopKind::Serial, |b, j| {
+            let x: Vec<Reg> = (0..rows)
                 .map(|i| {
-                    let at = Addr::reg(start).plus(j, width).offset(i * n * width);
+                    let at = Addr::reg(start).plus(j, width).offset(i * cols * width);
                     b.load(num.acc, lanes, buf, at, None)
                 })
                 .collect();
@@ -158,19 +156,19 @@ impl Block<'_> {
     }
     /// The first pass of one row.
     fn row(&self, b: &mut KernelBuilder, from: &Square, source: Reg) -> Vec<Reg> {
-        let (num, lanes, n) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.points.products() as i64);
+        let (num, lanes, [_, cols]) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.products());
         let num = if from.buf == self.x { num } else { num.ready() };
         let at = |j| Addr::reg(source).offset(j * from.column);
-        let x: Vec<Reg> = (0..n).map(|j| num.load(b, lanes, from.buf, at(j), from.tail)).collect();
-        self.plan.points.data(b, &x)
+        let x: Vec<Reg> = (0..cols).map(|j| num.load(b, lanes, from.buf, at(j), from.tail)).collect();
+        self.plan.points[1].data(b, &x)
     }
     /// The second pass of one column, to its matrices; `to` says where the first is, from their distance.
     fn column(&self, b: &mut KernelBuilder, x: &[Reg], to: &dyn Fn(i64) -> Addr) {
-        let (plan, n) = (self.plan, self.plan.points.products() as i64);
+        let (plan, [_, cols]) = (self.plan, self.plan.products());
         let plane = plan.plane(plan.pitch) * plan.per_word();
-        for (i, x) in (0..).zip(plan.points.data(b, x)) {
+        for (i, x) in (0..).zip(plan.points[0].data(b, x)) {
             let x = if plan.num.pairs { b.un(UnOp::F32ToBf16, x) } else { x };
-            b.store(self.data.buf, to(plane).offset(i * n * plane), x, None);
+            b.store(self.data.buf, to(plane).offset(i * cols * plane), x, None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Winograd's method for 3x3 windows of stride 1: tiles of 2x2 or 4x4 results from fewer products.
+//! Winograd's method for windows of stride 1, along one axis or both: tiles of 2 to 4 results from fewer products.
 //!
 //! A block of tiles is transformed into as many matrices as a tile has products, each `[tile][channel]`; each is
 //! multiplied with a matrix of its own that stands for the weights; and what the products give is transformed back,
@@ -32,7 +32,7 @@ pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Option<Lowered>
     let Some(plan) = Plan::new(layer, w, axes) else { return Ok(None) };
     let packed = plan.pack(w)?;
     let slots = plan.slots();
-    let name = layer.name(&format!("winograd{}", plan.points.results()));
+    let name = layer.name(&format!("winograd{}x{}", plan.points[0].results(), plan.points[1].results()));
     build(layer.cx, layer.body, &name, |k| {
         let finish = k.out.finish();
         let weights = k.source(Source::Packed(packed.clone(), plan.num.dtype))?;

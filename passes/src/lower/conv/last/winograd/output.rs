@@ -30,63 +30,82 @@ impl Block<'_> {
                 });
                 let ahead = b.sub(column, lo);
                 let from = b.add(from, ahead);
-                self.columns(b, from);
-                done = self.rows(b, &Corner { at: &at, column, tail }, finish, out);
+                let from = self.columns(b, from);
+                done = self.rows(
+                    b,
+                    from,
+                    &Corner { at: &at, column, rows: plan.layer.yt.rank() - 3, tail },
+                    finish,
+                    out,
+                );
             });
         });
         done
     }
-    /// The first pass, into scratch.
-    fn columns(&self, b: &mut KernelBuilder, from: Reg) {
+    /// The first pass, into scratch; there is none where columns stay as they are.
+    fn columns(&self, b: &mut KernelBuilder, from: Reg) -> Halfway {
         let plan = self.plan;
-        let (lanes, n) = (plan.tile.lanes, plan.points.products() as i64);
+        let (lanes, [rows, cols]) = (plan.tile.lanes, plan.products());
         let (width, plane) = (i64::from(lanes), plan.plane(plan.column_pitch()));
+        if plan.points[0].is_plain() {
+            let place = Place { buf: self.sums.buf, start: from };
+            return Halfway { place, row: 0, column: plane };
+        }
         let Place { buf, start } = self.rest;
-        b.for_(Bound::Const(0), Bound::Const(n), 1, LoopKind::Serial, |b, j| {
-            let z: Vec<Reg> = (0..n)
+        b.for_(Bound::Const(0), Bound::Const(cols), 1, LoopKind::Serial, |b, j| {
+            let z: Vec<Reg> = (0..rows)
                 .map(|i| {
-                    let at = Addr::reg(from).plus(j, plane).offset(i * n * plane);
+                    let at = Addr::reg(from).plus(j, plane).offset(i * cols * plane);
                     b.load(plan.layer.num.acc, lanes, self.sums.buf, at, None)
                 })
                 .collect();
-            for (i, y) in (0..).zip(plan.points.result(b, &z)) {
-                b.store(buf, Addr::reg(start).plus(j, width).offset(i * n * width), y, None);
+            for (i, y) in (0..).zip(plan.points[0].result(b, &z)) {
+                b.store(buf, Addr::reg(start).plus(j, width).offset(i * cols * width), y, None);
             }
         });
+        Halfway { place: self.rest, row: cols * width, column: width }
     }
     /// The second pass: results of one row after the other, those inside the image.
-    fn rows(&self, b: &mut KernelBuilder, corner: &Corner, finish: Finish, out: &mut Out) -> Result<()> {
+    fn rows(
+        &self,
+        b: &mut KernelBuilder,
+        from: Halfway,
+        corner: &Corner,
+        finish: Finish,
+        out: &mut Out,
+    ) -> Result<()> {
         let plan = self.plan;
-        let (lanes, n) = (plan.tile.lanes, plan.points.products() as i64);
-        let (width, results) = (i64::from(lanes), plan.points.results() as i64);
+        let (lanes, [_, cols]) = (plan.tile.lanes, plan.products());
+        let width = i64::from(lanes);
         let Place { buf, start } = self.rest;
-        let [(y, rows), (x, cols)] = [0, 1].map(|axis| {
+        let [(y, down), (x, across)] = [0, 1].map(|axis| {
+            let results = plan.points[axis].results() as i64;
             let first = scaled(b, corner.at[1 + axis], results);
             let points = b.dim(&plan.axes[axis].points);
             let (left, most) = (b.sub(points, first), b.i64(results));
             (first, b.bin(BinOp::MinS, left, most))
         });
         let mut done = Ok(());
-        b.for_(Bound::Const(0), Bound::Reg(rows), 1, LoopKind::Serial, |b, i| {
+        b.for_(Bound::Const(0), Bound::Reg(down), 1, LoopKind::Serial, |b, i| {
             let y = b.add(y, i);
-            let z: Vec<Reg> = (0..n)
+            let z: Vec<Reg> = (0..cols)
                 .map(|j| {
-                    let at = Addr::reg(start).plus(i, n * width).offset(j * width);
-                    b.load(plan.layer.num.acc, lanes, buf, at, None)
+                    let at = Addr::reg(from.place.start).plus(i, from.row).offset(j * from.column);
+                    b.load(plan.layer.num.acc, lanes, from.place.buf, at, None)
                 })
                 .collect();
-            let results = plan.points.result(b, &z);
+            let results = plan.points[1].result(b, &z);
             let whole = (finish == Finish::Registers).then(|| {
                 let all = b.i64(results.len() as i64);
-                b.cmp(CmpOp::Eq, cols, all)
+                b.cmp(CmpOp::Eq, across, all)
             });
             let out = std::cell::RefCell::new(out);
             let (mut inside, mut edge) = (Ok(()), Ok(()));
             let mut through_memory = |b: &mut KernelBuilder| {
                 for (j, &v) in (0..).zip(&results) {
-                    b.store(buf, Addr::reg(start).offset(n * n * width + j * width), v, None);
+                    b.store(buf, Addr::reg(start).offset((plan.area() + j) * width), v, None);
                 }
-                b.for_(Bound::Const(0), Bound::Reg(cols), 1, LoopKind::Serial, |b, j| {
+                b.for_(Bound::Const(0), Bound::Reg(across), 1, LoopKind::Serial, |b, j| {
                     let x = b.add(x, j);
                     let skip = scaled(b, j, width);
                     let from = b.add(start, skip);
@@ -140,11 +159,21 @@ impl Block<'_> {
     }
 }
 
+/// Products after the first pass: the vector of row `i` and column `j` at `start + i * row + j * column`.
+#[derive(Clone, Copy)]
+struct Halfway {
+    place: Place,
+    row: i64,
+    column: i64,
+}
+
 /// A tile of the result in one vector of columns.
 struct Corner<'a> {
     /// Image, and row and column of the tile.
     at: &'a [Reg],
     column: Reg,
+    /// Axes of the result that are rows: none in images of one axis.
+    rows: usize,
     /// Lanes that count, where not all do.
     tail: Option<Reg>,
 }
@@ -158,6 +187,7 @@ impl Corner<'_> {
         tail: Option<Reg>,
         out: &mut Out,
     ) -> Result<()> {
-        out.put(b, &[self.at[0], y, x, column].map(|at| Index { at, axes: 1 }), value, tail)
+        let index = [(self.at[0], 1), (y, self.rows), (x, 1), (column, 1)];
+        out.put(b, &index.map(|(at, axes)| Index { at, axes }), value, tail)
     }
 }

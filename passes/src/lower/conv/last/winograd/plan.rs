@@ -1,7 +1,7 @@
 //! Where Winograd's method is worth it, and how a convolution is cut up for it.
 
 use super::super::super::Layer;
-use super::points::{Points, TAPS};
+use super::points::Points;
 use crate::layout::Sizes;
 use crate::lower::contract::gemm::block_bytes;
 use crate::lower::contract::micro::Tile;
@@ -16,14 +16,20 @@ use sinter_ir::{DType, Expr, Result, Tensor};
 const ALIASED: i64 = 2048;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
-/// Cycles to send an element's vector through both passes of a transform.
-const TRANSFORM: f64 = 4.0;
+/// Cycles to send an element's vector through one pass of a transform.
+const TRANSFORM: f64 = 2.0;
 /// Bytes of weights per cycle, from beyond the second-level cache.
 const STREAM: f64 = 24.0;
 /// Part of the plain convolution's time that must go for the larger weights to be worth it.
 const GAIN: f64 = 0.1;
 /// Vectors of a panel at most, or somewhat more.
 const PANEL: i64 = 4;
+/// Times what weights were stored in that they may become.
+const MOST_GROWTH: usize = 4;
+/// Products of a tile along an axis at most where both axes are transformed.
+const MOST_SQUARED: usize = 6;
+/// Taps of an axis at most.
+const MOST_TAPS: i64 = 7;
 /// Tiles that a block should have at least for the weights to be worth another pass.
 const ROWS: i64 = 12;
 
@@ -32,8 +38,9 @@ pub struct Plan<'a> {
     pub layer: &'a Layer<'a>,
     /// Elements of the products: f32, or words of two channels in bf16.
     pub num: Num,
-    pub points: Points,
-    /// Rows and columns of the image.
+    /// Transforms of rows and columns.
+    pub points: [Points; 2],
+    /// Rows and columns of the image; images of one axis are one row.
     pub axes: [Axis; 2],
     /// Channels of the data and of the result.
     pub channels: i64,
@@ -49,23 +56,38 @@ pub struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// The plan of a convolution that is faster so.
     pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: &[Axis]) -> Option<Self> {
-        let fits = |a: &Axis| a.stride == 1 && a.dilation == 1 && a.taps.is(TAPS as i64);
         let types = [layer.num.dtype, w.dtype()];
         let pairs = layer.cx.target.pairs() && types == [DType::BF16; 2] && w.shape().get(1)? % 2 == 0;
-        let [rows, cols] = axes else { return None };
-        let typed = pairs || types == [DType::F32; 2];
-        if layer.cx.exact_convolutions || layer.op.group != 1 || !typed || !axes.iter().all(fits) {
+        let axes = match axes {
+            [cols] => [Axis::single(), cols.clone()],
+            [rows, cols] => [rows.clone(), cols.clone()],
+            _ => return None,
+        };
+        let typed = pairs || types[0] == DType::F32 && types[1].is_float();
+        if layer.cx.exact_convolutions || layer.op.group != 1 || !typed {
             return None;
         }
-        let shape = |&points: &Points| Self::shape(layer, w, [rows.clone(), cols.clone()], points);
-        // Larger tiles magnify the rounding of their factors to bf16 too much.
-        let points: &[Points] = if pairs { &[Points::Two] } else { &[Points::Two, Points::Four] };
-        let plans: Vec<Self> = points.iter().map(shape).collect();
-        let limit = direct(&plans[0]) * (1.0 - GAIN);
+        let [of_rows, of_cols] = axes.each_ref().map(|a| transforms(a, pairs));
+        let square = |&rows: &Points| of_cols.iter().map(move |&cols| [rows, cols]);
+        // Two transforms magnify errors, and their tiles need room, as the product of each.
+        let fits = |p: &[Points; 2]| match p.iter().filter(|p| !p.is_plain()).count() {
+            0 => false,
+            1 => true,
+            _ => p.iter().all(|p| p.products() <= MOST_SQUARED),
+        };
+        // Weights that were stored in 16 bits are f32 when they are transformed for f32 data.
+        let bits = if pairs { 16 } else { 32 };
+        let grows = |p: &[Points; 2]| {
+            let of = |n: fn(Points) -> usize| p.iter().map(|&p| n(p)).product::<usize>();
+            of(Points::products) * bits > MOST_GROWTH * of(Points::taps) * w.dtype().bits()
+        };
+        let all = of_rows.iter().flat_map(square).filter(|p| fits(p) && !grows(p));
+        let plans: Vec<Self> = all.map(|points| Self::shape(layer, w, axes.clone(), points)).collect();
+        let limit = direct(plans.first()?) * (1.0 - GAIN);
         let timed = plans.into_iter().map(|p| (p.time(), p)).filter(|(t, _)| *t < limit);
         timed.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, p)| p)
     }
-    fn shape(layer: &'a Layer<'a>, w: &Tensor, axes: [Axis; 2], points: Points) -> Self {
+    fn shape(layer: &'a Layer<'a>, w: &Tensor, axes: [Axis; 2], points: [Points; 2]) -> Self {
         let (columns, channels) = (w.shape()[0] as i64, w.shape()[1] as i64);
         let lanes = i64::from(layer.cx.target.lanes(layer.num.acc.bits()));
         let num = if layer.num.dtype == DType::BF16 { Num::bf16_pairs() } else { layer.num };
@@ -103,13 +125,17 @@ impl<'a> Plan<'a> {
     pub fn depth(&self) -> i64 {
         self.channels / self.per_word()
     }
+    /// Products of a tile along rows and columns.
+    pub fn products(&self) -> [i64; 2] {
+        self.points.map(|p| p.products() as i64)
+    }
     /// Products per tile.
     pub fn area(&self) -> i64 {
-        (self.points.products() * self.points.products()) as i64
+        self.products().iter().product()
     }
     /// Tiles per image along an axis.
     pub fn along(&self, axis: usize) -> Expr {
-        self.axes[axis].points.ceil_div(&(self.points.results() as i64).into())
+        self.axes[axis].points.ceil_div(&(self.points[axis].results() as i64).into())
     }
     /// All tiles: of all images, rows, columns.
     pub fn tile_dims(&self) -> [Expr; 3] {
@@ -151,26 +177,27 @@ impl<'a> Plan<'a> {
     /// `[panel][product][term][nr]`, in the order in which they are read; transformed in f64.
     pub fn pack(&self, w: &Tensor) -> Result<Bytes> {
         let (o, c) = (w.shape()[0], w.shape()[1]);
-        let (n, values) = (self.points.products(), w.to_f64()?);
-        let mut all = vec![0.0f32; n * n * c * o];
-        for (at, window) in values.chunks_exact(TAPS * TAPS).enumerate() {
+        let (values, [of_rows, of_cols]) = (w.to_f64()?, self.points);
+        let (n, area) = (of_cols.products(), self.area() as usize);
+        let mut all = vec![0.0f32; area * c * o];
+        for (at, window) in values.chunks_exact(of_rows.taps() * of_cols.taps()).enumerate() {
             let (j, k) = (at / c, at % c);
             let rows: Vec<Vec<f64>> =
-                window.chunks_exact(TAPS).map(|r| self.points.weights([r[0], r[1], r[2]])).collect();
+                window.chunks_exact(of_cols.taps()).map(|row| of_cols.weights(row)).collect();
             for x in 0..n {
-                let column = self.points.weights([rows[0][x], rows[1][x], rows[2][x]]);
-                for (y, v) in column.into_iter().enumerate() {
+                let column: Vec<f64> = rows.iter().map(|row| row[x]).collect();
+                for (y, v) in of_rows.weights(&column).into_iter().enumerate() {
                     all[((y * n + x) * c + k) * o + j] = v as f32;
                 }
             }
         }
-        let mut all = Tensor::f32s(vec![n * n, c, o], &all)?;
+        let mut all = Tensor::f32s(vec![area, c, o], &all)?;
         let c = self.depth() as usize;
         if self.num.pairs {
             all = pairs::words(&Tensor::from_f32(DType::BF16, all.shape().to_vec(), &all.to_f32()?)?, 1)?;
         }
         let (panels, nr) = (self.panels() as usize, self.tile.nr());
-        pack::panels(&all, (panels, n * n * c, nr), nr, |q, k, j| {
+        pack::panels(&all, (panels, area * c, nr), nr, |q, k, j| {
             let column = q * nr + j;
             (column < o).then(|| k * o + column)
         })
@@ -187,7 +214,8 @@ impl<'a> Plan<'a> {
         let (tiles, area) = (self.typical(&self.tiles()), self.area() as f64);
         let (from, to) = (self.vectors(self.channels), self.vectors(self.columns));
         let products = tiles * area * self.depth() as f64 * to / 2.0;
-        let transforms = tiles * area * TRANSFORM * (from + to);
+        let passes = self.points.iter().filter(|p| !p.is_plain()).count() as f64;
+        let transforms = tiles * area * passes * TRANSFORM * (from + to);
         let weights = area * (self.depth() * self.columns * self.num.bytes()) as f64;
         let blocks = (tiles / self.block as f64).ceil();
         let passes = if weights > block_bytes(self.layer.cx.target) as f64 { blocks } else { 1.0 };
@@ -195,10 +223,19 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// The ways to transform an axis. In bf16 only those whose factors are ±1: others magnify the rounding too much.
+fn transforms(axis: &Axis, pairs: bool) -> Vec<Points> {
+    let plain = axis.stride == 1 && axis.dilation == 1;
+    let taps = axis.taps.as_const().filter(|&taps| plain && (1..=MOST_TAPS).contains(&taps));
+    let all = taps.map_or(vec![], |taps| Points::of(taps as usize));
+    all.into_iter().filter(|p| !pairs || p.products() <= 4).collect()
+}
+
 /// Cycles of the plain convolution.
 fn direct(plan: &Plan) -> f64 {
-    let points = product(&plan.layer.yt.dims[..3]);
-    let taps = (TAPS * TAPS) as f64;
+    let yt = plan.layer.yt;
+    let points = product(&yt.dims[..yt.rank() - 1]);
+    let taps = plan.points.iter().map(|p| p.taps() as f64).product::<f64>();
     let products = plan.typical(&points) * taps * plan.depth() as f64 * plan.vectors(plan.columns) / 2.0;
     let weights = taps * (plan.depth() * plan.columns * plan.num.bytes()) as f64;
     products + weights / STREAM

@@ -1,47 +1,64 @@
-//! The transforms of Winograd's method for three taps, made from the points at which polynomials are multiplied.
+//! The transforms of Winograd's method, made from the points at which polynomials are multiplied.
 //!
-//! `m` results of one axis come from `m + 2` products: `y = A ((G w) * (B x))`. The points are 0, pairs `±p`, and
-//! infinity; the rows of a pair differ in signs only, so that the sums of its even and odd terms serve both.
+//! `m` results of one axis under `r` taps come from `m + r - 1` products: `y = A ((G w) * (B x))`. The points are 0,
+//! pairs `±p`, and infinity; the rows of a pair differ in signs only, so that the sums of its even and odd terms serve
+//! both.
 
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Inst, Reg};
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
-/// Taps of a window.
-pub const TAPS: usize = 3;
+/// More results than these gain little more and magnify rounding errors.
+const MOST_RESULTS: usize = 4;
 
 /// The transforms of one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Points {
-    /// Two results from four products; all factors are ±1, the error is that of plain sums.
-    Two,
-    /// Four results from six products. Around these points the transforms magnify rounding errors least: at 256
-    /// channels the largest error is some 1.3e-6 of full scale, that of plain sums 1.1e-6.
-    Four,
+pub struct Points {
+    /// Taps of a window.
+    taps: usize,
+    /// Results of a tile.
+    results: usize,
 }
 
 impl Points {
-    /// Results of a tile along one axis.
+    /// The ways to transform an axis with windows of so many taps; one tap stays as it is.
+    pub fn of(taps: usize) -> Vec<Self> {
+        let fits = |p: &Self| p.is_plain() || p.results > 1 && !p.pairs().is_empty();
+        (1..=MOST_RESULTS).map(|results| Self { taps, results }).filter(fits).collect()
+    }
+    /// Whether data, weights and results are what they were.
+    pub fn is_plain(self) -> bool {
+        self.products() == 1
+    }
+    /// Results of a tile.
     pub fn results(self) -> usize {
-        match self {
-            Points::Two => 2,
-            Points::Four => 4,
-        }
+        self.results
+    }
+    /// Taps of a window.
+    pub fn taps(self) -> usize {
+        self.taps
     }
     /// Products, and elements read.
     pub fn products(self) -> usize {
-        self.results() + TAPS - 1
+        self.results + self.taps - 1
     }
-    /// The pairs: `p` and `-p` are points 1 and 2, 3 and 4, ...
+    /// The pairs: `p` and `-p` are points 1 and 2, 3 and 4, ...; none for numbers of products that have no transform.
+    ///
+    /// With four products all factors are ±1, and the error is that of plain sums. Around the other points the
+    /// transforms magnify rounding errors least: for one axis of three taps to 1.3 times those of plain sums with six
+    /// products, for five taps to 1.5 times with eight.
     fn pairs(self) -> &'static [f64] {
-        match self {
-            Points::Two => &[1.0],
-            Points::Four => &[FRAC_1_SQRT_2, SQRT_2],
+        match self.products() {
+            4 => &[1.0],
+            6 => &[FRAC_1_SQRT_2, SQRT_2],
+            8 => &[0.5, 1.0, 2.0],
+            _ => &[],
         }
     }
     /// All finite points in order.
     fn finite(self) -> Vec<f64> {
-        [0.0].into_iter().chain(self.pairs().iter().flat_map(|&p| [p, -p])).collect()
+        let all = [0.0].into_iter().chain(self.pairs().iter().flat_map(|&p| [p, -p]));
+        all.take(self.products() - 1).collect()
     }
     /// Row `k` of B: the coefficients of the polynomial that is zero at all finite points but the `k`-th; for infinity
     /// at all of them.
@@ -56,17 +73,20 @@ impl Points {
         row
     }
     /// G: what the products are multiplied with, from the weights of a window's taps.
-    pub fn weights(self, w: [f64; TAPS]) -> Vec<f64> {
+    pub fn weights(self, w: &[f64]) -> Vec<f64> {
         let finite = self.finite();
         let at = |(k, &p): (usize, &f64)| {
             let others = finite.iter().enumerate().filter(|(i, _)| *i != k);
             let scale: f64 = others.map(|(_, q)| p - q).product();
-            (w[0] + p * (w[1] + p * w[2])) / scale
+            w.iter().rev().fold(0.0, |sum, w| w + p * sum) / scale
         };
-        finite.iter().enumerate().map(at).chain([w[2]]).collect()
+        finite.iter().enumerate().map(at).chain(w.last().copied()).collect()
     }
     /// B: the factors of the products from the elements under a tile.
     pub fn data(self, b: &mut KernelBuilder, x: &[Reg]) -> Vec<Reg> {
+        if self.is_plain() {
+            return x.to_vec();
+        }
         let terms = |row: &[f64], parity: usize| -> Vec<(f64, Reg)> {
             let of_parity = row.iter().zip(x).enumerate().filter(|(i, (c, _))| i % 2 == parity && **c != 0.0);
             of_parity.map(|(_, (&c, &x))| (c, x)).collect()
@@ -89,6 +109,9 @@ impl Points {
     }
     /// A: the results of a tile from its products.
     pub fn result(self, b: &mut KernelBuilder, z: &[Reg]) -> Vec<Reg> {
+        if self.is_plain() {
+            return z.to_vec();
+        }
         let sides = |b: &mut KernelBuilder, pair: &[Reg]| match *pair {
             [plus, minus] => (b.add(plus, minus), b.sub(plus, minus)),
             _ => (z[0], z[0]),
@@ -162,17 +185,22 @@ mod tests {
         y.chunks(8).map(|c| f64::from_le_bytes(c.try_into().unwrap())).collect()
     }
 
+    const EXPECTED: [(usize, usize); 9] =
+        [(1, 1), (2, 3), (3, 2), (3, 4), (4, 3), (5, 2), (5, 4), (6, 3), (7, 2)];
+
     #[test]
     fn products_at_points_are_convolutions() {
-        for points in [Points::Two, Points::Four] {
+        let all: Vec<Points> = (1..=9).flat_map(Points::of).collect();
+        assert_eq!(all.iter().map(|p| (p.taps, p.results)).collect::<Vec<_>>(), EXPECTED);
+        for points in all {
             let n = points.products();
             let x: Vec<f64> = (0..n).map(|i| ((i * 7 + 3) % 11) as f64 - 4.5).collect();
-            let w = [0.75, -2.0, 1.25];
+            let w = &[0.75, -2.0, 1.25, 0.5, -0.375, 3.0, -1.5][..points.taps];
             let data = transformed(&x, n, |b, x| points.data(b, x));
             let z: Vec<f64> = data.iter().zip(points.weights(w)).map(|(d, w)| d * w).collect();
             let y = transformed(&z, points.results(), |b, z| points.result(b, z));
             for (i, y) in y.iter().enumerate() {
-                let want: f64 = (0..TAPS).map(|k| w[k] * x[i + k]).sum();
+                let want: f64 = (0..points.taps).map(|k| w[k] * x[i + k]).sum();
                 assert!((y - want).abs() < 1e-12, "{points:?}: {y} for {want}");
             }
         }
