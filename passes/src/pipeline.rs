@@ -49,6 +49,7 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "dots", canon::dots::run, "contract bytes where there are dot products of them")
         .only(TargetDesc::dots),
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
+    pass("canon", FOURIER, canon::fourier::run, "convolutions that are Fourier transforms become fast ones"),
     pass("canon", "ranges", canon::ranges::run, "simplify symbolic integers by the ranges of symbols"),
     pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),
     pass("canon", "simplify", canon::simplify::run, "local rewrites, see RULES.md"),
@@ -68,6 +69,9 @@ pub const PASSES: &[Pass] = &[
 
 /// Names of the passes that only [`Precision::Bf16`] asks for.
 const BF16: [&str; 2] = ["bf16", "bf16-data"];
+
+/// Name of the pass that forms other sums than those of windows.
+const FOURIER: &str = "fourier";
 
 /// Name of the last phase, which makes the program.
 pub const ASSEMBLE: &str = "assemble";
@@ -209,7 +213,10 @@ pub fn rewrite(
     }
     for p in PASSES.iter().take(last + 1).skip(first) {
         let nodes_before = rebuild::count_nodes(&module.graph);
-        let asked = !BF16.contains(&p.name) || options.lower.precision == Precision::Bf16;
+        let asked = match p.name {
+            FOURIER => !options.lower.exact_convolutions,
+            name => !BF16.contains(&name) || options.lower.precision == Precision::Bf16,
+        };
         if asked && p.only.is_none_or(|only| target.is_some_and(only)) {
             (p.run)(&mut module, &mut report)?;
         }

@@ -7,6 +7,7 @@ pub mod cse;
 pub mod dce;
 pub mod dots;
 pub mod fold;
+pub mod fourier;
 pub mod integers;
 pub mod join;
 pub mod ranges;

@@ -18,7 +18,8 @@ const SMALL: u64 = 2048;
 /// Whether adding `n` would cost the cluster its vectors.
 pub(super) fn breaks(cl: &Clusters, symbols: &Symbols, cluster: &Cluster, n: NodeId) -> bool {
     let cost: u64 = cluster.members.iter().map(|m| policy::cost(&cl.g.node(*m).op)).sum();
-    if cost < WORTH && cluster.root.is_none() {
+    let turned = cluster.root.is_none() && turns(cl, &cluster.members);
+    if cost < WORTH && cluster.root.is_none() && !turned {
         return false;
     }
     let rows = cluster.root.and_then(|r| Space::of(cl, r));
@@ -62,7 +63,26 @@ fn rows_vectorise(cl: &Clusters, symbols: &Symbols, set: &BTreeSet<NodeId>, spac
 
 fn vectorises(cl: &Clusters, symbols: &Symbols, set: &BTreeSet<NodeId>, root: Option<NodeId>) -> bool {
     let t = Trace { cl, symbols, set, root };
-    cl.live_outs(set).into_iter().all(|v| t.value(v, cl.g.ty(v).rank().checked_sub(1)))
+    root.is_none() && turns(cl, set)
+        || cl.live_outs(set).into_iter().all(|v| t.value(v, cl.g.ty(v).rank().checked_sub(1)))
+}
+
+/// Whether a group turns matrices of one operand, see `lower::turn`: its vectors are gathered from several rows.
+fn turns(cl: &Clusters, set: &BTreeSet<NodeId>) -> bool {
+    let nodes = || set.iter().map(|n| cl.g.node(*n));
+    let mut transposes = nodes().filter_map(|n| match &n.op {
+        Op::Transpose(t) => Some((&cl.g.ty(n.inputs[0]).dims, &t.perm)),
+        _ => None,
+    });
+    let (Some((dims, perm)), None) = (transposes.next(), transposes.next()) else { return false };
+    let plain = |op: &Op| {
+        op.is_pointwise()
+            || matches!(op, Op::Transpose(_) | Op::Identity(_) | Op::Quantize(_) | Op::Dequantize(_))
+    };
+    let inner = |v: ValueId| cl.g.value(v).def.is_some_and(|(d, _)| set.contains(&d));
+    let large = |v: &ValueId| !inner(*v) && !cl.g.ty(*v).numel().is(1);
+    let read: BTreeSet<ValueId> = nodes().flat_map(|n| n.inputs.iter().copied().filter(large)).collect();
+    read.len() == 1 && nodes().all(|n| plain(&n.op)) && crate::lower::turn::exchanged(dims, perm).is_some()
 }
 
 struct Trace<'a> {

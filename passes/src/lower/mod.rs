@@ -36,7 +36,7 @@ mod scatter;
 mod select;
 mod sub_byte;
 pub mod text;
-mod turn;
+pub(crate) mod turn;
 mod window;
 mod write_slice;
 

@@ -48,6 +48,16 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Option<Lowered>> {
     }
 }
 
+/// The axes in front of two runs that a permutation exchanges, and those two; axes of one element do not count.
+pub fn exchanged(dims: &[Expr], perm: &[usize]) -> Option<(Vec<usize>, Vec<usize>, Vec<usize>)> {
+    let perm: Vec<usize> = perm.iter().copied().filter(|&p| !dims[p].is(1)).collect();
+    let axes: Vec<usize> = (0..dims.len()).filter(|&i| !dims[i].is(1)).collect();
+    let k = perm.iter().zip(&axes).take_while(|(p, a)| p == a).count();
+    let m = k + axes[k..].iter().position(|a| Some(a) == perm.get(k))?;
+    let (rows, columns) = (axes[k..m].to_vec(), axes[m..].to_vec());
+    (perm[k..] == [columns.as_slice(), &rows].concat()).then(|| (axes[..k].to_vec(), rows, columns))
+}
+
 impl<'a> Turn<'a> {
     fn of(cx: &'a LowerCx<'a>, body: &'a Body) -> Option<Self> {
         let g = &body.graph;
@@ -78,21 +88,17 @@ impl<'a> Turn<'a> {
             return None;
         }
         let dims = &body.ty(from).dims;
-        let perm: Vec<usize> = t.perm.iter().copied().filter(|&p| !dims[p].is(1)).collect();
-        let axes: Vec<usize> = (0..dims.len()).filter(|&i| !dims[i].is(1)).collect();
-        let k = perm.iter().zip(&axes).take_while(|(p, a)| p == a).count();
-        let m = k + axes[k..].iter().position(|a| Some(a) == perm.get(k))?;
-        let turned = [&axes[m..], &axes[k..m]].concat();
+        let (outer, rows, columns) = exchanged(dims, &t.perm)?;
         let size = |list: &[usize]| product(list.iter().map(|&i| &dims[i]));
-        (perm[k..] == turned && cx.target.lanes(32) > 1).then(|| Self {
+        (cx.target.lanes(32) > 1).then(|| Self {
             cx,
             body,
             x,
             from,
             to,
-            outer: size(&axes[..k]),
-            r: size(&axes[k..m]),
-            s: size(&axes[m..]),
+            outer: size(&outer),
+            r: size(&rows),
+            s: size(&columns),
             lanes: cx.target.lanes(32),
         })
     }
