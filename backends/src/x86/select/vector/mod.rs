@@ -11,6 +11,7 @@ mod dot;
 mod emit;
 mod fold;
 mod gather;
+mod half;
 mod lanes;
 mod mask;
 mod memory;
