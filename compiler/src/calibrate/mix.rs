@@ -207,15 +207,19 @@ impl Mixing<'_> {
         let help = match self.lossy(groups, loss) {
             Ok(fine) => {
                 let weight = self.weighed(&fine)?;
-                let size = self.budget.size.map(|s| (s, weight.weights, "--max-size"));
+                let weights = self.budget.size.map(|s| (s, weight.weights, "--max-size"));
                 let ram = self.budget.ram.map(|r| (r, weight.weights + weight.rest, "--max-ram"));
-                let all: Vec<(u64, u64, &str)> = size.into_iter().chain(ram).collect();
+                let all: Vec<(u64, u64, &str)> = weights.into_iter().chain(ram).collect();
                 let words = all.iter().map(|(is, need, word)| format!("{word} {}", need.max(is)));
                 let room = words.collect::<Vec<_>>().join(" ");
                 let grows =
                     all.iter().map(|(is, need, _)| *need as f64 / (*is).max(1) as f64).fold(1.0, f64::max);
                 let (room, quality) = (
-                    format!("{room} ({:.1} % more: weights of {})", (grows - 1.0) * 100.0, size_of(weight)),
+                    format!(
+                        "{room} ({:.1} % more: weights of {})",
+                        (grows - 1.0) * 100.0,
+                        size(weight.weights)
+                    ),
                     format!("{quality} ({:.0} % more)", (part - 1.0) * 100.0),
                 );
                 let ordered = if grows <= part { [room, quality] } else { [quality, room] };
@@ -258,10 +262,6 @@ impl Mixing<'_> {
 /// The choice of every group that loses least.
 fn finest(groups: &[Vec<Candidate>]) -> Vec<Candidate> {
     groups.iter().filter_map(|g| g.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).copied()).collect()
-}
-
-fn size_of(w: Weight) -> String {
-    size(w.weights)
 }
 
 /// The best choice within a limit.

@@ -14,7 +14,7 @@ use sinter_passes::report::PassReport;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A text with fewer different tokens than this per window says the same over and over.
+/// A text with fewer different tokens than this says the same over and over.
 const DIFFERENT: usize = 8;
 
 /// A model in pieces, and what runs them.
