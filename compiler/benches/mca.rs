@@ -2,8 +2,10 @@
 //!
 //! `cargo bench -p sinter --bench mca`: compiles single contractions, takes the loop with the most products out of their
 //! code and lets `llvm-mca` run it (Debian: `llvm-19`). The peak is that of a loop of nothing but the same products, by
-//! the same model. One line per contraction and processor: cycles, share of the peak with its bar, and instructions per
-//! thousand multiply-adds, beside the loads and products that tiles of XNNPACK's kernels need for the same.
+//! the same model; weights of four bits are measured against a loop of loads, a mask, a shift and two products for every
+//! 16 bytes, and their bytes per cycle against what memory gives. One line per contraction and processor: cycles, share of
+//! the peak with its bar, and instructions per thousand multiply-adds, beside those that tiles of XNNPACK's kernels need
+//! for the same.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod single;
@@ -18,7 +20,7 @@ use std::process::{Command, Stdio};
 /// Processors as LLVM names them: `cortex-x4` has the model of a smaller one there, `neoverse-v2` is of its class.
 const CPUS: [&str; 4] = ["cortex-a76", "cortex-x4", "neoverse-v2", "apple-m1"];
 /// What counts as products.
-const PRODUCTS: [&str; 6] = ["fmla", "sdot", "udot", "usdot", "sudot", "smmla"];
+const PRODUCTS: [&str; 7] = ["fmla", "sdot", "udot", "usdot", "sudot", "smmla", "usmmla"];
 /// Rounds of a loop that are simulated.
 const ROUNDS: f64 = 200.0;
 
@@ -93,11 +95,18 @@ struct Case {
     op: Op,
     x: (DType, Vec<usize>),
     constants: Vec<Tensor>,
-    /// Products: percent of their peak. Otherwise loads.
+    /// Percent of the peak.
     bar: Option<f64>,
-    /// Whether loads are the bound.
-    loads: bool,
+    /// Whether weights of four bits come from memory for a single row: each 16 bytes cost a load, a mask, a shift and two
+    /// products.
+    stream: bool,
 }
+
+/// Bytes per cycle of the memory of a device with each of [`CPUS`], by its data sheet, and its cores: Raspberry Pi 5
+/// (LPDDR4X-4267 of 32 bits, 2.4 GHz), Snapdragon 8 Gen 3 (LPDDR5X-9600 of 64 bits, 3.3 GHz), Grace (500 GB/s, 3.1 GHz),
+/// Apple M1 (LPDDR4X-4266 of 128 bits, 3.2 GHz).
+const MEMORY: [(f64, f64); 4] =
+    [(17.1 / 2.4, 4.0), (76.8 / 3.3, 8.0), (500.0 / 3.1, 72.0), (68.3 / 3.2, 8.0)];
 
 /// Small numbers of any type.
 fn numbers(dtype: DType, shape: &[usize]) -> Tensor {
@@ -123,16 +132,16 @@ fn product(
     let (m, k, n) = (384, 512, 768);
     let op = MatMul { zero, wide: false }.into();
     let constants = vec![numbers(types[1], &[k, n])];
-    Case { name, target, op, x: (types[0], vec![m, k]), constants, bar, loads: false }
+    Case { name, target, op, x: (types[0], vec![m, k]), constants, bar, stream: false }
 }
 
 /// Rows of activations times weights of four bits.
-fn quantized(name: &'static str, target: &'static str, m: usize, loads: bool) -> Case {
+fn quantized(name: &'static str, target: &'static str, m: usize, bar: Option<f64>) -> Case {
     let (k, n, block) = (2048, 2048, 128);
     let (activations, offset) = (Activations::Rows, Offset::None);
     let op = QuantizedMatMul { block, activations, offset, middle: 8, nibbles: None, table: vec![] }.into();
     let constants = vec![numbers(DType::U4, &[n, k]), numbers(DType::F16, &[n, k / block])];
-    Case { name, target, op, x: (DType::F32, vec![m, k]), constants, bar: None, loads }
+    Case { name, target, op, x: (DType::F32, vec![m, k]), constants, bar, stream: m == 1 }
 }
 
 fn cases() -> Vec<Case> {
@@ -141,9 +150,10 @@ fn cases() -> Vec<Case> {
         product("f32", "aarch64", [F32; 2], None, Some(90.0)),
         product("i8 x i8 (sdot)", "aarch64-v8.2", [I8, I8], Some(0), Some(90.0)),
         product("u8 x i8 (sdot, sign flipped)", "aarch64-v8.2", [U8, I8], Some(128), None),
-        product("u8 x i8 (usdot)", "aarch64-v8.6", [U8, I8], Some(128), Some(90.0)),
-        quantized("4 bits, 1 row", "aarch64-v8.2", 1, true),
-        quantized("4 bits, 64 rows", "aarch64-v8.2", 64, false),
+        product("i8 x i8 (smmla)", "aarch64-v8.6", [I8, I8], Some(0), Some(90.0)),
+        product("u8 x i8 (usmmla)", "aarch64-v8.6", [U8, I8], Some(128), Some(90.0)),
+        quantized("4 bits, 1 row", "aarch64-v8.2", 1, Some(90.0)),
+        quantized("4 bits, 64 rows", "aarch64-v8.2", 64, None),
     ]
 }
 
@@ -159,20 +169,38 @@ fn inner_loop(case: &Case) -> Vec<String> {
     all.max_by_key(|l| count(l)).unwrap_or_default()
 }
 
-/// As many cycles as the same number of independent products, or of loads, takes.
-fn least(cpu: &str, lines: &[String], loads: bool) -> f64 {
-    let n = lines.iter().filter(|l| if loads { is_load(l) } else { PRODUCTS.contains(&mnemonic(l)) }).count();
-    let product = lines.iter().find(|l| PRODUCTS.contains(&mnemonic(l))).unwrap();
-    let each = |i: usize| match loads {
-        true => format!("ldr q{}, [x0, #{}]", i % 24, 16 * (i % 24)),
-        // By lane, like those of the loop: some models let these go faster than whole vectors.
-        false => {
-            let (all, one) = if mnemonic(product) == "fmla" { ("4s", "s") } else { ("16b", "4b") };
-            format!("{} v{}.4s, v30.{all}, v31.{one}[0]", mnemonic(product), i % 24)
-        }
+/// Bytes of weights that a loop reads: what vectors of loads hold.
+fn weights(lines: &[String]) -> usize {
+    let vectors = |l: &&String| match (mnemonic(l), l.contains(" q")) {
+        ("ldr", true) => 1,
+        ("ldp", true) => 2,
+        _ => 0,
     };
-    let block: Vec<String> = (0..24).map(each).collect();
-    cycles(cpu, &block) * n as f64 / 24.0
+    16 * lines.iter().map(|l| vectors(&l)).sum::<usize>()
+}
+
+/// As many cycles as the same number of independent products takes; where weights are read, with their loads and what
+/// makes bytes of them.
+fn least(cpu: &str, lines: &[String], stream: bool) -> f64 {
+    let product = lines.iter().find(|l| PRODUCTS.contains(&mnemonic(l))).unwrap();
+    // By lane, like those of the loop: some models let these go faster than whole vectors.
+    let last = match mnemonic(product) {
+        "fmla" => "v30.4s, v31.s[0]",
+        "smmla" | "usmmla" => "v30.16b, v31.16b",
+        _ => "v30.16b, v31.4b[0]",
+    };
+    let one = |i: usize| format!("{} v{}.4s, {last}", mnemonic(product), i % 24);
+    if !stream {
+        let n = lines.iter().filter(|l| PRODUCTS.contains(&mnemonic(l))).count();
+        return cycles(cpu, &(0..24).map(one).collect::<Vec<_>>()) * n as f64 / 24.0;
+    }
+    let vector = |i: usize| {
+        let unpacked = ["and v29.16b, v28.16b, v31.16b", "ushr v28.16b, v28.16b, #4"].map(str::to_owned);
+        let load = format!("ldr q28, [x0, #{}]", 16 * i);
+        [load].into_iter().chain(unpacked).chain([one(2 * i), one(2 * i + 1)])
+    };
+    let block: Vec<String> = (0..12).flat_map(vector).collect();
+    cycles(cpu, &block) * weights(lines) as f64 / (12.0 * 16.0)
 }
 
 /// Instructions per thousand multiply-adds that loads and products of a tile take: `k` steps of a row in one load.
@@ -190,7 +218,11 @@ fn main() {
         let lines = inner_loop(&case);
         let products = lines.iter().filter(|l| PRODUCTS.contains(&mnemonic(l))).count();
         let loads = lines.iter().filter(|l| is_load(l)).count();
-        let terms = if case.x.0 == DType::F32 && !case.loads && case.target == "aarch64" { 4 } else { 16 };
+        let terms = match lines.iter().map(|l| mnemonic(l)).find(|m| PRODUCTS.contains(m)) {
+            Some("fmla") => 4,
+            Some("smmla" | "usmmla") => 32,
+            _ => 16,
+        };
         let per = 1000.0 * lines.len() as f64 / (products * terms) as f64;
         println!(
             "{:30} {}: {} instructions, {products} products, {loads} loads; {per:.1} per 1000 multiply-adds",
@@ -201,14 +233,23 @@ fn main() {
         if std::env::args().any(|a| a == "--code") {
             lines.iter().for_each(|l| println!("    {l}"));
         }
-        for cpu in CPUS {
-            let (took, least) = (cycles(cpu, &lines), least(cpu, &lines, case.loads));
+        for (cpu, (memory, cores)) in CPUS.into_iter().zip(MEMORY) {
+            // It has no products of matrices.
+            if cpu == "cortex-a76" && case.target == "aarch64-v8.6" {
+                continue;
+            }
+            let (took, least) = (cycles(cpu, &lines), least(cpu, &lines, case.stream));
             let share = 100.0 * least / took;
             let bar = case.bar.map_or(String::new(), |b| {
                 format!(" {} {b} %", if share >= b { "reaches" } else { "below" })
             });
-            let of = if case.loads { " of loads" } else { "" };
-            println!("{:30} {cpu:12} {took:6.1} {least:7.1} {share:6.1}{of}{bar}", "");
+            let rate = weights(&lines) as f64 / took;
+            let needed = (memory / rate).ceil();
+            let stream = match case.stream {
+                true => format!("; {rate:.1} bytes a cycle: {needed} of {cores} cores wait for memory"),
+                false => String::new(),
+            };
+            println!("{:30} {cpu:12} {took:6.1} {least:7.1} {share:6.1}{bar}{stream}", "");
         }
     }
     println!(
@@ -221,4 +262,9 @@ fn main() {
     ] {
         println!("{name:30} {:6.1}", tile(mr, nv, per));
     }
+    // Sixteen bytes of a row: pairs of rows are made by as many instructions as there are loads of A.
+    let (mr, nr) = (4.0, 16.0);
+    let (products, loads) = (mr / 2.0 * nr / 2.0 * 2.0, mr + nr);
+    let name = "qs8 4x16c8 neoni8mm";
+    println!("{name:30} {:6.1}", 1000.0 * (products + loads + mr) / (mr * nr * 16.0));
 }

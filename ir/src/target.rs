@@ -48,13 +48,55 @@ impl Default for CostModel {
 }
 
 /// Memory of a device, where it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Memory {
-    /// For what a program writes.
+    /// For what a program writes, if not what its regions say.
     pub ram_bytes: Option<u64>,
-    /// For weights and code.
+    /// For weights and code, if not what its regions say.
     pub flash_bytes: Option<u64>,
+    /// Its memories, the fastest first.
+    #[serde(default)]
+    pub regions: Vec<MemoryRegion>,
+}
+
+/// What a memory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryKind {
+    /// Keeps what it holds and is not written by programs.
+    Flash,
+    /// Within the chip.
+    Sram,
+    /// Beside the chip: larger and slower.
+    Psram,
+}
+
+/// One of a device's memories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MemoryRegion {
+    /// As its maker calls it.
+    pub name: String,
+    /// What it is.
+    pub kind: MemoryKind,
+    /// Its size.
+    pub bytes: u64,
+    /// The linker's section for what lies in it; none: the usual ones.
+    pub section: Option<String>,
+}
+
+impl Memory {
+    /// What a program may write: an arena lies in one memory.
+    pub fn ram(&self) -> Option<u64> {
+        let ram = self.regions.iter().filter(|r| r.kind != MemoryKind::Flash).map(|r| r.bytes);
+        self.ram_bytes.or_else(|| ram.max())
+    }
+    /// What weights and code may take.
+    pub fn flash(&self) -> Option<u64> {
+        let flash = self.regions.iter().filter(|r| r.kind == MemoryKind::Flash).map(|r| r.bytes);
+        self.flash_bytes.or_else(|| flash.max())
+    }
 }
 
 /// One device.
@@ -125,6 +167,10 @@ impl TargetDesc {
     /// Whether products take a single lane of a vector as one factor.
     pub fn lane_products(&self) -> bool {
         self.has("neon")
+    }
+    /// Whether there are products of small matrices of bytes.
+    pub fn matrix_products(&self) -> bool {
+        self.has("i8mm") && self.has("neon")
     }
     /// Whether products of pairs of bf16 are single instructions.
     pub fn pairs(&self) -> bool {

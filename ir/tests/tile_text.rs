@@ -35,6 +35,10 @@ fn everything() -> Kernel {
         b.set(acc, Inst::Dot4 { acc, a: bytes, b: bytes, a_signed, b_signed });
         b.set(acc, Inst::Dot4 { acc, a: bytes, b: acc, a_signed, b_signed });
     }
+    for high in [false, true] {
+        b.set(pairs, Inst::Mat8 { acc: pairs, a: pairs, b: pairs, a_signed: high });
+        b.set(pairs, Inst::Halves { a: pairs, b: pairs, high });
+    }
     b.load(Elem::F32, 8, x, Addr::reg(i).plus(j, -3).offset(-9), Some(i));
     b.load(Elem::F32, 8, x, Addr { terms: vec![(i, 0), (i, i64::MIN)], offset: i64::MAX }, None);
     let g = b.reg(Elem::I32, 2);

@@ -9,6 +9,7 @@ use sinter_ir::op::binary::BinaryKind;
 use sinter_ir::op::{Binary, Cast, Conv, Lookup, MatMul, Quantize};
 use sinter_ir::tile::{Inst, Stmt};
 use sinter_ir::{DType, Tensor};
+use sinter_passes::lower::Lowered;
 
 /// Any bytes.
 fn bytes(rng: &mut Rng, dtype: DType, shape: Vec<usize>) -> Tensor {
@@ -42,6 +43,21 @@ fn has_dots(body: &[Stmt]) -> bool {
     })
 }
 
+/// Whether small matrices of bytes are multiplied.
+fn has_matrices(l: &Lowered) -> bool {
+    fn any(body: &[Stmt]) -> bool {
+        body.iter().any(|s| {
+            matches!(s, Stmt::Let { inst: Inst::Mat8 { .. }, .. }) || s.blocks().into_iter().any(|b| any(b))
+        })
+    }
+    l.calls.iter().any(|c| any(&c.kernel.body))
+}
+
+/// Whether bytes are summed up four or eight at a time.
+fn by_words(l: &Lowered) -> bool {
+    has_matrices(l) || l.calls.iter().any(|c| has_dots(&c.kernel.body))
+}
+
 #[test]
 fn products() {
     let mut rng = Rng::new(1);
@@ -60,11 +76,49 @@ fn products() {
             c.free(&[(0, axis)]);
         }
         let wanted = c.target.dots() && c.fixed[1] && k % 4 == 0;
-        let found = has_dots(&c.check().calls[0].kernel.body);
+        let found = by_words(&c.check());
         assert_eq!(found, wanted);
         dots += usize::from(found);
     }
     assert!(dots > 20, "{dots} products by words");
+}
+
+/// Rows in pairs and columns in pairs: odd numbers of both, open numbers of rows, batches, and points of an image.
+#[test]
+fn products_of_small_matrices() {
+    let mut rng = Rng::new(9);
+    for round in 0..80 {
+        let (dtype, zero) = data(&mut rng);
+        let (m, k, n) = (rng.dim(4, 27), 8 * rng.dim(1, 9), rng.dim(16, 45));
+        let weights = |rng: &mut Rng, shape| bytes(rng, DType::I8, shape);
+        let mut c = if round % 4 == 3 {
+            let (x, w) = (bytes(&mut rng, dtype, vec![2, 3, m, k]), weights(&mut rng, vec![n, k, 1, 1]));
+            let op = Conv {
+                strides: vec![1; 2],
+                dilations: vec![1; 2],
+                pads_before: vec![0.into(); 2],
+                pads_after: vec![0.into(); 2],
+                group: 1,
+                channels_last: true,
+                zero: Some(zero),
+                wide: false,
+            };
+            Case::new(op, vec![x, w])
+        } else {
+            let a = if rng.flip() { vec![2, m, k] } else { vec![m, k] };
+            let (a, b) = (bytes(&mut rng, dtype, a), weights(&mut rng, vec![k, n]));
+            Case::new(MatMul { zero: Some(zero), wide: false }, vec![a, b])
+        }
+        .fix(1);
+        c.on_any_target(&mut rng);
+        c.target.features = ["dotprod", "i8mm", "neon"].map(str::to_owned).to_vec();
+        c.target.cost.uniform = round % 5 == 4;
+        if rng.below(3) == 0 {
+            let axis = c.inputs[0].rank() - 2;
+            c.free(&[(0, axis)]);
+        }
+        assert!(has_matrices(&c.check()), "round {round}");
+    }
 }
 
 #[test]
@@ -115,7 +169,7 @@ fn convolutions() {
         let (x, w) = (bytes(&mut rng, dtype, x), bytes(&mut rng, DType::I8, w));
         let mut c = Case::new(op, vec![x, w]).fix(1);
         on_any_target(&mut c, &mut rng);
-        dots += usize::from(has_dots(&c.check().calls[0].kernel.body));
+        dots += usize::from(by_words(&c.check()));
     }
     assert!(dots > 40, "{dots} convolutions by words");
 }

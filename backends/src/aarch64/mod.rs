@@ -25,7 +25,7 @@ pub const ALIGN: usize = encode::ALIGN;
 /// Why the emitter leaves a kernel to the portable one; none when it carries it.
 pub fn refuses(k: &Kernel, target: &TargetDesc) -> Option<String> {
     match Isa::of(target) {
-        Some(_) => select::supports(&k.body).err(),
+        Some(isa) => select::supports(&k.body, isa).err(),
         None => Some(format!("no emitter of its own for {}", target.name)),
     }
 }

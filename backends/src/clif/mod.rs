@@ -32,7 +32,9 @@ pub fn legalise(program: &Program, target: &TargetDesc) -> Vec<Diag> {
                 .help("`sinter targets` lists what is supported"),
         );
     }
-    out.extend(unexpanded_kernels(program.kernels.iter().filter(|k| crate::refuses(k, target).is_some())));
+    let ours = || program.kernels.iter().filter(|k| crate::refuses(k, target).is_some());
+    out.extend(unexpanded_kernels(ours()));
+    out.extend(products_of_matrices(ours()));
     out
 }
 
@@ -50,15 +52,27 @@ pub(crate) fn unexpanded_kernels<'a>(kernels: impl Iterator<Item = &'a Kernel>) 
     out
 }
 
-/// Kernels that multiply pairs of bf16, which emitters without an instruction for it leave out.
-pub(crate) fn products_of_pairs(program: &Program) -> Vec<Diag> {
-    let has_pairs = |k: &&Kernel| {
+/// Kernels with products that only some processors have: emitters without an instruction for them leave those out.
+pub(crate) fn special_products(program: &Program) -> Vec<Diag> {
+    let mut out = products_of_matrices(program.kernels.iter());
+    for k in &program.kernels {
         let mut found = false;
         visit(&k.body, &mut |i| found |= matches!(i, Inst::Dot2 { .. }));
+        if found {
+            out.push(Diag::unsupported(format!("kernel {}: products of bf16", k.name)));
+        }
+    }
+    out
+}
+
+/// Kernels that multiply small matrices of bytes: 64-bit Arm alone has them, in an emitter of its own.
+pub(crate) fn products_of_matrices<'a>(kernels: impl Iterator<Item = &'a Kernel>) -> Vec<Diag> {
+    let has = |k: &&Kernel| {
+        let mut found = false;
+        visit(&k.body, &mut |i| found |= matches!(i, Inst::Mat8 { .. } | Inst::Halves { .. }));
         found
     };
-    let kernels = program.kernels.iter().filter(has_pairs);
-    kernels.map(|k| Diag::unsupported(format!("kernel {}: products of bf16", k.name))).collect()
+    kernels.filter(has).map(|k| Diag::unsupported(format!("kernel {}: matrices of bytes", k.name))).collect()
 }
 
 fn visit(body: &[Stmt], f: &mut dyn FnMut(&Inst)) {

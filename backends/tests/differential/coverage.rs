@@ -32,6 +32,8 @@ fn inst(k: &Kernel, dst: Reg, i: &Inst) -> String {
         Inst::Dot4 { a, b, a_signed, b_signed, .. } => {
             format!("Dot4 {a_signed} {b_signed} {:?} {:?}", of(a), of(b))
         }
+        Inst::Mat8 { a_signed, .. } => format!("Mat8 {a_signed}"),
+        Inst::Halves { high, .. } => format!("Halves {high}"),
         Inst::Cvt(op, a) => format!("{op:?} {:?}", of(a)),
         Inst::Load { tail, .. } => format!("Load{}", tailed(tail)),
         Inst::LoadGather { index, tail, .. } => format!("Gather {:?}{}", of(index), tailed(tail)),

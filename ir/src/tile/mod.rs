@@ -315,6 +315,22 @@ pub enum Inst {
         a: Reg,
         b: Reg,
     },
+    /// Products of small matrices of bytes. Every four I32 lanes of acc are a 2x2 matrix, row by row; those of a are two
+    /// rows of eight bytes, those of b two columns of signed ones: `acc += a * b`. Only some targets have it; lowering
+    /// asks.
+    Mat8 {
+        acc: Reg,
+        a: Reg,
+        b: Reg,
+        a_signed: bool,
+    },
+    /// Of every four I32 lanes two of `a`, then two of `b`: the last where `high`, else the first. Rows of what `Mat8`
+    /// makes are put together by it; targets have both or neither.
+    Halves {
+        a: Reg,
+        b: Reg,
+        high: bool,
+    },
     Cvt(CvtOp, Reg),
     /// Contiguous lanes from memory.
     Load {

@@ -57,11 +57,14 @@ impl Inst {
             | Inst::Splat(a)
             | Inst::Lane(a, _)
             | Inst::Fold(_, a) => f(a),
-            Inst::Bin(_, a, b) | Inst::Cmp(_, a, b) => [a, b].into_iter().for_each(f),
+            Inst::Bin(_, a, b) | Inst::Cmp(_, a, b) | Inst::Halves { a, b, .. } => {
+                [a, b].into_iter().for_each(f);
+            }
             Inst::Select(a, b, c)
             | Inst::MulAdd(a, b, c)
             | Inst::Dot2 { acc: a, a: b, b: c }
-            | Inst::Dot4 { acc: a, a: b, b: c, .. } => {
+            | Inst::Dot4 { acc: a, a: b, b: c, .. }
+            | Inst::Mat8 { acc: a, a: b, b: c, .. } => {
                 [a, b, c].into_iter().for_each(f);
             }
             Inst::Load { at, tail, .. } => {

@@ -36,6 +36,18 @@ impl Select<'_> {
         let all = (0..parts(ty)).map(|i| self.dot_part(old[i], sums[i], (x[i], a.1), (y[i], b.1)));
         all.collect()
     }
+    /// `acc + a * b` by matrices of two by two.
+    pub(super) fn mat8(&mut self, dst: Reg, acc: Reg, a: Bytes, b: Reg) -> Vec<VReg> {
+        let (old, sums, x, y) = (self.dst(dst), self.parts(acc), self.parts(a.0), self.parts(b));
+        let form = if a.1 { form::SMMLA } else { form::USMMLA };
+        (0..old.len()).map(|i| self.accumulate(form, old[i], sums[i], x[i], y[i], None)).collect()
+    }
+    /// Halves of matrices: rows of two of them side by side.
+    pub(super) fn matrix_rows(&mut self, a: Reg, b: Reg, high: bool) -> Vec<VReg> {
+        let (x, y) = (self.parts(a), self.parts(b));
+        let form = if high { form::ZIP2 } else { form::ZIP1 };
+        x.into_iter().zip(y).map(|(x, y)| self.v(form.lanes(3), &[x, y])).collect()
+    }
     /// Parts of bytes or words in vector registers.
     fn words(&mut self, r: Reg) -> Vec<VReg> {
         let v = self.parts(r);

@@ -7,6 +7,7 @@
 
 mod address;
 mod arith;
+mod bytes;
 mod compare;
 mod control;
 mod convert;
@@ -16,6 +17,7 @@ mod factors;
 mod float;
 mod gather;
 mod int;
+mod isa;
 mod lanes;
 mod memory;
 mod vector;
@@ -25,31 +27,15 @@ use super::mir::{Class, Cond, Func, Label, Mem, Opnd, VReg};
 use super::regs::PReg;
 use crate::machine::expr::{Memo, compute};
 use crate::machine::facts::Facts;
+use bytes::ByteShifts;
 use factors::Factors;
+pub use isa::{Isa, supports};
 use sinter_ir::Expr;
-use sinter_ir::target::TargetDesc;
-use sinter_ir::tile::{BinOp, CmpOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, Ty, UnOp};
+use sinter_ir::tile::{CmpOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, Ty};
 use std::collections::BTreeMap;
 
 /// Bytes of a vector register.
 const VECTOR: u32 = 16;
-
-/// Instructions beyond those of every ARMv8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Isa {
-    /// FEAT_DotProd: products of bytes of one signedness.
-    pub dotprod: bool,
-    /// FEAT_I8MM: of different ones.
-    pub i8mm: bool,
-}
-
-impl Isa {
-    /// Of a target; none where this emitter has no code for it.
-    pub fn of(t: &TargetDesc) -> Option<Self> {
-        let arm = t.triple.starts_with("aarch64-") && t.has("neon") && t.has("fma");
-        arm.then(|| Self { dotprod: t.has("dotprod"), i8mm: t.has("i8mm") })
-    }
-}
 
 /// Selection state of one kernel.
 pub struct Select<'k> {
@@ -58,6 +44,7 @@ pub struct Select<'k> {
     isa: Isa,
     facts: Facts,
     factors: Factors,
+    byte_shifts: ByteShifts,
     regs: Vec<Vec<VReg>>,
     /// Comparisons that wait for their use.
     compares: BTreeMap<Reg, (CmpOp, Reg, Reg)>,
@@ -72,34 +59,12 @@ pub struct Select<'k> {
     fails: BTreeMap<i32, Label>,
 }
 
-/// Whether the emitter carries a kernel; the reason where not.
-pub fn supports(body: &[Stmt]) -> Result<(), String> {
-    use UnOp::*;
-    for s in body {
-        if let Stmt::Let { inst, .. } = s {
-            match inst {
-                Inst::Dot2 { .. } => return Err("products of pairs of bf16".into()),
-                Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod | BinOp::Scale), ..) => {
-                    return Err(format!("{op:?}"));
-                }
-                Inst::Un(
-                    Neg | Abs | Not | Ceil | Floor | Trunc | Nearest | Sqrt | F16ToF32 | F32ToF16,
-                    _,
-                ) => {}
-                Inst::Un(op, _) => return Err(format!("{op:?}")),
-                _ => {}
-            }
-        }
-        s.blocks().into_iter().try_for_each(|b| supports(b))?;
-    }
-    Ok(())
-}
-
 /// Machine IR of a kernel that the emitter [`supports`].
 pub fn select(k: &Kernel, isa: Isa) -> Func {
     let mut f = Func::default();
     let facts = Facts::of(k, false);
     let factors = Factors::of(k, &facts, isa);
+    let byte_shifts = ByteShifts::of(k, &facts);
     let regs = (0..k.regs.len() as u32)
         .map(|r| {
             let ty = k.ty(Reg(r));
@@ -115,6 +80,7 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
         isa,
         facts,
         factors,
+        byte_shifts,
         regs,
         compares: BTreeMap::new(),
         fixed: BTreeMap::new(),
@@ -326,7 +292,7 @@ impl Select<'_> {
             Inst::Const(_) | Inst::Dim(_) if ty.lanes == 1 && self.facts.consts.contains_key(&dst) => {}
             Inst::Const(_) | Inst::Splat(_) if self.is_constant_vector(dst) => {}
             // One lane of a vector, taken by the products that read it.
-            _ if self.factors.is_absent(dst) => {}
+            _ if self.factors.is_absent(dst) || self.byte_shifts.is_absent(dst) => {}
             Inst::Cmp(op, a, b) if self.facts.late.contains(&dst) => {
                 self.compares.insert(dst, (*op, *a, *b));
             }
@@ -350,7 +316,10 @@ impl Select<'_> {
                 None => vec![compute(self, x, &mut Memo::new())],
             },
             Inst::Un(op, a) => self.unary(*op, ty, *a),
-            Inst::Bin(op, a, b) => self.binary(*op, ty, *a, *b),
+            Inst::Bin(op, a, b) => match self.byte_shifts.get(dst) {
+                Some((x, by)) => self.parts(x).into_iter().map(|x| self.vi(form::USHR_B, &[x], by)).collect(),
+                None => self.binary(*op, ty, *a, *b),
+            },
             Inst::Cmp(op, a, b) if ty.lanes == 1 => {
                 let c = self.compare(*op, *a, *b);
                 vec![self.truth(c)]
@@ -361,6 +330,8 @@ impl Select<'_> {
             Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
                 self.dot4(dst, ty, *acc, (*a, *a_signed), (*b, *b_signed))
             }
+            Inst::Mat8 { acc, a, b, a_signed } => self.mat8(dst, *acc, (*a, *a_signed), *b),
+            Inst::Halves { a, b, high } => self.matrix_rows(*a, *b, *high),
             Inst::Cvt(op, a) => self.convert(*op, ty, *a),
             Inst::Load { buf, at, tail } => self.load_parts(dst, *buf, at, *tail),
             Inst::LoadGather { buf, at, index, tail } => self.gather(ty, *buf, at, *index, *tail),

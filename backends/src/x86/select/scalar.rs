@@ -66,7 +66,11 @@ impl Select<'_> {
                 return self.load_plain(to, e, Mem::reg(at));
             }
             // Lane numbers of one lane, and what cannot be without vectors.
-            Inst::LaneIndex | Inst::Dot2 { .. } | Inst::Dot4 { .. } => self.int(0, false),
+            Inst::LaneIndex
+            | Inst::Dot2 { .. }
+            | Inst::Dot4 { .. }
+            | Inst::Mat8 { .. }
+            | Inst::Halves { .. } => self.int(0, false),
         };
         self.f.copy(to, value, if float { 16 } else { view(e) });
     }

@@ -104,6 +104,62 @@ fn dot_products() {
     check(&all);
 }
 
+/// Upper bits of every byte of words: some masks are those of a shift of bytes, others are not.
+#[test]
+fn fields_of_bytes() {
+    let mut all = vec![];
+    for by in [1, 3, 4, 7, 8] {
+        for mask in [0x0101_0101i64 * (0xff >> by.min(7)), 0x0f0f_0f0f, 0x0707_0f0f] {
+            let k = kernel(format!("bytes {by} {mask:x}"), Form::Loaded, &LANES, &mut |b, n| {
+                let x = b.load(Elem::I32, n);
+                let (by, mask) = (b.b.int(Elem::I32, n, by), b.b.int(Elem::I32, n, mask));
+                let shifted = b.b.bin(BinOp::ShrU, x, by);
+                let field = b.b.bin(BinOp::And, shifted, mask);
+                b.keep(field);
+                // Read twice: the shift stays.
+                let shifted = b.b.bin(BinOp::ShrU, x, by);
+                let field = b.b.bin(BinOp::And, shifted, mask);
+                let sum = b.b.bin(BinOp::Add, shifted, field);
+                b.keep(sum);
+            });
+            all.push((Elem::I32, k));
+        }
+    }
+    check(&all);
+}
+
+#[test]
+fn products_of_matrices() {
+    let mut all = vec![];
+    for a_signed in [true, false] {
+        for form in FORMS {
+            for (own, swapped) in [(true, false), (false, false), (true, true)] {
+                let name = format!("Mat8 {a_signed} {form:?} {own} {swapped}");
+                let k = kernel(name, form, &[4, 8, 12, 16, 32], &mut |b, n| {
+                    let acc = b.load(Elem::I32, n);
+                    let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
+                    let (x, y) = if swapped { (y, x) } else { (x, y) };
+                    let r = if own { acc } else { b.b.reg(Elem::I32, n) };
+                    b.b.set(r, Inst::Mat8 { acc, a: x, b: y, a_signed });
+                    b.keep(r);
+                    for high in [false, true] {
+                        let row = b.b.reg(Elem::I32, n);
+                        b.b.set(row, Inst::Halves { a: r, b: y, high });
+                        b.keep(row);
+                        // The result is an operand.
+                        b.b.set(row, Inst::Halves { a: x, b: row, high });
+                        b.keep(row);
+                        b.b.set(row, Inst::Mat8 { acc: r, a: row, b: row, a_signed });
+                        b.keep(row);
+                    }
+                });
+                all.push((Elem::I8, k));
+            }
+        }
+    }
+    check_with("i8mm", &all);
+}
+
 #[test]
 fn dot_products_of_pairs() {
     let mut all = vec![];

@@ -92,6 +92,18 @@ pub(super) enum Op {
         a: Bytes,
         b: Bytes,
     },
+    Mat8 {
+        dst: Slot,
+        acc: usize,
+        a: Bytes,
+        b: Bytes,
+    },
+    Halves {
+        dst: Slot,
+        a: usize,
+        b: usize,
+        high: bool,
+    },
     Cvt {
         dst: Slot,
         f: F1,
@@ -279,6 +291,10 @@ impl<'a> Resolver<'a> {
                 a: self.bytes(*a, *a_signed),
                 b: self.bytes(*b, *b_signed),
             },
+            Inst::Mat8 { acc, a, b, a_signed } => {
+                Op::Mat8 { dst, acc: self.at(*acc), a: self.bytes(*a, *a_signed), b: self.bytes(*b, true) }
+            }
+            Inst::Halves { a, b, high } => Op::Halves { dst, a: self.at(*a), b: self.at(*b), high: *high },
             Inst::Cvt(op, a) => {
                 Op::Cvt { dst, f: scalar::convert(*op, self.k.ty(*a).elem, elem), mask, a: self.at(*a) }
             }

@@ -65,6 +65,25 @@ impl Machine<'_, '_> {
                     r[dst.at + i] = u64::from((r[acc + i] as i64).wrapping_add(sum) as u32);
                 }
             }
+            // The result may be an operand: whole matrices are read in front of their writes.
+            Op::Mat8 { dst, acc, a, b } => {
+                for q in (0..dst.n).step_by(4) {
+                    let sum = |i: usize, j: usize| {
+                        (0..8).map(|k| a.get(r, 4 * q + 8 * i + k) * b.get(r, 4 * q + 8 * j + k)).sum::<i64>()
+                    };
+                    let sums = [sum(0, 0), sum(0, 1), sum(1, 0), sum(1, 1)];
+                    let new = [0, 1, 2, 3].map(|i| (r[acc + q + i] as i64).wrapping_add(sums[i]) as u32);
+                    (0..4).for_each(|i| r[dst.at + q + i] = new[i].into());
+                }
+            }
+            Op::Halves { dst, a, b, high } => {
+                let from = if *high { 2 } else { 0 };
+                for q in (0..dst.n).step_by(4) {
+                    let (a, b) = (a + q + from, b + q + from);
+                    let new = [r[a], r[a + 1], r[b], r[b + 1]];
+                    r[dst.at + q..dst.at + q + 4].copy_from_slice(&new);
+                }
+            }
             Op::Cvt { dst, f, mask, a } => (0..dst.n).for_each(|i| r[dst.at + i] = f(r[a + i]) & mask),
             Op::Splat { dst, a } => {
                 let v = r[*a];

@@ -65,6 +65,10 @@ fn dot4(c: &mut Cursor, a_signed: bool, b_signed: bool) -> Result<Inst> {
     Ok(Inst::Dot4 { acc: reg(c)?, a: next(c)?, b: next(c)?, a_signed, b_signed })
 }
 
+fn mat8(c: &mut Cursor, a_signed: bool) -> Result<Inst> {
+    Ok(Inst::Mat8 { acc: reg(c)?, a: next(c)?, b: next(c)?, a_signed })
+}
+
 fn binary(c: &mut Cursor) -> Result<BinOp> {
     let word = c.word()?;
     named(BINARY, word).ok_or_else(|| c.error(format!("unknown operation `{word}` in front of this")))
@@ -83,6 +87,10 @@ pub(super) fn inst(c: &mut Cursor) -> Result<Inst> {
         "dot4su" => dot4(c, true, false)?,
         "dot4us" => dot4(c, false, true)?,
         "dot4uu" => dot4(c, false, false)?,
+        "mat8s" => mat8(c, true)?,
+        "mat8u" => mat8(c, false)?,
+        "lows" => Inst::Halves { a: reg(c)?, b: next(c)?, high: false },
+        "highs" => Inst::Halves { a: reg(c)?, b: next(c)?, high: true },
         "load" => {
             let (buf, at) = place(c)?;
             Inst::Load { buf, at, tail: tail(c)? }

@@ -164,6 +164,10 @@ fn right(inst: &Inst) -> String {
             let sign = |s: bool| if s { 's' } else { 'u' };
             format!("dot4{}{} {acc}, {a}, {b}", sign(*a_signed), sign(*b_signed))
         }
+        Inst::Mat8 { acc, a, b, a_signed } => {
+            format!("mat8{} {acc}, {a}, {b}", if *a_signed { 's' } else { 'u' })
+        }
+        Inst::Halves { a, b, high } => format!("{} {a}, {b}", if *high { "highs" } else { "lows" }),
         Inst::Cvt(op, a) => format!("{} {a}", name_of(CONVERT, *op)),
         Inst::Load { buf, at, tail } => format!("load {}{}", place(*buf, at), tail_of(*tail)),
         Inst::LoadGather { buf, at, index, tail } => {

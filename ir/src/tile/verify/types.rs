@@ -122,6 +122,14 @@ impl Verifier<'_> {
                     self.expect(*r, if words { ty } else { bytes });
                 }
             }
+            Inst::Mat8 { acc, a, b, .. } => {
+                self.quads(ty);
+                [acc, a, b].into_iter().for_each(|r| self.expect(*r, ty));
+            }
+            Inst::Halves { a, b, .. } => {
+                self.quads(ty);
+                [a, b].into_iter().for_each(|r| self.expect(*r, ty));
+            }
             Inst::Cvt(op, a) => {
                 if let Some(from) = self.ty(*a)
                     && (from.lanes != lanes || !cvt_ok(*op, from.elem, ty.elem))
@@ -167,6 +175,12 @@ impl Verifier<'_> {
     fn kind(&mut self, what: impl std::fmt::Display, kind: Kind, ty: Ty) {
         if !kind.has(ty.elem) {
             self.err(format_args!("{what} on {ty}"));
+        }
+    }
+    /// Matrices of two by two.
+    fn quads(&mut self, ty: Ty) {
+        if ty.elem != Elem::I32 || !ty.lanes.is_multiple_of(4) {
+            self.err(format_args!("{ty} is no row of matrices of four lanes"));
         }
     }
     fn memory(&mut self, dst: Reg, ty: Ty) {

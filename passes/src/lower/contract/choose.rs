@@ -9,6 +9,7 @@
 //! has ways push each other out, and every broadcast comes from the second cache.
 
 use super::micro::Tile;
+use super::num::PAIR;
 use sinter_ir::Expr;
 use sinter_ir::target::{CostModel, TargetDesc};
 
@@ -74,7 +75,12 @@ pub fn tiles(
     let most_nv = vectors(n, width).min(registers);
     for nv in 1..=most_nv {
         // Accumulators, one row of B and a broadcast of A.
-        let fits = if group > 1 { (registers - nv) / (nv + 1) } else { (registers - nv - 1) / nv };
+        let fits = match group {
+            1 => (registers - nv - 1) / nv,
+            // Rows pass, two steps of B stay: nothing else is in the loop.
+            _ if group == usize::from(PAIR) => (registers + 1 - 2 * nv) / nv,
+            _ => (registers - nv) / (nv + 1),
+        };
         let most_mr = fits.min(m.as_const().unwrap_or(i64::MAX).max(1));
         for mr in 1..=most_mr {
             if m.as_const().is_none() && !(mr as u64).is_power_of_two() {

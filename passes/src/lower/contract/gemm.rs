@@ -22,6 +22,8 @@ pub enum Rows {
     },
     /// `[m / mr][k][mr]`.
     Panels,
+    /// Words of two rows, two of one and two of the other, in turns: `[m / 2][k / 2][2][2]`.
+    Pairs,
 }
 
 /// How the columns of B lie in memory.
@@ -242,6 +244,8 @@ impl Gemm {
         let base = dot(b, batch, &self.a_batch);
         let (rows, num, buf) = &self.a;
         let (starts, parts, step) = match rows {
+            // Whole tiles of their own, see `pairs_loop`.
+            Rows::Pairs => (vec![base], vec![(0, 0); count], Step::Const(0)),
             Rows::Panels => {
                 let k = b.dim(&self.k);
                 let at = b.mul(row, k);

@@ -18,6 +18,8 @@ pub enum Source {
     Value(ValueId),
     /// Elements in another order.
     Packed(Bytes, DType),
+    /// What another kernel of the same node makes: so many bytes, the first of the scratch memory.
+    Made(Expr),
 }
 
 /// Which axes of the result batch coordinates, rows and columns stand for.
@@ -69,6 +71,12 @@ impl<'a> Kernel<'a> {
     pub fn source(&mut self, s: Source) -> Result<Buf> {
         match s {
             Source::Value(v) => self.out.end.puller.params.value(&mut self.b, self.out.end.puller.body, v),
+            Source::Made(bytes) => {
+                let ty = TensorType::new(DType::I8, vec![bytes.clone()]);
+                self.hold(vec![bytes]);
+                let params = &mut self.out.end.puller.params;
+                Ok(params.buf(&mut self.b, Arg::Scratch(0), Access::Read, &ty))
+            }
             Source::Packed(bytes, dtype) => Ok(self.out.end.puller.params.pack(&mut self.b, bytes, dtype)),
         }
     }

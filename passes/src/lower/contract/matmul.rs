@@ -7,6 +7,7 @@ use super::num::Num;
 use super::pack::panels;
 use super::pairs;
 use super::sparse::Sparse;
+use super::squares;
 use super::words::Words;
 use crate::lower::body::Body;
 use crate::lower::{LowerCx, Lowered};
@@ -79,6 +80,11 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
                     gemm.a.0 = Rows::Strided { row: gemm.k.clone(), step: 1.into() };
                     gemm.a.1 = w.data;
                     gemm.b.1 = Num::plain(DType::I32, Elem::I32);
+                    if squares::wanted(cx, &gemm) {
+                        let n = t.shape()[t.rank() - 1];
+                        let name = name("matmul_mat8", a.dtype, &dims);
+                        return squares::lower(cx, body, (&name, x), gemm, &w, |i, j| i * n + j, &shape);
+                    }
                     start = w.start(1, gemm.tile.nr());
                     family = "matmul_dot";
                     Source::Packed(pack(&mut gemm, bb, &w.weights, ranks)?, DType::I32)

@@ -4,7 +4,7 @@
 //! running element offsets, one register each, so that an emitter can fold them into its addressing modes.
 
 use super::choose::{self, RowCache};
-use super::num::Num;
+use super::num::{Num, PAIR};
 use crate::lower::LowerCx;
 use sinter_ir::Expr;
 use sinter_ir::tile::build::KernelBuilder;
@@ -193,6 +193,9 @@ impl Body<'_> {
     fn emit(&self, b: &mut KernelBuilder, n: i64, tails: &[Reg]) {
         let group = self.x.num.group();
         let grouped = group as i64 == n && n > 1 && self.x.step == Step::Const(1) && self.list.is_none();
+        if grouped && group == usize::from(PAIR) && matches!(self.y.step, Step::Const(_)) {
+            return self.streamed(b, n, tails);
+        }
         let rows: Vec<Reg> = self
             .x
             .parts
@@ -205,17 +208,7 @@ impl Body<'_> {
             })
             .collect();
         for u in 0..n {
-            let ys: Vec<Reg> = (0..self.tile.nv)
-                .map(|v| {
-                    // Vectors lie side by side unless they say where.
-                    let (s, o) = match self.y.parts.as_slice() {
-                        [(s, o)] => (*s, o + self.tile.column(v)),
-                        parts => parts[v],
-                    };
-                    let at = self.at(self.y, self.ys[s], o, u);
-                    self.y.num.load(b, self.tile.lanes, self.y.buf, at, tails.get(v).copied())
-                })
-                .collect();
+            let ys = self.columns(b, u, tails);
             let place = self.list.map(|(buf, next)| {
                 let p = b.load(Elem::I32, 1, buf, Addr::reg(next).offset(u), None);
                 b.cvt(CvtOp::SExt, Elem::I64, p)
@@ -254,6 +247,41 @@ impl Body<'_> {
                 };
                 run.iter().for_each(|&r| b.set(r, Inst::Bin(BinOp::Add, r, by)));
             }
+        }
+    }
+    /// Vectors of B at a step.
+    fn columns(&self, b: &mut KernelBuilder, u: i64, tails: &[Reg]) -> Vec<Reg> {
+        (0..self.tile.nv)
+            .map(|v| {
+                // Vectors lie side by side unless they say where.
+                let (s, o) = match self.y.parts.as_slice() {
+                    [(s, o)] => (*s, o + self.tile.column(v)),
+                    parts => parts[v],
+                };
+                let at = self.at(self.y, self.ys[s], o, u);
+                self.y.num.load(b, self.tile.lanes, self.y.buf, at, tails.get(v).copied())
+            })
+            .collect()
+    }
+    /// `n` steps along k: B of all of them is held, and rows of A pass, all steps of one in a load.
+    fn streamed(&self, b: &mut KernelBuilder, n: i64, tails: &[Reg]) {
+        let ys: Vec<Vec<Reg>> = (0..n).map(|u| self.columns(b, u, tails)).collect();
+        for (i, &(s, o)) in self.x.parts.iter().enumerate() {
+            let at = self.at(self.x, self.xs[s], o, 0);
+            let row = self.x.num.load(b, n as u16, self.x.buf, at, None);
+            let row = self.x.num.flipped(b, row);
+            for (u, ys) in (0..).zip(&ys) {
+                let x = b.lane(row, u);
+                let x = b.splat(x, self.tile.lanes);
+                for (v, &y) in ys.iter().enumerate() {
+                    self.x.num.mul_add(b, x, y, self.acc[i * self.tile.nv + v]);
+                }
+            }
+        }
+        for (o, run) in [(self.x, self.xs), (self.y, self.ys)] {
+            let Step::Const(c) = o.step else { continue };
+            let by = b.i64(c * n);
+            run.iter().for_each(|&r| b.set(r, Inst::Bin(BinOp::Add, r, by)));
         }
     }
     fn at(&self, o: &Operand, run: Reg, offset: i64, u: i64) -> Addr {

@@ -13,6 +13,7 @@ pub mod pack;
 pub mod pairs;
 pub mod slots;
 mod sparse;
+pub(in crate::lower) mod squares;
 pub mod words;
 
 pub use matmul::lower;

@@ -2,7 +2,7 @@
 
 use super::choose;
 use super::finish::{Strip, Tiles};
-use super::gemm::{Gemm, Sink, add_const, scaled, unravel};
+use super::gemm::{Gemm, Rows, Sink, add_const, scaled, unravel};
 use super::micro::{Depth, Operand, Tile, contract, sums};
 
 use sinter_ir::tile::build::KernelBuilder;
@@ -85,6 +85,9 @@ impl Gemm {
         spill: Option<(Buf, Reg)>,
         sink: &mut Sink,
     ) -> Result<()> {
+        if let (Rows::Pairs, Some(&weights)) = (&self.a.0, y.starts.first()) {
+            return self.pairs_loop(b, at, weights, spill, sink);
+        }
         let tile = Tile { nv: at.strip.vectors(self.tile), ..self.tile };
         let mut done = Ok(());
         let mut rows = |b: &mut KernelBuilder, row: Reg, mr: usize| {
@@ -111,17 +114,7 @@ pub fn for_tiles(
 ) {
     let step = mr as i64;
     let Some(m) = m.as_const().filter(|_| !uniform) else {
-        // Each height takes what it can, the next ones the rest.
-        let mut lo = lo;
-        for h in choose::heights(mr, m, uniform) {
-            let left = b.sub(hi, lo);
-            let mask = b.i64(-(h as i64));
-            let taken = b.bin(BinOp::And, left, mask);
-            let end = b.add(lo, taken);
-            b.for_(Bound::Reg(lo), Bound::Reg(end), h as i64, LoopKind::Serial, |b, row| f(b, row, h));
-            lo = end;
-        }
-        return;
+        return downwards(b, &choose::heights(mr, m, uniform), (lo, hi), f);
     };
     let whole = b.i64(m - m % step);
     for h in choose::heights(mr, &m.into(), false) {
@@ -132,6 +125,23 @@ pub fn for_tiles(
             let mine = b.cmp(CmpOp::Gt, hi, whole);
             b.if_(mine, |b| f(b, whole, h), |_| {});
         }
+    }
+}
+
+/// Cuts the rows `lo .. hi` into tiles of some heights, powers of two: each takes what it can, the next ones the rest.
+pub fn downwards(
+    b: &mut KernelBuilder,
+    heights: &[usize],
+    (mut lo, hi): (Reg, Reg),
+    f: &mut dyn FnMut(&mut KernelBuilder, Reg, usize),
+) {
+    for &h in heights {
+        let left = b.sub(hi, lo);
+        let mask = b.i64(-(h as i64));
+        let taken = b.bin(BinOp::And, left, mask);
+        let end = b.add(lo, taken);
+        b.for_(Bound::Reg(lo), Bound::Reg(end), h as i64, LoopKind::Serial, |b, row| f(b, row, h));
+        lo = end;
     }
 }
 

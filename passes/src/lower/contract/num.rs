@@ -28,8 +28,8 @@ pub struct Words {
     pub signed: bool,
     /// Whether they are of the other kind in memory: 128 lie between the two.
     pub flip: bool,
-    /// Whether four words of a row are loaded at a time, and products take a lane of them.
-    pub lanes: bool,
+    /// Words of a row that are loaded at a time, where products take a lane of them: else 1.
+    pub group: u8,
 }
 
 impl Words {
@@ -37,7 +37,13 @@ impl Words {
     pub fn of(target: &TargetDesc, data: DType) -> Self {
         let signed = data == DType::I8;
         let takes = if signed { target.signed_dots() } else { target.mixed_dots() };
-        Self { signed: signed == takes, flip: !takes, lanes: !takes && target.lane_products() }
+        // What changes every word is worth the registers for four.
+        let group = match (target.lane_products(), takes) {
+            (false, _) => 1,
+            (true, true) => PAIR,
+            (true, false) => 4,
+        };
+        Self { signed: signed == takes, flip: !takes, group }
     }
     /// A zero point of data in memory, as it is in products.
     pub fn zero(self, stored: i64) -> i64 {
@@ -48,6 +54,9 @@ impl Words {
         }
     }
 }
+
+/// Words that are loaded at a time and used at once: rows stay in no register.
+pub const PAIR: u8 = 2;
 
 /// Turns four signed bytes into unsigned ones that are 128 larger, and back.
 pub const FLIP: i64 = 0x8080_8080;
@@ -96,7 +105,7 @@ impl Num {
             Elem::F32 => DType::F32,
             _ => DType::I32,
         };
-        Self { dtype, zero: 0, words: self.words.map(|w| Words { flip: false, lanes: false, ..w }), ..self }
+        Self { dtype, zero: 0, words: self.words.map(|w| Words { flip: false, group: 1, ..w }), ..self }
     }
     /// Loads elements ready for arithmetic, but for [`Num::flipped`].
     pub fn load(self, b: &mut KernelBuilder, lanes: u16, buf: Buf, at: Addr, tail: Option<Reg>) -> Reg {
@@ -128,7 +137,7 @@ impl Num {
     }
     /// Elements of a row that are loaded at a time.
     pub fn group(self) -> usize {
-        if self.words.is_some_and(|w| w.lanes) { 4 } else { 1 }
+        self.words.map_or(1, |w| w.group.into())
     }
     /// `acc += x * y` on loaded elements, `x` data of this type and `y` weights.
     pub fn mul_add(self, b: &mut KernelBuilder, x: Reg, y: Reg, acc: Reg) {

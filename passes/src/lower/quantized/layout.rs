@@ -148,6 +148,10 @@ impl Layout {
             Some(plane)
         })
     }
+    /// Whether codes are stored with a sign: 128 less than they are.
+    pub fn flipped(&self) -> bool {
+        self.signed && self.bits == 8
+    }
     /// Terms per chunk.
     pub fn terms(&self) -> usize {
         self.planes().map(|p| 32 / p.bits).max().unwrap_or(4)
@@ -193,7 +197,7 @@ impl Layout {
     /// The weights in this order.
     pub fn pack(&self, body: &Body, view: &View) -> Result<Bytes> {
         let Parts { code, scale, offset } = Parts::of(body, view)?;
-        let flip = if self.signed && self.bits == 8 { 0x80 } else { 0 };
+        let flip = if self.flipped() { 0x80 } else { 0 };
         let size = [self.strips(), self.strip_words(), 4].iter().try_fold(1usize, |p, &d| p.checked_mul(d));
         let size = size.filter(|&b| b <= sinter_ir::tensor::MAX_TENSOR_BYTES);
         let mut out = Vec::with_capacity(size.ok_or_else(|| Diag::limit("packed weights are too large"))?);

@@ -116,7 +116,7 @@ impl Rows {
         let (l, lanes) = (&self.layout, self.lanes as u16);
         let scale = self.float(b, l.scale, words, lane, 0);
         let offset = l.offset.map(|t| self.float(b, t, words, lane, l.width() * l.scale.bits() / t.bits()));
-        let mut middle = b.float(Elem::F32, 1, l.middle as f64);
+        let mut middle = b.float(Elem::F32, 1, (l.middle + if l.flipped() { 128 } else { 0 }) as f64);
         let mut minimum = None;
         match (self.offset, offset) {
             (Offset::Zero, Some(zero)) => middle = b.add(middle, zero),
@@ -160,7 +160,11 @@ impl Rows {
                 }
                 code = Some(code.map_or(v, |all| b.bin(BinOp::Or, all, v)));
             }
-            let Some(code) = code else { continue };
+            let Some(mut code) = code else { continue };
+            if self.layout.flipped() {
+                let sign = access::whole(b, Elem::I32, lanes, 0x80);
+                code = b.bin(BinOp::Xor, code, sign);
+            }
             let v = b.cvt(CvtOp::SToF, Elem::F32, code);
             let v = b.sub(v, block.middle);
             let v = match block.minimum {

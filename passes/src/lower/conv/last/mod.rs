@@ -22,7 +22,7 @@ use crate::lower::contract::kernel::{self, Shape, Source};
 use crate::lower::contract::micro::Tile;
 use crate::lower::contract::num::Num;
 use crate::lower::contract::words::Words;
-use crate::lower::contract::{pack, pairs};
+use crate::lower::contract::{pack, pairs, squares};
 use crate::lower::window::Axis;
 use sinter_ir::expr::product;
 use sinter_ir::tile::{Buf, Elem};
@@ -109,7 +109,6 @@ fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered
     let (m, n) = (product(&layer.yt.dims[..rank - 1]), layer.wt.dims[0].clone());
     let (o, c) = (w.shape()[0], w.shape()[1]);
     let tile = Tile::pick_strided(layer.cx, layer.num, &m, &n, &c.into());
-    let packed = pack::panels(w, (1, c, o), tile.nr(), |_, k, j| Some(j * c + k))?;
     let gemm = Gemm {
         batch: vec![],
         a_batch: vec![],
@@ -124,8 +123,13 @@ fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered
         start: None,
         finish: Finish::Registers,
     };
-    let from = [Source::Value(layer.x), Source::Packed(packed, layer.wt.dtype)];
     let shape = Shape { grouped: None, rows: rank - 1, cols: 1 };
+    if let Some(words) = words.filter(|_| squares::wanted(layer.cx, &gemm)) {
+        let from = (&*layer.name("conv1_mat8"), layer.x);
+        return squares::lower(layer.cx, layer.body, from, gemm, words, |k, j| j * c + k, &shape);
+    }
+    let packed = pack::panels(w, (1, c, o), tile.nr(), |_, k, j| Some(j * c + k))?;
+    let from = [Source::Value(layer.x), Source::Packed(packed, layer.wt.dtype)];
     let (family, start) = match words {
         Some(words) => ("conv1_dot", words.start(1, gemm.tile.nr())),
         None => ("conv1_last", None),
