@@ -5,6 +5,7 @@ mod looking;
 mod lowering;
 mod made;
 mod pruning;
+mod splitting;
 mod targets;
 
 use crate::bench::sites::Measured;

@@ -12,6 +12,7 @@ pub mod fuse;
 pub mod layout;
 pub mod lower;
 pub mod math;
+pub mod patches;
 pub mod pipeline;
 pub mod plan;
 pub mod prune;

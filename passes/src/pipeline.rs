@@ -3,6 +3,7 @@
 use crate::compress::{Calibrated, Recipe};
 use crate::lower::Precision;
 use crate::lower::choices::Choices;
+use crate::patches::{self, PATCHES};
 use crate::plan::weights::Store;
 use crate::report::{PassReport, PassStat};
 use crate::{assemble, canon, check, compress, fuse, layout, rebuild};
@@ -73,6 +74,11 @@ const BF16: [&str; 2] = ["bf16", "bf16-data"];
 /// Name of the pass that forms other sums than those of windows.
 const FOURIER: &str = "fourier";
 
+/// The pass behind which modules are split, and the one that follows.
+pub const BEFORE_PATCHES: &str = "texts";
+/// See [`BEFORE_PATCHES`].
+pub const AFTER_PATCHES: &str = "layout";
+
 /// Name of the last phase, which makes the program.
 pub const ASSEMBLE: &str = "assemble";
 
@@ -109,6 +115,8 @@ pub struct PipelineOptions<'a> {
     pub compress: Option<Recipe>,
     /// Codes that were made by calibration.
     pub calibrated: Option<&'a Calibrated>,
+    /// What to compute in parts, of the module that [`BEFORE_PATCHES`] leaves.
+    pub patches: Option<patches::Choice>,
     /// Where codes of compressed weights go; they stay in memory otherwise.
     pub codes: Option<&'a mut dyn Store>,
     /// Where packed constants go; they stay in memory otherwise.
@@ -212,7 +220,16 @@ pub fn rewrite(
         return Ok((module, report, false));
     }
     for p in PASSES.iter().take(last + 1).skip(first) {
-        let nodes_before = rebuild::count_nodes(&module.graph);
+        let mut nodes_before = rebuild::count_nodes(&module.graph);
+        if let Some(choice) = options.patches.as_ref().filter(|_| p.name == AFTER_PATCHES) {
+            patches::run(&mut module, choice, &mut report)?;
+            if check {
+                verify(&module, "after patches")?;
+            }
+            let nodes_after = rebuild::count_nodes(&module.graph);
+            report.passes.push(PassStat { name: PATCHES.to_owned(), nodes_before, nodes_after });
+            nodes_before = nodes_after;
+        }
         let asked = match p.name {
             FOURIER => !options.lower.exact_convolutions,
             name => !BF16.contains(&name) || options.lower.precision == Precision::Bf16,

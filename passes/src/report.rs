@@ -1,6 +1,7 @@
 //! What the passes did: counted rules, node counts, kernels, memory. Goes into the bundle's report.
 
 use crate::compress::LayerStat;
+use crate::patches::PatchStat;
 use crate::prune::PruneStat;
 use crate::work::Work;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct PassReport {
     /// Matrices that became codes.
     #[serde(default)]
     pub compressed: Vec<LayerStat>,
+    /// What is computed in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<PatchStat>,
     /// What the layouts left to do.
     #[serde(default)]
     pub layout: LayoutStat,

@@ -10,7 +10,8 @@ mod support;
 
 use sinter_ir::graph::SymKind;
 use sinter_ir::graph::text::{Inline, NoConsts};
-use sinter_ir::{DType, Expr, Module, Tensor, eval};
+use sinter_ir::{DType, Expr, Module, Result, Tensor, ValueId, eval};
+use sinter_passes::patches::{self, Choice};
 use sinter_passes::pipeline::{PASSES, Pass};
 use sinter_passes::report::PassReport;
 use std::path::{Path, PathBuf};
@@ -101,7 +102,11 @@ fn check(pass: &Pass, path: &Path) -> Option<String> {
     if let Some(module) = module {
         assert_eq!(module.verify(), [], "{what}");
         // Nothing but rounding to bf16 is coarser than f32.
-        let tolerance = if pass.name == "bf16-data" { 0.01 } else { 1e-4 };
+        let tolerance = match pass.name {
+            "bf16-data" => 0.01,
+            patches::PATCHES => 0.0,
+            _ => 1e-4,
+        };
         same_meaning(&before, &module, tolerance, &what);
     }
     if got == want {
@@ -112,6 +117,24 @@ fn check(pass: &Pass, path: &Path) -> Option<String> {
         return None;
     }
     Some(format!("{what}: expected\n{want}\ngot\n{got}"))
+}
+
+/// Splitting, which is no pass of the list: what to split is chosen. Here it is what the names say, in three parts.
+const PATCHES: Pass = Pass { name: patches::PATCHES, phase: "fuse", summary: "", only: None, run: split };
+
+fn split(m: &mut Module, report: &mut PassReport) -> Result<()> {
+    let named = |name: &str| {
+        let mut values = (0..m.graph.value_count() as u32).map(ValueId);
+        values.find(|v| m.graph.value(*v).name.as_deref() == Some(name)).unwrap()
+    };
+    let choice = Choice { from: named("from"), to: named("to"), axis: 2, parts: 3, bytes: 0, again: 0.0 };
+    patches::run(m, &choice, report)
+}
+
+#[test]
+fn splits_are_what_their_files_say() {
+    let wrong: Vec<String> = files(PATCHES.name).iter().filter_map(|f| check(&PATCHES, f)).collect();
+    assert!(wrong.is_empty(), "{} files differ; BLESS=1 rewrites them\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
@@ -131,7 +154,7 @@ fn every_folder_with_modules_is_a_pass() {
     for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         let modules = |f: &PathBuf| std::fs::read_to_string(f).unwrap().contains("sinter-graph ");
-        let known = PASSES.iter().any(|p| p.name == name);
+        let known = PASSES.iter().chain([&PATCHES]).any(|p| p.name == name);
         assert!(known || !files(&name).iter().any(modules), "filetests/{name} belongs to no pass");
     }
 }

@@ -6,6 +6,7 @@
 mod expr;
 mod inst;
 mod kernel;
+pub mod place;
 mod program;
 mod width;
 
@@ -36,7 +37,7 @@ pub fn is(target: &TargetDesc) -> bool {
 /// Problems that keep a program from being emitted: all at once.
 pub fn legalise(program: &Program) -> Vec<Diag> {
     let mut out = crate::clif::unexpanded_kernels(program.kernels.iter());
-    out.extend(crate::clif::products_of_pairs(program));
+    out.extend(crate::clif::special_products(program));
     out
 }
 
@@ -73,10 +74,11 @@ fn emit_with(program: &Program, target: &TargetDesc, weights: Vec<u8>) -> Result
         let _ = write!(source, "{}", kernel::text(k, i, &program.symbols));
     }
     source.push_str(&program::text_of(program, &weights)?);
-    let header = object::header::text(program, &[&target.name]);
+    let header = object::header::text(program, &[&target.name], &place::macros(program, target));
     let weights_source = format!(
         "/* The weights as {n}_weights, for chips that read them where they lie: `extern const unsigned char {n}_weights[];`. */\n\
-         \x20   .section .rodata\n    .balign 64\n    .global {n}_weights\n{n}_weights:\n    .incbin \"{n}.weights\"\n"
+         \x20   .section {}\n    .balign 64\n    .global {n}_weights\n{n}_weights:\n    .incbin \"{n}.weights\"\n",
+        place::weights_section(program, target)
     );
     Ok(Emitted { source, header, weights_source, weights })
 }

@@ -5,8 +5,8 @@ use sinter_ir::DType;
 use sinter_ir::program::{Port, Program};
 use std::fmt::Write;
 
-/// C11 text; `targets`: what the code is for, strongest first.
-pub fn text(p: &Program, targets: &[&str]) -> String {
+/// C11 text; `targets`: what the code is for, strongest first; `memory`: definitions that say where things lie.
+pub fn text(p: &Program, targets: &[&str], memory: &str) -> String {
     let n = &p.name;
     let up = n.to_ascii_uppercase();
     let dims: usize = p.inputs.iter().chain(&p.outputs).map(|q| q.dims.len()).sum();
@@ -25,7 +25,7 @@ pub fn text(p: &Program, targets: &[&str]) -> String {
          \x20* {made_for} */\n\
          #ifndef SINTER_{up}_H\n#define SINTER_{up}_H\n\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n\
          /* Bytes and alignment of what the caller provides. */\n\
-         #define {up}_ARENA_BYTES UINT64_C({})\n#define {up}_WEIGHTS_BYTES UINT64_C({})\n#define {up}_ALIGNMENT {ALIGNMENT}\n\n\
+         #define {up}_ARENA_BYTES UINT64_C({})\n#define {up}_WEIGHTS_BYTES UINT64_C({})\n#define {up}_ALIGNMENT {ALIGNMENT}\n\n{memory}\
          #define {up}_INPUTS {}\n#define {up}_OUTPUTS {}\n/* Entries of `dims`: all dims of all inputs, then of all outputs. */\n#define {up}_DIMS {dims}\n\n",
         p.arena_bytes,
         WEIGHTS_HEADER_BYTES as u64 + p.weights_bytes(),

@@ -108,9 +108,9 @@ pub struct CompileArgs {
     /// for 100 KB (language models: 150 KB).
     #[arg(long)]
     pub opt_size: bool,
-    /// RAM of the device: arena, inputs, outputs and states must fit. In bytes, or with K or M (1024, 1048576). With
-    /// `auto` in the recipe and no --max-flash, bits are chosen so that the weights fit it too, beside states of the
-    /// largest capacity.
+    /// RAM of the device: arena, inputs, outputs and states must fit; otherwise layers are computed in parts, as far as
+    /// that helps. In bytes, or with K or M (1024, 1048576). With `auto` in the recipe and no --max-flash, bits are chosen
+    /// so that the weights fit it too, beside states of the largest capacity.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub max_ram: Option<u64>,
     /// Flash of the device: the weights must fit. Sizes as for --max-ram. With `auto`, the same as --max-size.
@@ -313,7 +313,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         spool: Some(a.output.clone()),
         measure: false,
         opt_size: a.opt_size,
-        memory: Memory { ram_bytes: a.max_ram, flash_bytes: a.max_flash },
+        memory: Memory { ram_bytes: a.max_ram, flash_bytes: a.max_flash, regions: vec![] },
         tune: a.tune.then(|| Tuning { seconds: a.tune_seconds, inputs: a.tune_inputs.clone() }),
         tuned: a
             .tuned

@@ -18,11 +18,16 @@ pub fn memory(p: &Program) -> ([u64; 4], u64) {
     (parts, parts.iter().sum::<u64>() - fixed + most)
 }
 
+/// Bytes of RAM: all of those with states of fixed size.
+pub fn ram(p: &Program) -> u64 {
+    memory(p).0.iter().sum()
+}
+
 /// All limits that a program exceeds. RAM holds the arena, inputs, outputs and states of fixed size; flash the weights:
 /// how many bytes C becomes, its compiler decides, and the linker checks.
 pub fn check(p: &Program, target: &str, limit: &Memory) -> Vec<Diag> {
     let ([arena, given, made, states], _) = memory(p);
-    let ram = arena + given + made + states;
+    let ram = ram(p);
     let mut out = vec![];
     if let Some(room) = limit.ram_bytes.filter(|room| ram > *room) {
         let what = format!(

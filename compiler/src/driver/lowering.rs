@@ -1,6 +1,7 @@
 //! From the optimised module to the program for each target: how much may be unrolled, and which choices are made.
 
 use super::Request;
+use super::splitting::{Before, split};
 use crate::dump::{Dump, Past};
 use crate::spool::Spool;
 use crate::tune::{self, Answers};
@@ -27,16 +28,20 @@ const DOUBLINGS: u32 = 6;
 const STATEMENT_BYTES: u64 = 16;
 
 /// A program, what was done for it, and where its weights are if not in it.
-type Made = (Program, PassReport, Option<Spool>);
+pub type Made = (Program, PassReport, Option<Spool>);
 
 /// A module that has gone through all passes.
 pub struct Lowering<'a> {
     module: Option<Module>,
     report: PassReport,
+    /// Where memory is limited: the module in front of what splits it, and what all targets have in common.
+    before: Option<Before>,
     request: &'a Request,
     lower: LowerOptions,
     dump: Option<Dump>,
     unused: Vec<String>,
+    /// What was split.
+    told: Vec<String>,
     /// Weights of the module may be in it.
     _codes: Option<Spool>,
 }
@@ -62,7 +67,13 @@ impl<'a> Lowering<'a> {
         mut dump: Option<Dump>,
         target: Option<&TargetDesc>,
     ) -> Result<Option<Self>, Vec<Diag>> {
+        let mut before = None;
+        let limited = request.memory.ram().or_else(|| target.and_then(|t| t.memory.ram())).is_some();
         let mut write = |pass: &str, m: &Module, report: &PassReport| {
+            if limited && pass == pipeline::BEFORE_PATCHES {
+                let (module, report, target) = (m.clone(), report.clone(), target.cloned());
+                before = Some(Before { module, report, target });
+            }
             if let Some(dump) = dump.as_mut() {
                 dump.pass(pass, m, report);
             }
@@ -88,10 +99,12 @@ impl<'a> Lowering<'a> {
             Ok((module, report, true)) => Ok(Some(Self {
                 module: Some(module),
                 report,
+                before,
                 request,
                 lower,
                 dump,
                 unused: vec![],
+                told: vec![],
                 _codes: codes,
             })),
             Ok(_) => failed(None, dump),
@@ -117,7 +130,7 @@ impl<'a> Lowering<'a> {
             return Err(lowered.err().into_iter().flatten().chain([d]).collect());
         }
         if last {
-            self.module = None;
+            (self.module, self.before) = (None, None);
         }
         lowered
     }
@@ -125,7 +138,8 @@ impl<'a> Lowering<'a> {
     pub fn finish(self) -> Vec<String> {
         let n = self.unused.len();
         let first = self.unused.into_iter().next();
-        first.map(|q| format!("{n} of the tuned choices do not apply here, as `{q}`")).into_iter().collect()
+        let unused = first.map(|q| format!("{n} of the tuned choices do not apply here, as `{q}`"));
+        self.told.into_iter().chain(unused).collect()
     }
     fn program(
         &mut self,
@@ -134,21 +148,42 @@ impl<'a> Lowering<'a> {
         step: &dyn Fn(&str),
     ) -> Result<Lowered, Vec<Diag>> {
         let mut tuned = self.request.tuned.get(&target.name).cloned();
+        let gone = || vec![Diag::bug("lowering of a module that is gone")];
+        let module = (self.module.as_ref().ok_or_else(gone)?, &self.report);
         if let Some(how) = &self.request.tune {
             tuned = Some({
-                let mut make = |c: &Choices| self.make(target, c, None).map(|(p, r, _)| (p, r));
+                let mut make = |c: &Choices| self.make(module, target, c, None).map(|(p, r, _)| (p, r));
                 tune::tune(target, how, &mut make, step)?
             });
         }
         let choices = Choices::new(tuned.clone().unwrap_or_default());
         let folder = self.request.spool.as_deref().filter(|_| spooled);
-        let (program, report, spool) = self.make(target, &choices, folder)?;
-        let (asked, known) = (self.request.memory, target.memory);
+        let (mut program, mut report, mut spool) = self.make(module, target, &choices, folder)?;
+        let (asked, known) = (&self.request.memory, &target.memory);
         let memory = Memory {
-            ram_bytes: asked.ram_bytes.or(known.ram_bytes),
-            flash_bytes: asked.flash_bytes.or(known.flash_bytes),
+            ram_bytes: asked.ram().or_else(|| known.ram()),
+            flash_bytes: asked.flash().or_else(|| known.flash()),
+            regions: vec![],
         };
-        let problems = super::budget::check(&program, &target.name, &memory);
+        let mut problems = super::budget::check(&program, &target.name, &memory);
+        if let (false, Some(before), Some(room)) = (problems.is_empty(), &self.before, memory.ram_bytes) {
+            step(&format!("splitting layers for {}", target.name));
+            let mut make = |m: &Module, r: &PassReport| self.make((m, r), target, &choices, folder);
+            let now = super::budget::ram(&program);
+            let split = split(before, (room, now), &|| options(self.request, self.lower), &mut make)?;
+            if let Some(split) = split {
+                let left = super::budget::check(&split.made.0, &target.name, &memory);
+                match left.is_empty() {
+                    true => self.told.push(split.told),
+                    false => {
+                        problems.iter_mut().for_each(|d| d.message += &format!("; at best, {}", split.told))
+                    }
+                }
+                if left.is_empty() {
+                    ((program, report, spool), problems) = (split.made, left);
+                }
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -156,9 +191,13 @@ impl<'a> Lowering<'a> {
         Ok(Lowered { program, report, spool, tuned })
     }
     /// Lowers with as much unrolling as the room for code allows.
-    fn make(&self, target: &TargetDesc, choices: &Choices, folder: Option<&Path>) -> Result<Made, Vec<Diag>> {
-        let gone = || vec![Diag::bug("lowering of a module that is gone")];
-        let module = self.module.as_ref().ok_or_else(gone)?;
+    fn make(
+        &self,
+        (module, report): (&Module, &PassReport),
+        target: &TargetDesc,
+        choices: &Choices,
+        folder: Option<&Path>,
+    ) -> Result<Made, Vec<Diag>> {
         let (room, first) = match self.request.opt_size {
             true => (SMALL, 1),
             false if module.states.is_empty() => (OTHERS, 0),
@@ -173,7 +212,7 @@ impl<'a> Lowering<'a> {
             let mut machine = target.clone();
             machine.cost = target.cost.dearer_code(doublings);
             machine.cost.uniform = lower.share_shapes;
-            let mut report = self.report.clone();
+            let mut report = report.clone();
             let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
             let mut options = options(self.request, lower);
             options.store = spool.as_mut().map(|s| s as &mut dyn Store);
@@ -232,7 +271,7 @@ fn code_bytes(mut program: Program, target: &TargetDesc, room: u64) -> Result<(P
     // The code does not depend on the weights, which may be large.
     let weights = std::mem::take(&mut program.weights);
     let code = match wasm {
-        true => backends::wasm::emit(&program)?.code,
+        true => backends::wasm::emit(&program, target)?.code,
         false => backends::emit(&program, target)?.code,
     };
     let code = code.values().sum::<u64>();

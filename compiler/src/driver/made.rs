@@ -28,8 +28,8 @@ pub fn generate(levels: &[backends::Level], sum: Option<u64>, lacking: &[String]
     let name = &program.name;
     if backends::wasm::is(target) {
         let emitted = match sum {
-            Some(sum) => backends::wasm::emit_apart(program, sum)?,
-            None => backends::wasm::emit(program)?,
+            Some(sum) => backends::wasm::emit_apart(program, target, sum)?,
+            None => backends::wasm::emit(program, target)?,
         };
         let mut files = texts(crate::web::files(program, &emitted.layout));
         files.insert(format!("{name}.wasm"), emitted.module.into());

@@ -15,7 +15,7 @@ extern unsigned char data_start[], data_end[], data_load[], bss_start[], bss_end
 extern const unsigned char FN(_weights)[];
 extern const void *const inputs[];
 
-static _Alignas(64) unsigned char arena[CONST(_ARENA_BYTES) + 64];
+static _Alignas(64) unsigned char CONST(_ARENA_MEMORY) arena[CONST(_ARENA_BYTES) + 64];
 
 /* Semihosting: the debugger, here the emulator, does what is asked for. */
 static long ask(long what, const void *with) {

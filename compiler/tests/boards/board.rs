@@ -17,19 +17,27 @@ pub struct Board {
     pub flash: (u64, u64),
     /// Where RAM begins, and its bytes.
     pub ram: (u64, u64),
+    /// The same of memory beside the chip.
+    pub psram: Option<(u64, u64)>,
 }
 
 const KB: u64 = 1024;
 
 /// 256 KB of flash, 64 KB of RAM.
-pub const LM3S6965: Board =
-    Board { target: "lm3s6965", machine: "lm3s6965evb", flash: (0, 256 * KB), ram: (0x2000_0000, 64 * KB) };
+pub const LM3S6965: Board = Board {
+    target: "lm3s6965",
+    machine: "lm3s6965evb",
+    flash: (0, 256 * KB),
+    ram: (0x2000_0000, 64 * KB),
+    psram: None,
+};
 /// 1 MB of flash, 128 KB of RAM.
 pub const STM32F405: Board = Board {
     target: "stm32f405",
     machine: "netduinoplus2",
     flash: (0x0800_0000, 1024 * KB),
     ram: (0x2000_0000, 128 * KB),
+    psram: None,
 };
 /// As an i.MX RT1060 with 4 MB of flash: 1 MB of RAM.
 pub const CORTEX_M7: Board = Board {
@@ -37,10 +45,24 @@ pub const CORTEX_M7: Board = Board {
     machine: "mps2-an500",
     flash: (0, 4096 * KB),
     ram: (0x2000_0000, 1024 * KB),
+    psram: None,
+};
+/// An i.MX RT1060 board: 1 MB of RAM in the chip, memory beside it.
+pub const IMXRT1060: Board = Board {
+    target: "imxrt1060",
+    machine: "mps2-an500",
+    flash: (0, 4096 * KB),
+    ram: (0x2000_0000, 1024 * KB),
+    psram: Some((0x6000_0000, 16 * 1024 * KB)),
 };
 /// As an Alif Ensemble E1 without its MRAM: 512 KB each.
-pub const CORTEX_M55: Board =
-    Board { target: "cortex-m55", machine: "mps3-an547", flash: (0, 512 * KB), ram: (0x2000_0000, 512 * KB) };
+pub const CORTEX_M55: Board = Board {
+    target: "cortex-m55",
+    machine: "mps3-an547",
+    flash: (0, 512 * KB),
+    ram: (0x2000_0000, 512 * KB),
+    psram: None,
+};
 
 /// What a run on a board gives.
 pub struct Run {
@@ -128,12 +150,15 @@ fn build(board: &Board, dir: &Path, m: &Manifest, inputs: &[Tensor]) -> (u64, u6
     }
     std::fs::write(dir.join("inputs.S"), table + &data).unwrap();
     let ((flash, flash_bytes), (ram, ram_bytes)) = (board.flash, board.ram);
+    let (psram, psram_bytes) = board.psram.unwrap_or((0, 0));
     let script = format!(
-        "MEMORY {{ flash (rx) : ORIGIN = {flash}, LENGTH = {flash_bytes} ram (rw) : ORIGIN = {ram}, LENGTH = {ram_bytes} }}\n\
+        "MEMORY {{ flash (rx) : ORIGIN = {flash}, LENGTH = {flash_bytes} ram (rw) : ORIGIN = {ram}, LENGTH = {ram_bytes} \
+         psram (rw) : ORIGIN = {psram}, LENGTH = {psram_bytes} }}\n\
          SECTIONS {{\n .text : {{ KEEP(*(.vectors)) *(.text* .rodata*) . = ALIGN(8); }} > flash\n\
          .data : {{ data_start = .; *(.data*) . = ALIGN(8); data_end = .; }} > ram AT > flash\n\
          data_load = LOADADDR(.data);\n\
          .bss (NOLOAD) : {{ bss_start = .; *(.bss* COMMON) . = ALIGN(8); bss_end = .; }} > ram\n\
+         .psram (NOLOAD) : {{ *(.psram*) }} > psram\n\
          stack_top = {ram} + {ram_bytes};\n\
          ASSERT(bss_end + 2048 <= stack_top, \"no room for a stack\")\n\
          /DISCARD/ : {{ *(.ARM.exidx* .ARM.extab*) }}\n}}\nENTRY(reset)\n"

@@ -27,13 +27,31 @@ pub fn input() -> Tensor {
     Tensor::from_bytes(DType::F32, vec![1, 1, 49, 10], bytes).unwrap()
 }
 
-struct Net {
+/// A network under construction.
+pub struct Net {
     graph: GraphProto,
     bytes: bool,
     seed: u64,
 }
 
 impl Net {
+    /// Nothing yet; `bytes`: of bytes.
+    pub fn new(name: &str, bytes: bool) -> Self {
+        let graph = GraphProto { name: name.into(), ..GraphProto::default() };
+        Self { graph, bytes, seed: 7 }
+    }
+    /// The file: mean over all points, classes, their shares.
+    pub fn finish(mut self, x: &str, channels: usize, input: &[usize]) -> Vec<u8> {
+        self.push(node("GlobalAveragePool", &[x], "mean"));
+        self.push(node("Flatten", &["mean"], "flat"));
+        let flat = self.rounded("flat", 2.0 / 255.0, -128);
+        let (w, b) = self.weights("classes", &[CLASSES, channels]);
+        self.push(int(node("Gemm", &[&flat, &w, &b], "logits"), "transB", 1));
+        self.push(node("Softmax", &["logits"], "y"));
+        self.graph.input.push(port("x", FLOAT, Some(input)));
+        self.graph.output.push(port("y", FLOAT, Some(&[1, CLASSES])));
+        encode(self.graph, 17)
+    }
     fn constant(&mut self, name: &str, dims: &[usize], values: &[f32]) {
         let dims: Vec<i64> = dims.iter().map(|d| *d as i64).collect();
         self.graph.initializer.push(TensorProto {
@@ -48,7 +66,7 @@ impl Net {
         self.graph.node.push(n);
     }
     /// A value through bytes, where the net is of bytes.
-    fn rounded(&mut self, x: &str, scale: f32, zero: i32) -> String {
+    pub fn rounded(&mut self, x: &str, scale: f32, zero: i32) -> String {
         if !self.bytes {
             return x.to_owned();
         }
@@ -93,7 +111,8 @@ impl Net {
         self.constant(&b, &[rows], &bias);
         (w, b)
     }
-    fn conv(
+    /// A convolution with its activation.
+    pub fn conv(
         &mut self,
         x: &str,
         name: &str,
@@ -114,21 +133,31 @@ impl Net {
 
 /// The model as a file.
 pub fn model(bytes: bool) -> Vec<u8> {
-    let mut net = Net { graph: GraphProto::default(), bytes, seed: 7 };
-    net.graph.name = "kws".into();
+    let mut net = Net::new("kws", bytes);
     let x = net.rounded("x", 1.0 / 127.0, 0);
     let mut x = net.conv(&x, "first", [CHANNELS, 1, 10, 4], 2, [4, 1, 5, 1], 1);
     for i in 0..4 {
         x = net.conv(&x, &format!("depth{i}"), [CHANNELS, 1, 3, 3], 1, [1; 4], CHANNELS as i64);
         x = net.conv(&x, &format!("point{i}"), [CHANNELS, CHANNELS, 1, 1], 1, [0; 4], 1);
     }
-    net.push(node("GlobalAveragePool", &[&x], "mean"));
-    net.push(node("Flatten", &["mean"], "flat"));
-    let flat = net.rounded("flat", 2.0 / 255.0, -128);
-    let (w, b) = net.weights("classes", &[CLASSES, CHANNELS]);
-    net.push(int(node("Gemm", &[&flat, &w, &b], "logits"), "transB", 1));
-    net.push(node("Softmax", &["logits"], "y"));
-    net.graph.input.push(port("x", FLOAT, Some(&[1, 1, 49, 10])));
-    net.graph.output.push(port("y", FLOAT, Some(&[1, CLASSES])));
-    encode(net.graph, 17)
+    net.finish(&x, CHANNELS, &[1, 1, 49, 10])
+}
+
+/// Numbers for an image.
+pub fn image() -> Tensor {
+    let values = random(96 * 96, 5);
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor::from_bytes(DType::F32, vec![1, 1, 96, 96], bytes).unwrap()
+}
+
+/// A network of bytes over an image, whose first values take 147 KB: more than many chips have.
+pub fn wide_first() -> Vec<u8> {
+    let mut net = Net::new("images", true);
+    let x = net.rounded("x", 1.0 / 127.0, 0);
+    let x = net.conv(&x, "wide", [16, 1, 3, 3], 1, [1; 4], 1);
+    let x = net.conv(&x, "depth", [16, 1, 3, 3], 2, [1; 4], 16);
+    let x = net.conv(&x, "narrow", [8, 16, 1, 1], 1, [0; 4], 1);
+    let x = net.conv(&x, "down", [32, 8, 3, 3], 2, [1; 4], 1);
+    let x = net.conv(&x, "last", [CHANNELS, 32, 3, 3], 2, [1; 4], 1);
+    net.finish(&x, CHANNELS, &[1, 1, 96, 96])
 }

@@ -1,6 +1,8 @@
 //! Models on boards: results as stored or as on this machine, images within the chip.
 
-use crate::board::{Board, CORTEX_M7, CORTEX_M55, LM3S6965, Run, STM32F405, model_on, place, ready};
+use crate::board::{
+    Board, CORTEX_M7, CORTEX_M55, IMXRT1060, LM3S6965, Run, STM32F405, model_on, place, ready,
+};
 use crate::{common, kws};
 use sinter_ir::Tensor;
 
@@ -60,6 +62,52 @@ fn spotter_of_floats_in_16_kb_of_code() {
 fn spotter_of_bytes_on_armv7em_and_helium() {
     spotter(&STM32F405, true);
     spotter(&CORTEX_M55, true);
+}
+
+/// The first values of a network do not fit the chip: they are computed in parts. Where there is no way, the least that
+/// splitting gives is named.
+#[test]
+fn what_does_not_fit_is_computed_in_parts() {
+    let model = place("images.onnx");
+    std::fs::write(&model, kws::wide_first()).unwrap();
+    let compile = |out: &str, ram: &str| {
+        let out = place(out);
+        let _ = std::fs::remove_dir_all(&out);
+        let mut compile = std::process::Command::new(env!("CARGO_BIN_EXE_sinter"));
+        compile.args(["compile", "--target", "stm32f405", "--max-ram", ram, "-o"]).arg(&out).arg(&model);
+        let done = compile.output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned(), out.join("stm32f405"))
+    };
+    let (code, text, whole) = compile("images-whole", "1M");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains("parts"), "{text}");
+    let report = |dir: &std::path::Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(dir.join("report.json")).unwrap()).unwrap()
+    };
+    assert!(report(&whole)["arena_bytes"].as_u64().unwrap() > 147_456);
+    let (code, text, _) = compile("images-refused", "60K");
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("at best") && text.contains("are computed in"), "{text}");
+    if !ready() {
+        return;
+    }
+    let case = common::Case { name: "images".into(), model: model.clone(), rtol: 1e-4, atol: 1e-6 };
+    let input = kws::image();
+    let module = common::import(&case, vec![]).unwrap().0.module;
+    let want = common::native(module, std::slice::from_ref(&input)).unwrap();
+    let run = model_on(&STM32F405, &model, &[], &[input]);
+    for (got, want) in run.outputs.iter().zip(&want) {
+        assert_eq!(common::compare(got, want, 1e-4, 1e-6), Ok(()));
+    }
+    println!("images: code {}, flash {}, ram {}", run.code, run.flash, run.ram);
+    assert!(run.ram <= 128 << 10, "{}", run.ram);
+}
+
+/// 17 MB of values as a whole: in parts they fit the memory beside the chip many times over. The header says where the
+/// arena lies, the weights stay in flash.
+#[test]
+fn dnsmos_in_parts_beside_the_chip() {
+    stored(&IMXRT1060, "dnsmos-p808-v8", &["--max-ram", "4M"]);
 }
 
 #[test]
