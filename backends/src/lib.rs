@@ -119,7 +119,7 @@ fn emit_as(levels: &[Level], weights: Vec<u8>, lacking: &[String], measure: bool
     let (blob, code) = clif::compile(levels, &weights, lacking, measure)?;
     let archive = object::archive(&program.name, &blob, target)?;
     let targets: Vec<&str> = levels.iter().map(|l| l.target.name.as_str()).collect();
-    let header = object::header::text(program, &targets);
+    let header = object::header::text(program, &targets, "");
     Ok(Emitted { archive, header, weights, code, blob })
 }
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 const LEVELS: &[&str] = &[
     include_str!("../targets/browser-wasm.toml"),
+    include_str!("../targets/browser-wasm-threads.toml"),
     include_str!("../targets/x86-64-v2.toml"),
     include_str!("../targets/x86-64-v3.toml"),
     include_str!("../targets/x86-64-v4.toml"),
@@ -42,6 +43,7 @@ const SOURCES: &[&str] = &[
     include_str!("../targets/chips/cortex-m3.toml"),
     include_str!("../targets/chips/cortex-m4f.toml"),
     include_str!("../targets/chips/cortex-m7.toml"),
+    include_str!("../targets/chips/imxrt1060.toml"),
     include_str!("../targets/chips/cortex-m55.toml"),
     include_str!("../targets/chips/esp32-s3.toml"),
     include_str!("../targets/chips/lm3s6965.toml"),

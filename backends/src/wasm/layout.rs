@@ -1,4 +1,4 @@
-//! Where everything lies in linear memory: `[texts | arena | weights file | dims | inputs | outputs | room]`, known at
+//! Where everything lies in linear memory: `[texts | arena | weights file | dims | inputs | outputs | what threads share | room]`, known at
 //! compile time. States lie behind it, where the caller puts them.
 
 use sinter_abi::{ALIGNMENT, CODES, WEIGHTS_HEADER_BYTES};
@@ -27,6 +27,8 @@ pub struct Layout {
     pub inputs: Vec<u32>,
     /// Outputs, each with room for its largest size.
     pub outputs: Vec<u32>,
+    /// What threads share of their work, where there are threads.
+    pub pool: Option<u32>,
     /// First byte that is nobody's: memory must be at least so large.
     pub end: u32,
 }
@@ -43,7 +45,7 @@ pub fn texts() -> (Vec<u8>, Vec<u32>) {
 }
 
 /// Lays a program out; a program too large for 32-bit addresses is refused, with what takes the room.
-pub fn layout(p: &Program) -> Result<Layout> {
+pub fn layout(p: &Program, threads: bool) -> Result<Layout> {
     let mut at = u64::from(TEXTS) + texts().0.len() as u64;
     let mut take = |bytes: u64| {
         let begin = at.next_multiple_of(ALIGNMENT as u64);
@@ -56,6 +58,7 @@ pub fn layout(p: &Program) -> Result<Layout> {
     let (arena, weights, dims) = (take(p.arena_bytes), take(weights_bytes), take(8 * dims as u64));
     let mut ports = |all: &[Port]| all.iter().map(|q| take(q.max_bytes)).collect::<Vec<u32>>();
     let (inputs, outputs) = (ports(&p.inputs), ports(&p.outputs));
+    let pool = threads.then(|| take(super::threads::bytes(p)));
     let end = at.next_multiple_of(ALIGNMENT as u64) + ROOM;
     if end > MOST {
         let sum = |all: &[Port]| all.iter().fold(0u64, |n, q| n.saturating_add(q.max_bytes));
@@ -69,5 +72,6 @@ pub fn layout(p: &Program) -> Result<Layout> {
         ))
         .help("bound the dims with --dim NAME=MIN..MAX, or compile for a 64-bit target"));
     }
-    Ok(Layout { arena, weights, weights_bytes: weights_bytes as u32, dims, inputs, outputs, end: end as u32 })
+    let weights_bytes = weights_bytes as u32;
+    Ok(Layout { arena, weights, weights_bytes, dims, inputs, outputs, pool, end: end as u32 })
 }

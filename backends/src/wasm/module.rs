@@ -3,7 +3,7 @@
 use super::body::Body;
 use super::layout::{self, Layout, TEXTS};
 use super::scalar::memory;
-use super::{expr, kernel, program};
+use super::{expr, kernel, program, threads};
 use sinter_abi::{ABI_VERSION, CODES, Code, WEIGHTS_MAGIC, header};
 use sinter_ir::program::Program;
 use sinter_ir::{Diag, Result};
@@ -33,6 +33,11 @@ pub const READY: u32 = 0;
 /// The function of a kernel.
 pub fn kernel_function(k: u32) -> u32 {
     HELPERS + k
+}
+
+/// The function that takes a thread's share of a kernel, behind `run`, `init` and `error_text`.
+pub fn task_function(p: &Program) -> u32 {
+    kernel_function(p.kernels.len() as u32) + 3
 }
 
 /// The vector goes out in pieces of 8, 4, 2 and 1 bytes; what is left moves to its front.
@@ -126,6 +131,10 @@ fn functions(p: &Program, at: &Layout, weights: &[u8]) -> Result<Vec<Entry>> {
     all.push(entry("run", &program::params(p), Some(I32), program::build(p, at)?, true));
     all.push(entry("init", &[], Some(I32), init(at, weights)?, true));
     all.push(entry("error_text", &[I32], Some(I32), error_text(&offsets), true));
+    if let Some(pool) = at.pool {
+        all.push(entry("task", &[], None, threads::task(p, pool), false));
+        all.push(entry("work", &[I32], None, threads::work(pool, task_function(p)), true));
+    }
     if !p.states.is_empty() {
         all.push(entry("state_bytes", &[I64], Some(I64), program::state_bytes(p, at), true));
     }
@@ -144,6 +153,7 @@ fn constants(at: &Layout) -> Vec<(String, u32)> {
     for (kind, places) in [("input", &at.inputs), ("output", &at.outputs)] {
         all.extend(places.iter().enumerate().map(|(i, &a)| (format!("{kind}_{i}"), a)));
     }
+    all.extend(at.pool.map(|a| ("pool".to_owned(), a)));
     all
 }
 
@@ -174,8 +184,10 @@ pub fn assemble(p: &Program, at: &Layout, weights: &[u8]) -> Result<(Vec<u8>, BT
     }
     let mut imports = ImportSection::new();
     let pages = u64::from(at.end).div_ceil(1 << 16);
-    let memory =
-        MemoryType { minimum: pages, maximum: None, memory64: false, shared: false, page_size_log2: None };
+    // Shared memory has an end: whoever makes it may choose a nearer one.
+    let shared = at.pool.is_some();
+    let maximum = shared.then_some(1 << 16);
+    let memory = MemoryType { minimum: pages, maximum, memory64: false, shared, page_size_log2: None };
     imports.import("env", "memory", EntityType::Memory(memory));
     let mut globals = GlobalSection::new();
     let ty = |mutable| GlobalType { val_type: ValType::I32, mutable, shared: false };

@@ -5,8 +5,9 @@
 use super::body::Body;
 use super::expr::{self, Memo};
 use super::layout::Layout;
-use super::module::{READY, kernel_function};
+use super::module::{READY, kernel_function, task_function};
 use super::scalar::memory;
+use super::threads;
 use sinter_abi::{ALIGNMENT, Code, WEIGHTS_HEADER_BYTES};
 use sinter_ir::program::{Loc, Program, Step};
 use sinter_ir::{DType, Diag, Expr, Result, Sym};
@@ -198,12 +199,26 @@ impl Run<'_> {
     /// Calls a kernel, leaves with its error, checks what it defined.
     fn call(&mut self, kernel: u32, args: &[Loc]) -> Result<()> {
         let k = self.p.kernels.get(kernel as usize).ok_or_else(|| Diag::bug("call of an unknown kernel"))?;
-        args.iter().for_each(|loc| self.address(*loc));
-        if let Some(n) = &k.parallel {
-            self.f.i64(0);
-            self.expr(n);
+        match (&k.parallel, self.at.pool) {
+            (Some(n), Some(pool)) => {
+                let kept = args.iter().map(|loc| {
+                    self.address(*loc);
+                    self.f.keep(ValType::I32)
+                });
+                let kept: Vec<u32> = kept.collect();
+                self.expr(n);
+                let trips = self.f.keep(ValType::I64);
+                threads::call(&mut self.f, pool, task_function(self.p), kernel, &kept, trips);
+            }
+            (n, _) => {
+                args.iter().for_each(|loc| self.address(*loc));
+                if let Some(n) = n {
+                    self.f.i64(0);
+                    self.expr(n);
+                }
+                self.f.op(I::Call(kernel_function(kernel)));
+            }
         }
-        self.f.op(I::Call(kernel_function(kernel)));
         let status = self.f.keep(ValType::I32);
         self.f.ops([I::LocalGet(status), I::If(BlockType::Empty), I::LocalGet(status), I::Return, I::End]);
         for s in k.defines() {

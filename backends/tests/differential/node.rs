@@ -5,7 +5,7 @@ mod process;
 
 use crate::host::Outcome;
 use process::Node;
-use sinter_backends::wasm;
+use sinter_backends::{target, wasm};
 use sinter_ir::program::Program;
 use std::cell::RefCell;
 use std::io::Result;
@@ -112,7 +112,7 @@ pub type Ran = (i32, Vec<Vec<u8>>, Vec<i64>);
 impl Module {
     /// Emits and loads a program.
     pub fn load(p: &Program) -> Self {
-        let e = wasm::emit(p).expect("emits");
+        let e = wasm::emit(p, target("browser-wasm").expect("a target")).expect("emits");
         let sizes = p.outputs.iter().flat_map(|o| (o.max_bytes as u32).to_le_bytes()).collect();
         let load = |node: &mut Node| -> Result<i32> {
             node.write(b"L")?;

@@ -21,7 +21,7 @@ pub fn files(p: &Program, at: &Layout) -> Vec<(String, String)> {
         (format!("{n}.js"), MODULE.replace("NAME", n).replace("/*MODEL*/", &signature(p, at))),
         (format!("{n}.d.ts"), types(p)),
         ("package.json".into(), package(n, &[])),
-        ("README.md".into(), readme(p)),
+        ("README.md".into(), readme(p) + if at.pool.is_some() { THREADS } else { "" }),
     ]
 }
 
@@ -68,7 +68,7 @@ fn signature(p: &Program, at: &Layout) -> String {
     let ports = |all: &[Port]| all.iter().map(|q| port(p, q)).collect::<Vec<_>>();
     json!({
         "name": p.name, "inputs": ports(&p.inputs), "outputs": ports(&p.outputs), "states": !p.states.is_empty(),
-        "memoryBytes": at.end, "weightsAt": at.weights, "weightsBytes": at.weights_bytes,
+        "threads": at.pool.is_some(), "memoryBytes": at.end, "weightsAt": at.weights, "weightsBytes": at.weights_bytes,
     })
     .to_string()
 }
@@ -123,6 +123,8 @@ export interface Options {
     wasm?: Source | WebAssembly.Module;
     /** Default: beside this module. */
     weights?: Source;
+    /** How many threads run a bundle for threads; default: those of the machine. */
+    threads?: number;
     /** Called as the weights arrive. */
     onProgress?: (bytes: number, total: number) => void;
 }
@@ -138,7 +140,7 @@ export interface Port {
 }
 
 /** The model's signature. */
-export declare const MODEL: { name: string; inputs: Port[]; outputs: Port[]; states: boolean; memoryBytes: number };
+export declare const MODEL: { name: string; inputs: Port[]; outputs: Port[]; states: boolean; threads: boolean; memoryBytes: number };
 
 /** What the model refuses: `code` is the number of the C interface, 0 where the call itself is wrong. */
 export declare class ModelError extends Error {
@@ -149,11 +151,18 @@ export declare class ModelError extends Error {
 export declare class Model {
     /** Runs the model. Dims are found from the number of values where at most one is open. */
     RUNSTATES
+    /** Kernels that threads have shared so far. */
+    readonly jobs: number;
+    /** Ends the workers of a bundle for threads. */
+    close(): void;
 }
 
 /** Loads the model. */
 export declare function load(options?: Options): Promise<Model>;
 "#;
+
+const THREADS: &str = "\nKernels run on several threads (`load({ threads })`): in browsers the page must be isolated, with the headers \
+                       `Cross-Origin-Opener-Policy: same-origin` and `Cross-Origin-Embedder-Policy: require-corp`.\n";
 
 fn package(n: &str, more: &[&str]) -> String {
     let own = ["js", "d.ts", "wasm", "weights"].iter().map(|e| format!("{n}.{e}"));

@@ -14,6 +14,18 @@ const ALIGNMENT = 64;
 const PAGE = 65536;
 const align = (n) => Math.ceil(n / ALIGNMENT) * ALIGNMENT;
 
+// Numbers of words in what threads share, see the compiler's wasm/threads.rs.
+const [GENERATION, WORKERS, STOP] = [0, 10, 11];
+// What a worker runs: an instance of its own, until it is told to stop.
+const WORK = `function work({ module, memory }, port) {
+    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+    port.postMessage(0);
+    exports.work(0);
+    if (port.close) port.close();
+}`;
+// Memory for states and texts beside what the model needs, where memory has an end.
+const MORE_PAGES = 4096;
+
 /** What the model refuses: `code` is the number of the C interface, 0 where the call itself is wrong. */
 export class ModelError extends Error {
     constructor(text, code = 0) {
@@ -68,13 +80,39 @@ async function place(source, into, onProgress) {
     if (at !== into.length) throw wrong(at);
 }
 
+async function startWorker(data) {
+    if (typeof Worker === "undefined") {
+        const { Worker } = await import(/* webpackIgnore: true */ /* @vite-ignore */ "node:worker_threads");
+        const listen = 'const { parentPort } = require("node:worker_threads"); parentPort.once("message", (d) => work(d, parentPort));';
+        const worker = new Worker(`${WORK}\n${listen}`, { eval: true });
+        const ready = new Promise((done, fail) => worker.once("message", done).once("error", fail));
+        worker.postMessage(data);
+        return ready;
+    }
+    const url = URL.createObjectURL(new Blob([`${WORK}\nonmessage = (e) => work(e.data, self);`]));
+    const worker = new Worker(url);
+    const ready = new Promise((done, fail) => Object.assign(worker, { onmessage: done, onerror: fail }));
+    worker.postMessage(data);
+    return ready.finally(() => URL.revokeObjectURL(url));
+}
+
+/** Memory that workers share has an end, and only isolated pages may have it. */
+function makeMemory(pages) {
+    if (!MODEL.threads) return new WebAssembly.Memory({ initial: pages });
+    if (typeof SharedArrayBuffer === "undefined") {
+        throw new ModelError("threads need an isolated page: serve it with Cross-Origin-Opener-Policy: same-origin and " +
+            "Cross-Origin-Embedder-Policy: require-corp, or use the bundle without threads");
+    }
+    return new WebAssembly.Memory({ initial: pages, maximum: Math.min(PAGE, pages + MORE_PAGES), shared: true });
+}
+
 /**
  * Loads the model. Without options its files are taken from where this module lies; each may be a URL, a Response, bytes,
- * or for `wasm` a compiled module.
+ * or for `wasm` a compiled module. `threads`: how many run a bundle for threads; by default those of the machine.
  */
 export async function load(options = {}) {
     const pages = Math.ceil(MODEL.memoryBytes / PAGE);
-    const memory = new WebAssembly.Memory({ initial: pages });
+    const memory = makeMemory(pages);
     const compiled = compile(options.wasm ?? new URL("./NAME.wasm", import.meta.url));
     const into = new Uint8Array(memory.buffer, MODEL.weightsAt, MODEL.weightsBytes);
     const weights = place(options.weights ?? new URL("./NAME.weights", import.meta.url), into, options.onProgress);
@@ -82,6 +120,12 @@ export async function load(options = {}) {
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
     const model = new Model(instance.exports, memory);
     model.check(instance.exports.init());
+    if (MODEL.threads) {
+        const threads = options.threads ?? globalThis.navigator?.hardwareConcurrency ?? 1;
+        const workers = Math.max(0, Math.floor(threads) - 1);
+        await Promise.all(Array.from({ length: workers }, () => startWorker({ module, memory })));
+        Atomics.store(model.pool(), WORKERS, workers);
+    }
     return model;
 }
 
@@ -102,6 +146,23 @@ export class Model {
         this.exports = exports;
         this.memory = memory;
         this.top = exports.end.value;
+    }
+    /** What threads share. */
+    pool() {
+        return new Int32Array(this.memory.buffer, this.exports.pool.value, 16);
+    }
+    /** Kernels that threads have shared so far. */
+    get jobs() {
+        return MODEL.threads ? Atomics.load(this.pool(), GENERATION) : 0;
+    }
+    /** Ends the workers of a bundle for threads; runs go on without them. */
+    close() {
+        if (!MODEL.threads) return;
+        const pool = this.pool();
+        Atomics.store(pool, WORKERS, 0);
+        Atomics.store(pool, STOP, 1);
+        Atomics.add(pool, GENERATION, 1);
+        Atomics.notify(pool, GENERATION);
     }
     bytes(at, length) {
         return new Uint8Array(this.memory.buffer, at, length);
@@ -191,7 +252,7 @@ export class Model {
         const views = new BigUint64Array(this.memory.buffer, at, 2 * length);
         const decoder = new TextDecoder();
         return Array.from({ length }, (_, i) =>
-            decoder.decode(this.bytes(Number(views[2 * i]), Number(views[2 * i + 1]))));
+            decoder.decode(this.bytes(Number(views[2 * i]), Number(views[2 * i + 1])).slice()));
     }
 }
 

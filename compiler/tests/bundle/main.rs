@@ -16,6 +16,7 @@ mod startup;
 mod texts;
 mod threads;
 mod tuned;
+mod workers;
 
 use sinter_ir::Tensor;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use super::{Sizes, program_for};
 use process::Node;
 use serde_json::{Value, json};
 use sinter_ir::program::Program;
+use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Module, Tensor};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -98,7 +99,7 @@ impl Drop for Folder {
     }
 }
 
-fn write(program: &Program) -> Result<(Folder, Sizes), String> {
+fn write(program: &Program, target: &TargetDesc) -> Result<(Folder, Sizes), String> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -107,7 +108,7 @@ fn write(program: &Program) -> Result<(Folder, Sizes), String> {
     if !problems.is_empty() {
         return Err(format!("{problems:?}"));
     }
-    let e = sinter_backends::wasm::emit(program).map_err(|d| d.to_string())?;
+    let e = sinter_backends::wasm::emit(program, target).map_err(|d| d.to_string())?;
     std::fs::create_dir_all(&dir.0).unwrap();
     for (path, text) in sinter::web::files(program, &e.layout) {
         std::fs::write(dir.0.join(path), text).unwrap();
@@ -132,7 +133,7 @@ pub fn run_in(
 ) -> Result<(Vec<Tensor>, Sizes), String> {
     let target = sinter_backends::target("browser-wasm").unwrap();
     let program = program_for(target, module)?;
-    let (dir, sizes) = write(&program)?;
+    let (dir, sizes) = write(&program, target)?;
     let ports: Vec<Value> = program
         .inputs
         .iter()
