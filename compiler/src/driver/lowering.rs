@@ -58,17 +58,16 @@ pub struct Lowered {
 
 impl<'a> Lowering<'a> {
     /// Runs the passes for all targets, of which `target` stands for what they have in common; `None` where they stop
-    /// before the end. The dump is complete as far as the passes came, also when one of them fails.
+    /// before the end. `limited`: memory of some is. The dump is complete as far as the passes came, also when one of them fails.
     pub fn new(
         module: Module,
         past: &Past,
         request: &'a Request,
         calibrated: Option<&Calibrated>,
         mut dump: Option<Dump>,
-        target: Option<&TargetDesc>,
+        (target, limited): (Option<&TargetDesc>, bool),
     ) -> Result<Option<Self>, Vec<Diag>> {
         let mut before = None;
-        let limited = request.memory.ram().or_else(|| target.and_then(|t| t.memory.ram())).is_some();
         let mut write = |pass: &str, m: &Module, report: &PassReport| {
             if limited && pass == pipeline::BEFORE_PATCHES {
                 let (module, report, target) = (m.clone(), report.clone(), target.cloned());
