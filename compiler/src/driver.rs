@@ -27,6 +27,7 @@ use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Module};
+use sinter_llm::info::TEMPLATE_FILE;
 use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, LowerOptions};
@@ -174,7 +175,8 @@ impl Bundle {
         let mut files = language.assets.clone();
         // A page has no runtime of ours: the bundle brings what reads and writes text.
         if self.files.contains_key(&format!("{}.wasm", self.manifest.name)) {
-            let more = crate::web::language_files(&self.manifest.name, &language.info);
+            let chats = files.contains_key(TEMPLATE_FILE);
+            let more = crate::web::language_files(&self.manifest.name, &language.info, chats);
             files.extend(more.into_iter().map(|(path, text)| (path, text.into())));
         }
         for (name, bytes) in files {
@@ -261,7 +263,9 @@ fn emitted(
     // Passes that only some targets want are left out unless all do.
     let mut all = targets.iter().flat_map(|l| &l.targets);
     let common = all.clone().all(|t| t.dots()).then(|| all.next()).flatten().copied();
-    let lowering = Lowering::new(module, past, request, calibrated, dump, common)?;
+    let limited = request.memory.ram().is_some()
+        || targets.iter().flat_map(|l| &l.targets).any(|t| t.memory.ram().is_some());
+    let lowering = Lowering::new(module, past, request, calibrated, dump, (common, limited))?;
     let Some(mut lowering) = lowering else { return Ok(out) };
     let mut left: usize = targets.iter().map(|l| l.targets.len()).sum();
     let mut problems = vec![];

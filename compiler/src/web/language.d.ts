@@ -10,6 +10,13 @@ export interface Generate {
     topP?: number;
     /** Equal seeds give equal texts. */
     seed?: number;
+    /** Whether what every text begins with comes first; default: at the beginning of a session. */
+    begin?: boolean;
+}
+
+export interface Message {
+    role: string;
+    content: string;
 }
 
 /** A piece of the answer; a token in the middle of a character gives an empty text. */
@@ -28,6 +35,8 @@ export declare class Session {
     clear(): void;
     read(tokens: number[]): void;
     generate(text: string, options?: Generate): Generator<Piece, void, void>;
+    /** Begins anew with a whole chat and answers it. */
+    chat(messages: Message[], options?: Generate & { variables?: object }): Generator<Piece, void, void>;
 }
 
 export declare class LanguageModel {
@@ -35,7 +44,9 @@ export declare class LanguageModel {
     readonly tokenizer: { encode(text: string, options?: { begin?: boolean }): number[]; bytes: Uint8Array[] };
     /** A session with room for so many tokens. */
     session(capacity?: number): Session;
+    /** The text of a chat, up to where the model begins to speak. */
+    chatText(messages: Message[], variables?: object): string;
 }
 
 /** Loads model and tokenizer; by default from where this module lies. */
-export declare function load(options?: Options & { tokenizer?: string | URL | object }): Promise<LanguageModel>;
+export declare function load(options?: Options & { tokenizer?: string | URL | object; template?: string | URL }): Promise<LanguageModel>;

@@ -3,6 +3,8 @@ import { load as loadModel, MODEL, ModelError } from "./NAME.js";
 import { Tokenizer } from "./tokenizer.js";
 
 const LANGUAGE = /*LANGUAGE*/;
+/** Whether the model came with a chat template. */
+const CHATS = /*CHATS*/;
 const [TOKENS, POSITION] = MODEL.inputs.map((port) => port.name);
 const [LOGITS] = MODEL.outputs.map((port) => port.name);
 /** Tokens that one run reads at most. */
@@ -62,9 +64,9 @@ export class Session {
      * Reads a text and goes on with it, piece by piece: `{ text, token }`. `temperature` 0, the default, takes the best
      * token always. Ends with the model's end, with `maxTokens`, or where the session is full.
      */
-    *generate(text, { maxTokens = Infinity, temperature = 0, topP = 1, seed = 0 } = {}) {
+    *generate(text, { maxTokens = Infinity, temperature = 0, topP = 1, seed = 0, begin = this.position === 0 } = {}) {
         const { tokenizer } = this.owner;
-        const tokens = tokenizer.encode(text, { begin: this.position === 0 });
+        const tokens = tokenizer.encode(text, { begin });
         if (tokens.length === 0 && this.position === 0 && LANGUAGE.bos != null) tokens.push(LANGUAGE.bos);
         this.read(tokens);
         if (!this.logits) throw new ModelError("there is no text to go on with");
@@ -81,12 +83,27 @@ export class Session {
         const rest = decoder.decode();
         if (rest) yield { text: rest, token: undefined };
     }
+    /**
+     * Begins anew with a whole chat and answers it: messages have `role` and `content`. `variables` are for the template;
+     * the other options are those of `generate`.
+     */
+    *chat(messages, { variables = {}, ...options } = {}) {
+        this.clear();
+        // What a text begins with is part of the template.
+        yield* this.generate(this.owner.chatText(messages, variables), { ...options, begin: false });
+    }
 }
 
 /** A loaded language model. */
 export class LanguageModel {
-    constructor(model, tokenizer) {
-        Object.assign(this, { model, tokenizer, language: LANGUAGE });
+    constructor(model, tokenizer, template = undefined) {
+        Object.assign(this, { model, tokenizer, template, language: LANGUAGE });
+    }
+    /** The text of a chat, up to where the model begins to speak. */
+    chatText(messages, variables = {}) {
+        if (!this.template) throw new ModelError("the model has no chat template");
+        const given = { addGenerationPrompt: true, now: new Date(), ...LANGUAGE.special, ...variables };
+        return this.template.render(messages, given);
     }
     /** A session with room for so many tokens. Its memory is not given back: clear it and use it again. */
     session(capacity = LANGUAGE.context || 1024) {
@@ -94,21 +111,30 @@ export class LanguageModel {
     }
 }
 
-/** Loads model and tokenizer: the options of the model's `load`, and `tokenizer`: a URL, or the parsed file. */
+/**
+ * Loads model and tokenizer: the options of the model's `load`, and `tokenizer`: a URL, or the parsed file; `template`: a
+ * URL object, or a chat template.
+ */
 export async function load(options = {}) {
-    const { tokenizer = new URL("./tokenizer.json", import.meta.url), ...others } = options;
-    const [model, json] = await Promise.all([loadModel(others), parsed(tokenizer)]);
-    return new LanguageModel(model, new Tokenizer(json));
+    const own = (file) => new URL(file, import.meta.url);
+    const { tokenizer = own("./tokenizer.json"), template = CHATS ? own("./chat_template.jinja") : undefined, ...others } = options;
+    const parsed = async () => typeof tokenizer === "string" || tokenizer instanceof URL ? JSON.parse(await text(tokenizer)) : tokenizer;
+    const chats = async () => {
+        if (template === undefined) return undefined;
+        const { ChatTemplate } = await import("./template.js");
+        return new ChatTemplate(template instanceof URL ? await text(template) : template);
+    };
+    const [model, json, chat] = await Promise.all([loadModel(others), parsed(), chats()]);
+    return new LanguageModel(model, new Tokenizer(json), chat);
 }
 
-async function parsed(source) {
-    if (!(typeof source === "string" || source instanceof URL)) return source;
+async function text(source) {
     const url = new URL(source, globalThis.location?.href ?? import.meta.url);
     if (url.protocol === "file:" && typeof process !== "undefined") {
         const { readFile } = await import(/* webpackIgnore: true */ /* @vite-ignore */ "node:fs/promises");
-        return JSON.parse(await readFile(url, "utf8"));
+        return readFile(url, "utf8");
     }
     const response = await fetch(url);
     if (!response.ok) throw new ModelError(`${url}: ${response.status} ${response.statusText}`);
-    return response.json();
+    return response.text();
 }

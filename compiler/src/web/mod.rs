@@ -5,6 +5,7 @@ use sinter_backends::wasm::Layout;
 use sinter_ir::DType;
 use sinter_ir::program::{Port, Program};
 use sinter_llm::LanguageModel;
+use sinter_llm::info::TEMPLATE_FILE;
 use std::fmt::Write;
 
 /// The ES module; `/*MODEL*/` stands for the signature, `NAME` for the model's name.
@@ -13,6 +14,9 @@ const MODULE: &str = include_str!("module.js");
 const LANGUAGE: &str = include_str!("language.js");
 const LANGUAGE_TYPES: &str = include_str!("language.d.ts");
 const TOKENIZER: &str = include_str!("tokenizer.js");
+/// Chat templates.
+const TEMPLATE: &str = include_str!("template.js");
+const TEMPLATE_VALUES: &str = include_str!("template-values.js");
 
 /// Files by path below the bundle.
 pub fn files(p: &Program, at: &Layout) -> Vec<(String, String)> {
@@ -25,17 +29,27 @@ pub fn files(p: &Program, at: &Layout) -> Vec<(String, String)> {
     ]
 }
 
-/// What a language model has besides, by path below the bundle; its tokenizer lies there too.
-pub fn language_files(n: &str, info: &LanguageModel) -> Vec<(String, String)> {
+/// What a language model has besides, by path below the bundle; its tokenizer lies there too, and its chat template where
+/// it `chats`.
+pub fn language_files(n: &str, info: &LanguageModel, chats: bool) -> Vec<(String, String)> {
     let module = LANGUAGE.replace("NAME", n).replace("/*LANGUAGE*/", &json!(info).to_string());
+    let module = module.replace("/*CHATS*/", if chats { "true" } else { "false" });
     let (script, types) = (format!("{n}.language.js"), format!("{n}.language.d.ts"));
-    let package = package(n, &[&script, &types, "tokenizer.js", "tokenizer.json"]);
-    vec![
+    let mut more = vec![script.as_str(), &types, "tokenizer.js", "tokenizer.json"];
+    let mut files = vec![];
+    if chats {
+        more.extend(["template.js", "template-values.js", TEMPLATE_FILE]);
+        files.push(("template.js".into(), TEMPLATE.into()));
+        files.push(("template-values.js".into(), TEMPLATE_VALUES.into()));
+    }
+    let package = package(n, &more);
+    files.extend([
         (script, module),
         (types, LANGUAGE_TYPES.replace("NAME", n)),
         ("tokenizer.js".into(), TOKENIZER.into()),
         ("package.json".into(), package),
-    ]
+    ]);
+    files
 }
 
 /// The array that holds values of a type; types that JavaScript does not know are their bits.

@@ -1,4 +1,4 @@
-//! Bundles for browsers on several threads, in Node.js.
+//! Bundles for browsers on several threads, and chat templates, in Node.js.
 
 use crate::link::{compare, compile_for, numbers, write_inputs};
 use crate::{Model, common, has, run, scratch};
@@ -27,4 +27,26 @@ fn workers_share_runs() {
         jobs.push(numbers(lines[1])[0]);
     }
     assert!(jobs[0] == 0 && jobs[1] > 10, "{jobs:?}");
+}
+
+/// Seconds since 1970 of the day on which the stored texts were made.
+const NOW: &str = "1795262400";
+
+#[test]
+fn chat_templates_in_javascript() {
+    if !has("node") {
+        return;
+    }
+    // The two files lie side by side in bundles, as modules.
+    let dir = scratch("templates");
+    std::fs::write(dir.join("package.json"), r#"{"type": "module"}"#).unwrap();
+    for file in ["template.js", "template-values.js"] {
+        std::fs::copy(common::root().join("compiler/src/web").join(file), dir.join(file)).unwrap();
+    }
+    let out = run(Command::new("node")
+        .arg(common::root().join("compiler/tests/bundle/templates.mjs"))
+        .args([dir.join("template.js"), common::root().join("testdata/llm/templates.json")])
+        .arg(NOW));
+    let counts = numbers(out.trim());
+    assert!(counts[0] >= 15 && counts[1] == 1, "{counts:?}");
 }
