@@ -148,10 +148,11 @@ fn check(path: &Path) {
         let outcome = outcome.unwrap_or_else(|d| panic!("{what}: {}: {d}", run.head));
         let want = golden(&p, outcome.code, &outcome.outputs);
         new += &format!("{}\n{}{want}", run.head, run.given);
-        // Lowering makes pairs of bf16 only for targets that multiply them.
-        let pairs = new.contains("dot2");
+        // Lowering makes pairs of bf16, and matrices of bytes, only for targets that multiply them.
+        let (pairs, matrices) = (new.contains("dot2"), new.contains("mat8"));
         let runs_here = |t: &&TargetDesc| {
-            let carries = !pairs || t.has("avx512bf16") || !t.has("avx2");
+            let carries =
+                (!pairs || t.has("avx512bf16") || !t.has("avx2")) && (!matrices || t.matrix_products());
             t.triple == native.triple && t.features.iter().all(|f| native.has(f)) && carries
         };
         for target in sinter_backends::targets().iter().chain([native]).filter(runs_here) {
