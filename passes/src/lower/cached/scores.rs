@@ -42,8 +42,8 @@ impl Cached<'_> {
     /// Turns rows into exponentials, 0 for positions that they do not see, and leaves the factors of their results.
     pub(super) fn softmax(&self, b: &mut KernelBuilder, x: &Block) -> Result<()> {
         let mr = self.first.mr as i64;
-        // Several at once: what one waits for takes another's time.
-        let together = [2, 3].into_iter().find(|n| mr % n == 0).unwrap_or(1);
+        // Several at once: what one waits for takes another's time. Not where products with codes make much code already.
+        let together = [2, 3].into_iter().find(|n| mr % n == 0 && self.coded.is_none()).unwrap_or(1);
         let (ends, mut done) = (self.ends(b, x), Ok(()));
         b.for_(Bound::Const(0), Bound::Const(mr), together, LoopKind::Serial, |b, i| {
             let rows: Vec<Row> = (0..together)
