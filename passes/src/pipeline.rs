@@ -50,9 +50,9 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "dots", canon::dots::run, "contract bytes where there are dot products of them")
         .only(TargetDesc::dots),
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
-    pass("canon", FOURIER, canon::fourier::run, "convolutions that are Fourier transforms become fast ones"),
     pass("canon", "ranges", canon::ranges::run, "simplify symbolic integers by the ranges of symbols"),
     pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),
+    pass("canon", FOURIER, canon::fourier::run, "convolutions that are Fourier transforms become fast ones"),
     pass("canon", "simplify", canon::simplify::run, "local rewrites, see RULES.md"),
     pass("canon", "algebra", canon::algebra::run, "equality saturation on element-wise regions"),
     pass("canon", "fold-final", canon::fold::run, "compute constants that the rewrites made"),

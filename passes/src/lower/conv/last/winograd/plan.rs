@@ -26,6 +26,8 @@ const GAIN: f64 = 0.1;
 const PANEL: i64 = 4;
 /// Times what weights were stored in that they may become.
 const MOST_GROWTH: usize = 4;
+/// The same on machines without vectors, which have little memory as a rule.
+const MOST_GROWTH_OF_SMALL: usize = 2;
 /// Products of a tile along an axis at most where both axes are transformed.
 const MOST_SQUARED: usize = 6;
 /// Taps of an axis at most.
@@ -77,9 +79,10 @@ impl<'a> Plan<'a> {
         };
         // Weights that were stored in 16 bits are f32 when they are transformed for f32 data.
         let bits = if pairs { 16 } else { 32 };
+        let most = if layer.cx.target.lanes(32) > 1 { MOST_GROWTH } else { MOST_GROWTH_OF_SMALL };
         let grows = |p: &[Points; 2]| {
             let of = |n: fn(Points) -> usize| p.iter().map(|&p| n(p)).product::<usize>();
-            of(Points::products) * bits > MOST_GROWTH * of(Points::taps) * w.dtype().bits()
+            of(Points::products) * bits > most * of(Points::taps) * w.dtype().bits()
         };
         let all = of_rows.iter().flat_map(square).filter(|p| fits(p) && !grows(p));
         let plans: Vec<Self> = all.map(|points| Self::shape(layer, w, axes.clone(), points)).collect();

@@ -23,7 +23,7 @@ pub struct Points {
 impl Points {
     /// The ways to transform an axis with windows of so many taps; one tap stays as it is.
     pub fn of(taps: usize) -> Vec<Self> {
-        let fits = |p: &Self| p.is_plain() || p.results > 1 && !p.pairs().is_empty();
+        let fits = |p: &Self| p.is_plain() || p.taps > 1 && p.results > 1 && !p.pairs().is_empty();
         (1..=MOST_RESULTS).map(|results| Self { taps, results }).filter(fits).collect()
     }
     /// Whether data, weights and results are what they were.
