@@ -17,6 +17,9 @@ const MOST_CALLS: usize = 2000;
 /// Threads of other runtimes look for more work after their last run: as a rule for at most 0.2 s, OpenMP's block time.
 const SETTLE_SECONDS: f64 = 0.25;
 
+/// Cores that were idle, and threads that share one, take a while to get to speed: so many turns do not count.
+const WARM_TURNS: usize = 5;
+
 /// One who takes part: a name and whether it still can.
 pub struct Player<'a> {
     runner: &'a mut dyn Runner,
@@ -30,7 +33,7 @@ impl<'a> Player<'a> {
     pub fn new(runner: &'a mut dyn Runner) -> Self {
         Self { runner, calls: 1, times: Vec::new(), failure: None }
     }
-    /// A turn: one run to warm up, then those that count.
+    /// A turn: runs to warm up, then those that count.
     fn turn(&mut self, alone: bool) -> Option<Vec<f64>> {
         if self.failure.is_some() {
             return None;
@@ -38,7 +41,8 @@ impl<'a> Player<'a> {
         if !alone {
             system::pause(SETTLE_SECONDS);
         }
-        let times = self.runner.run(1).and_then(|_| self.runner.run(self.calls));
+        let warm = if alone { 1 } else { WARM_TURNS * self.calls };
+        let times = self.runner.run(warm).and_then(|_| self.runner.run(self.calls));
         times.map_err(|d| self.failure = Some(d.message)).ok()
     }
     /// Its times, or why there are none.
