@@ -34,6 +34,12 @@ pub fn read(path: &Path) -> Result<Bytes> {
     fs::read(path).map(Bytes::from).map_err(|e| io("read", path, &e))
 }
 
+/// Reads a whole file of text.
+pub fn read_text(path: &Path) -> Result<String> {
+    let text = String::from_utf8(read(path)?.into());
+    text.map_err(|e| Diag::input(format!("{}: {}", path.display(), e.utf8_error())))
+}
+
 /// A file in memory, read page by page where it is used.
 #[derive(Debug, Clone)]
 struct Mapped(Arc<sinter_runtime::Image>);

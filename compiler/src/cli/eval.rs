@@ -92,9 +92,7 @@ pub fn run(a: &EvalArgs) -> Result<(), Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let bad = |e| one(diag(e));
     let Some(file) = &a.text else { return agreement::run(a) };
-    let text = system::read(file).map_err(one)?;
-    let text = std::str::from_utf8(&text);
-    let text = text.map_err(|e| one(Diag::input(format!("{}: {e}", file.display()))))?;
+    let text = &system::read_text(file).map_err(one)?;
     if !a.quantize.is_empty() || !a.prune.is_empty() {
         return compare::run(&comparison(a), text);
     }

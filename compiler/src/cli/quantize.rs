@@ -48,9 +48,7 @@ pub struct QuantizeArgs {
 
 /// Runs the command.
 pub fn run(a: &QuantizeArgs) -> Result<(), Vec<Diag>> {
-    let text = system::read(&a.text).map_err(|d| vec![d])?;
-    let text = std::str::from_utf8(&text);
-    let text = text.map_err(|e| vec![Diag::input(format!("{}: {e}", a.text.display()))])?;
+    let text = system::read_text(&a.text).map_err(|d| vec![d])?;
     let all = Comparison {
         model: &a.model,
         quantize: &a.compare,
@@ -63,5 +61,5 @@ pub fn run(a: &QuantizeArgs) -> Result<(), Vec<Diag>> {
         speed: true,
         page: Some(a.output.join("report.html")),
     };
-    compare::run(&all, text)
+    compare::run(&all, &text)
 }

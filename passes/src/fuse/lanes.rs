@@ -5,6 +5,7 @@
 use super::cluster::{Cluster, Clusters};
 use super::policy;
 use super::rows::Space;
+use crate::lower::turn;
 use sinter_ir::expr::product;
 use sinter_ir::op::binary::BinaryKind;
 use sinter_ir::{Expr, NodeId, Op, Symbols, ValueId};
@@ -75,14 +76,10 @@ fn turns(cl: &Clusters, set: &BTreeSet<NodeId>) -> bool {
         _ => None,
     });
     let (Some((dims, perm)), None) = (transposes.next(), transposes.next()) else { return false };
-    let plain = |op: &Op| {
-        op.is_pointwise()
-            || matches!(op, Op::Transpose(_) | Op::Identity(_) | Op::Quantize(_) | Op::Dequantize(_))
-    };
     let inner = |v: ValueId| cl.g.value(v).def.is_some_and(|(d, _)| set.contains(&d));
     let large = |v: &ValueId| !inner(*v) && !cl.g.ty(*v).numel().is(1);
     let read: BTreeSet<ValueId> = nodes().flat_map(|n| n.inputs.iter().copied().filter(large)).collect();
-    read.len() == 1 && nodes().all(|n| plain(&n.op)) && crate::lower::turn::exchanged(dims, perm).is_some()
+    read.len() == 1 && nodes().all(|n| turn::takes(&n.op)) && turn::exchanged(dims, perm).is_some()
 }
 
 struct Trace<'a> {

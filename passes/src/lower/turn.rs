@@ -48,6 +48,12 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Option<Lowered>> {
     }
 }
 
+/// Whether groups that turn matrices may hold an op besides constants.
+pub fn takes(op: &Op) -> bool {
+    op.is_pointwise()
+        || matches!(op, Op::Transpose(_) | Op::Identity(_) | Op::Quantize(_) | Op::Dequantize(_))
+}
+
 /// The axes in front of two runs that a permutation exchanges, and those two; axes of one element do not count.
 pub fn exchanged(dims: &[Expr], perm: &[usize]) -> Option<(Vec<usize>, Vec<usize>, Vec<usize>)> {
     let perm: Vec<usize> = perm.iter().copied().filter(|&p| !dims[p].is(1)).collect();
@@ -71,17 +77,12 @@ impl<'a> Turn<'a> {
         let mut large =
             g.inputs.iter().chain(g.iter().filter(|(_, n)| is_constant(&n.op)).map(|(_, n)| &n.outputs[0]));
         let x = *large.find(|v| !one(v))?;
-        let plain = |op: &Op| {
-            op.is_pointwise()
-                || is_constant(op)
-                || matches!(op, Op::Transpose(_) | Op::Identity(_) | Op::Quantize(_) | Op::Dequantize(_))
-        };
         let same = |v: &ValueId| one(v) || [from, to].iter().any(|&w| body.ty(*v).dims == body.ty(w).dims);
         let mut values = g.iter().flat_map(|(_, n)| n.inputs.iter().chain(&n.outputs));
         let typed = |v: &ValueId| access::vectorises(body.ty(*v).dtype);
         if large.any(|v| !one(v))
             || body.const_of(x).is_some()
-            || !g.iter().all(|(_, n)| plain(&n.op))
+            || !g.iter().all(|(_, n)| is_constant(&n.op) || takes(&n.op))
             || !values.all(|v| same(v) && typed(v))
             || body.ty(*y).dims != body.ty(to).dims
         {

@@ -35,20 +35,7 @@ fn bytes(g: &Graph, v: ValueId) -> u64 {
 
 /// Whether a result can take the place of the first operand.
 fn in_place(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::MulAdd(_)
-            | Op::Select(_)
-            | Op::Cast(_)
-            | Op::Lookup(_)
-            | Op::Quantize(_)
-            | Op::Dequantize(_)
-            | Op::Identity(_)
-            | Op::Reshape(_)
-    )
+    op.is_pointwise() || matches!(op, Op::Quantize(_) | Op::Dequantize(_) | Op::Identity(_) | Op::Reshape(_))
 }
 
 fn work(g: &Graph, node: &Node) -> f64 {

@@ -15,7 +15,7 @@ use sinter_ir::graph::Origin;
 use sinter_ir::op::binary::{Binary, BinaryKind};
 use sinter_ir::op::pad::{Pad, PadMode};
 use sinter_ir::op::{Constant, Conv, Gather, Iota, MatMul, Reshape, Slice, Transpose};
-use sinter_ir::{DType, Diag, Expr, Graph, Module, NodeId, Op, Result, Symbols, Tensor, ValueId};
+use sinter_ir::{DType, Expr, Graph, Module, NodeId, Op, Result, Symbols, Tensor, ValueId};
 use stages::Stages;
 use std::collections::BTreeMap;
 
@@ -167,20 +167,16 @@ impl<'a> Spectrum<'a> {
         let (half, columns) = (self.stages.half(), self.stages.columns());
         let op = |rb: &mut Rebuild, op: Op, x: &[ValueId]| rb.add1(op, x, origin);
         let x = self.framed(rb, origin)?;
-        let dims = rb.graph.ty(x).dims.clone();
-        let [batch, frames, pieces, piece] = dims.as_slice() else {
-            return Err(Diag::bug("frames of other rank"));
-        };
+        let (batch, frames) = (self.batch(), self.frames.clone());
         let mut window = self.basis.window.clone();
         window.resize(self.basis.length, 0.0);
-        let shape = [pieces, piece].map(|d| d.as_const().unwrap_or(0) as usize);
-        let window = constant(rb, &shape, &window)?;
+        let window = constant(rb, &[self.basis.length / self.piece(), self.piece()], &window)?;
         let x = op(rb, Binary { kind: BinaryKind::Mul }.into(), &[x, window])?;
         // Frames are the columns of both products: bins come out as channels do.
         let flat = vec![batch.clone(), frames.clone(), self.basis.length.into()];
         let x = op(rb, Reshape { dims: flat }.into(), &[x])?;
         let x = op(rb, Transpose { perm: vec![2, 0, 1] }.into(), &[x])?;
-        let all = batch.clone() * frames.clone();
+        let all = batch * frames;
         let x = op(rb, Reshape { dims: vec![inner.into(), all.clone() * outer.into()] }.into(), &[x])?;
         let first = constant(rb, &[2 * half, inner], &self.stages.inner_matrix())?;
         let x = op(rb, MatMul::default().into(), &[first, x])?;
@@ -189,6 +185,13 @@ impl<'a> Spectrum<'a> {
         let x = op(rb, MatMul::default().into(), &[second, x])?;
         op(rb, Reshape { dims: vec![(half * columns).into(), all] }.into(), &[x])
     }
+    fn batch(&self) -> Expr {
+        self.old.ty(self.signal).dims[0].clone()
+    }
+    /// Samples that every frame has together or not at all.
+    fn piece(&self) -> usize {
+        gcd(self.conv.strides[self.axis - 2], self.basis.length)
+    }
     /// Frames of the signal, `[batch, frames, pieces, piece]`: pieces that lie in one or more of them as a whole are
     /// gathered, so that what moves is as wide as may be.
     fn framed(&self, rb: &mut Rebuild, origin: &Origin) -> Result<ValueId> {
@@ -196,7 +199,7 @@ impl<'a> Spectrum<'a> {
         let hop = self.conv.strides[spatial];
         let mut x = rb.get(self.signal)?;
         let dims = self.old.ty(self.signal).dims.clone();
-        let batch = dims[0].clone();
+        let batch = self.batch();
         x = rb.add1(Reshape { dims: vec![batch.clone(), dims[self.axis].clone()] }, &[x], origin)?;
         // A longer transform reads on behind the window, where the factors are zeros.
         let behind = self.conv.pads_after[spatial].clone() + (length - self.basis.window.len()).into();
@@ -211,7 +214,7 @@ impl<'a> Spectrum<'a> {
                 Pad { mode: PadMode::Constant, before: vec![0.into(), before], after: vec![0.into(), after] };
             x = rb.add1(op, &[x, zero], origin)?;
         }
-        let piece = gcd(hop, length);
+        let piece = self.piece();
         let (step, pieces) = ((hop / piece) as i64, length / piece);
         let count = (self.frames.clone() - 1.into()) * step.into() + pieces.into();
         let slice = Slice {
