@@ -9,7 +9,7 @@ mod process;
 use bytes::Bytes;
 pub use growing::Growing;
 pub use host::{host_has, threads};
-pub use process::{Scratch, Talk, absolute, output_of, pause, remote, variable};
+pub use process::{Scratch, Talk, absolute, output_of, remote, variable};
 use sinter_ir::{Diag, Result};
 use std::collections::BTreeMap;
 use std::fs;

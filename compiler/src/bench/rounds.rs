@@ -1,7 +1,6 @@
 //! Interleaved rounds.
 
 use super::Stats;
-use crate::system;
 use sinter_ir::Result;
 
 /// Someone who can run the model.
@@ -14,8 +13,6 @@ pub trait Runner {
 const TURN_SECONDS: f64 = 0.02;
 /// Most runs of a turn.
 const MOST_CALLS: usize = 2000;
-/// Threads of other runtimes look for more work after their last run: as a rule for at most 0.2 s, OpenMP's block time.
-const SETTLE_SECONDS: f64 = 0.25;
 /// Cores that were idle, and threads that share one, take a while to get to speed: so many turns do not count.
 const WARM_TURNS: usize = 5;
 
@@ -37,11 +34,7 @@ impl<'a> Player<'a> {
         if self.failure.is_some() {
             return None;
         }
-        let mut warm = 1;
-        if !alone {
-            system::pause(SETTLE_SECONDS);
-            warm = WARM_TURNS * self.calls;
-        }
+        let warm = if alone { 1 } else { WARM_TURNS * self.calls };
         let times = self.runner.run(warm).and_then(|_| self.runner.run(self.calls));
         times.map_err(|d| self.failure = Some(d.message)).ok()
     }

@@ -16,7 +16,8 @@ pub fn remote<'a>(program: &str, arguments: impl Iterator<Item = &'a str>) -> Re
     Remote::start(command).map_err(|e| Diag::input(format!("cannot start {program}: {e}")))
 }
 
-/// A program that answers lines with lines. Dropped, it is ended.
+/// A program that answers lines with lines. Between two answers it is stopped, all its threads: those of many runtimes
+/// look for work for a while after the last, on processors that others are measured on. Dropped, it is ended.
 pub struct Talk {
     child: Child,
     to: Option<ChildStdin>,
@@ -52,12 +53,16 @@ impl Talk {
             let how = d.child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
             Diag::input(format!("the program ended ({how})"))
         };
+        self.signal(Signal::Go);
         let sent = self.to.as_mut().map(|to| writeln!(to, "{line}").and_then(|()| to.flush()));
         if !matches!(sent, Some(Ok(()))) {
             return Err(gone(self));
         }
         match self.from.recv_timeout(patience) {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => {
+                self.signal(Signal::Stop);
+                Ok(answer)
+            }
             Err(RecvTimeoutError::Disconnected) => Err(gone(self)),
             Err(RecvTimeoutError::Timeout) => {
                 let _ = self.child.kill();
@@ -65,12 +70,35 @@ impl Talk {
             }
         }
     }
+    /// Stops the program or lets it go on, where the system knows such signals.
+    fn signal(&self, signal: Signal) {
+        #[cfg(unix)]
+        if let Ok(id) = i32::try_from(self.child.id())
+            && let Some(id) = rustix::process::Pid::from_raw(id)
+        {
+            let signal = match signal {
+                Signal::Stop => rustix::process::Signal::STOP,
+                Signal::Go => rustix::process::Signal::CONT,
+            };
+            // One that has ended needs neither.
+            let _ = rustix::process::kill_process(id, signal);
+        }
+        #[cfg(not(unix))]
+        let _ = signal;
+    }
+}
+
+/// What a program is told beside its standard input.
+enum Signal {
+    Stop,
+    Go,
 }
 
 impl Drop for Talk {
     fn drop(&mut self) {
         // The end of its input is the sign to leave; who does not see it is working on something nobody waits for.
         self.to.take();
+        self.signal(Signal::Go);
         if self.from.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
             let _ = self.child.kill();
         }
@@ -111,11 +139,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Gives the processor to others for a while.
-pub fn pause(seconds: f64) {
-    std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
 /// A variable of the environment.

@@ -9,7 +9,6 @@ pub mod own;
 
 use super::Stats;
 use super::profile::Profile;
-use crate::system;
 use serde::Serialize;
 use sinter_ir::Result;
 
@@ -130,9 +129,6 @@ struct Player<'a> {
     failure: Option<String>,
 }
 
-/// Threads of others still spin for a moment after their last run.
-const SETTLE_SECONDS: f64 = 0.005;
-
 /// Lets everyone do both phases in turns, the order turned round every time; a first round does not count.
 /// Gives the seconds of both phases, or why there are none.
 pub fn play(
@@ -148,7 +144,6 @@ pub fn play(
                 if p.failure.is_some() {
                     return;
                 }
-                system::pause(SETTLE_SECONDS);
                 match p.who.time(phase) {
                     Ok(t) if round > 0 => times.push(t),
                     Ok(_) => {}
