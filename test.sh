@@ -29,6 +29,11 @@ if [ -n "$missing" ] && command -v apt-get >/dev/null; then
 fi
 [ -x target/zig/bin/python ] || { python3 -m venv target/zig && target/zig/bin/pip install --quiet ziglang; } ||
     echo "SKIP: could not install zig"
+# Debian 12 has a qemu that fails on RISC-V vectors.
+case "$(qemu-riscv64-static --version 2>/dev/null)" in
+    *" version "[1-7].*) [ -x target/qemu/qemu-riscv64 ] || testdata/scripts/qemu.sh target/qemu ||
+        echo "SKIP: could not get a newer qemu" ;;
+esac
 for target in thumbv7em-none-eabihf wasm32-unknown-unknown aarch64-unknown-linux-musl riscv64gc-unknown-linux-gnu \
     aarch64-linux-android; do
     rustup target add "$target" >/dev/null 2>&1 || echo "SKIP: no rust target $target"

@@ -2,7 +2,7 @@
 
 use crate::manifest::Manifest;
 use sinter_ir::{DType, Diag, Result, Tensor};
-use sinter_runtime::remote::Remote;
+use sinter_runtime::remote::{Elements, Remote, Request};
 use sinter_runtime::texts::{self, Texts};
 use sinter_runtime::{Bound, Bundle, Image, Outputs, States};
 
@@ -34,8 +34,7 @@ impl Session {
         let bundle = Bundle::load(&manifest.name, archive, weights, threads).map_err(|e| load_error(&e))?;
         Ok(Self { manifest, place: Place::Here(bundle) })
     }
-    /// Loads code and weights into another process. Texts and states stay in the memory of one process: models with
-    /// either are refused.
+    /// Loads code and weights into another process.
     pub fn through(
         mut remote: Remote,
         manifest: Manifest,
@@ -43,11 +42,6 @@ impl Session {
         weights: &[u8],
         threads: usize,
     ) -> Result<Self> {
-        let texts = manifest.inputs.iter().chain(&manifest.outputs).any(|p| p.dtype == DType::Str);
-        if texts || !manifest.states.is_empty() {
-            let what = if texts { "texts" } else { "states" };
-            return Err(elsewhere(what));
-        }
         remote.load(&manifest.name, archive, weights, threads).map_err(|e| load_error(&e))?;
         Ok(Self { manifest, place: Place::Remote(remote) })
     }
@@ -59,13 +53,16 @@ impl Session {
         }
     }
     /// States for the beginning of a sequence with room for `capacity` positions.
-    pub fn states(&self, capacity: i64) -> Result<States> {
-        let Place::Here(bundle) = &self.place else { return Err(elsewhere("states")) };
-        bundle.states(capacity).map_err(|e| load_error(&e))
+    pub fn states(&mut self, capacity: i64) -> Result<States> {
+        let states = match &mut self.place {
+            Place::Here(bundle) => bundle.states(capacity),
+            Place::Remote(remote) => remote.states(capacity),
+        };
+        states.map_err(|e| load_error(&e))
     }
     /// Runs a model on states.
     pub fn run_on(&mut self, states: &mut States, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.with(Some(states), inputs, |ready| ready.run()).map(|(_, outputs)| outputs)
+        self.run_with(Some(states), inputs)
     }
     /// Must be called before code emitted for measuring runs; see [`sinter_runtime::Bundle::measure`].
     pub fn measure(&mut self, sites: usize) -> Result<()> {
@@ -75,13 +72,29 @@ impl Session {
     }
     /// Runs the model on tensors, checked against the signature.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.run_with(None, inputs)
+    }
+    fn run_with(&mut self, states: Option<&mut States>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let Place::Remote(remote) = &mut self.place else {
-            return self.with(None, inputs, |ready| ready.run()).map(|(_, outputs)| outputs);
+            return self.with(states, inputs, |ready| ready.run()).map(|(_, outputs)| outputs);
         };
         let dims = given_dims(&self.manifest, inputs)?;
         let (sizes, rank) = output_sizes(&self.manifest);
-        let slices: Vec<&[u8]> = inputs.iter().map(Tensor::bytes).collect();
-        tensors(&self.manifest, remote.run(&slices, &dims, &sizes, rank).map_err(|e| load_error(&e))?)
+        let elements = inputs.iter().map(|t| match t.dtype() {
+            DType::Str => Elements::Texts(t.strings()),
+            _ => Elements::Bytes(t.bytes()),
+        });
+        let elements: Vec<Elements> = elements.collect();
+        let output_texts: Vec<bool> = self.manifest.outputs.iter().map(|o| o.dtype == DType::Str).collect();
+        let request = Request {
+            inputs: &elements,
+            dims: &dims,
+            output_bytes: &sizes,
+            output_texts: &output_texts,
+            output_dims: rank,
+        };
+        let answer = remote.run(&request, states).map_err(|e| load_error(&e))?;
+        tensors(&self.manifest, answer.outputs, Some(answer.texts))
     }
     /// Checks tensors against the signature and lets `body` run the model on them as often as it likes, with nothing
     /// allocated in between. Gives its result and the outputs of its last run.
@@ -105,7 +118,7 @@ impl Session {
         let mut ready = Ready(bind(bundle, states, &slices, &dims, &sizes, rank)?);
         let result = body(&mut ready)?;
         let out = ready.0.into_outputs();
-        Ok((result, tensors(manifest, out)?))
+        Ok((result, tensors(manifest, out, None)?))
     }
 }
 
@@ -138,17 +151,23 @@ fn output_sizes(manifest: &Manifest) -> (Vec<usize>, usize) {
     (sizes, manifest.outputs.iter().map(|o| o.range.len()).sum())
 }
 
-/// What a run left behind, as tensors.
-fn tensors(manifest: &Manifest, out: Outputs) -> Result<Vec<Tensor>> {
+/// What a run left behind, as tensors. `texts`: those of all outputs, where they are not what the bytes point to.
+fn tensors(manifest: &Manifest, out: Outputs, texts: Option<Vec<Vec<String>>>) -> Result<Vec<Tensor>> {
     let mut rest = out.dims.as_slice();
+    let mut texts = texts.map(Vec::into_iter);
     let mut tensors = Vec::new();
-    for (port, bytes) in manifest.outputs.iter().zip(out.bytes) {
+    for (port, mut bytes) in manifest.outputs.iter().zip(out.bytes) {
         let (own, more) = rest.split_at(port.range.len());
         rest = more;
         let shape: Option<Vec<usize>> = own.iter().map(|&d| usize::try_from(d).ok()).collect();
         let shape = shape.ok_or_else(|| Diag::bug(format!("output {} has dims {own:?}", port.name)))?;
+        let texts = texts.as_mut().and_then(Iterator::next);
+        if let (DType::Str, Some(mut texts)) = (port.dtype, texts) {
+            texts.truncate(shape.iter().product());
+            tensors.push(Tensor::from_strings(shape, texts)?);
+            continue;
+        }
         let n = sinter_ir::tensor::storage_bytes(port.dtype, &shape)?;
-        let mut bytes = bytes;
         if n > bytes.len() {
             return Err(Diag::bug(format!("output {} is larger than its maximum", port.name)));
         }

@@ -106,6 +106,10 @@ fn import(dir: &Path, all_logits: bool) -> Module {
 
 fn native(m: Module, capacity: i64) -> Native {
     let (session, _) = open(sinter::driver::native().unwrap(), &program(m).unwrap()).unwrap();
+    on(session, capacity)
+}
+
+fn on(mut session: sinter::session::Session, capacity: i64) -> Native {
     let states = session.states(capacity).unwrap();
     Native { session, states }
 }
@@ -215,12 +219,23 @@ fn stories_continue() {
     for (piece, id) in vocabulary["model"]["vocab"].as_object().unwrap() {
         pieces.insert(id.as_i64().unwrap(), piece.replace('\u{2581}', " "));
     }
-    let mut model = native(import(&dir, false), 64);
-    let ids = greedy(&mut model, &[1], &[1], 40);
-    let text: String = ids.iter().map(|i| pieces[&i64::from(*i)].as_str()).collect();
     let known =
         "Once upon a time, there was a little girl named Lily. She loved to play outside in the park.";
-    assert!(text.trim_start().starts_with(known), "{text}");
+    let told = |place: &str, mut model: Native| {
+        let ids = greedy(&mut model, &[1], &[1], 40);
+        let text: String = ids.iter().map(|i| pieces[&i64::from(*i)].as_str()).collect();
+        assert!(text.trim_start().starts_with(known), "{place}: {text}");
+    };
+    told("here", native(import(&dir, false), 64));
+    for name in ["aarch64", "aarch64-v8.6", "riscv64-rv64gc", "riscv64-rv64gcv"] {
+        let target = sinter_backends::target(name).unwrap();
+        if let Err(why) = common::emulator::start(&target.triple, &target.features) {
+            common::skip(&format!("{name}: {why}"));
+            continue;
+        }
+        let program = common::program_for(target, import(&dir, false)).unwrap();
+        told(name, on(common::emulated(target, &program).unwrap(), 64));
+    }
 }
 
 /// A trained model from a quantised GGUF file answers: from its codes, with activations in bytes and as floats.

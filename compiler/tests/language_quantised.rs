@@ -203,9 +203,8 @@ fn logits(m: &Module) -> Vec<f32> {
 
 fn native(m: Module) -> Vec<f32> {
     let program = common::program(m).unwrap();
-    let (session, _) = common::open(sinter::driver::native().unwrap(), &program).unwrap();
+    let (mut session, _) = common::open(sinter::driver::native().unwrap(), &program).unwrap();
     let mut states = session.states(16).unwrap();
-    let mut session = session;
     session.run_on(&mut states, &inputs()).unwrap()[0].to_f32().unwrap()
 }
 

@@ -112,7 +112,7 @@ fn positions_and_capacities_outside_are_refused() {
     // A block of another size than the bundle's own is not touched.
     let other = Module { states: vec![State { input: 1, output: 1 }], ..module() };
     let other = Module { graph: drop_second_state(other.graph.clone()), ..other };
-    let (other, _) = open(sinter::driver::native().unwrap(), &program(other).unwrap()).unwrap();
+    let (mut other, _) = open(sinter::driver::native().unwrap(), &program(other).unwrap()).unwrap();
     let mut strange = other.states(8).unwrap();
     assert!(session.run_on(&mut strange, &[x(1, 0), Tensor::i64s(&[0])]).is_err());
 }

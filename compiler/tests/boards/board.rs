@@ -97,7 +97,9 @@ fn run(c: &mut Command) -> String {
 /// Compiles a model for a board, builds the image, runs it.
 pub fn model_on(board: &Board, model: &Path, options: &[&str], inputs: &[Tensor]) -> Run {
     let name = format!("{}-{}", board.machine, model.file_stem().unwrap().to_string_lossy());
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boards").join(name + &options.join(""));
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("boards")
+        .join(name + &options.join("").replace('/', "_"));
     let _ = std::fs::remove_dir_all(&dir);
     run(Command::new(env!("CARGO_BIN_EXE_sinter"))
         .args(["compile", "--name", "net", "--target", board.target, "-o"])

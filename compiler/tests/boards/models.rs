@@ -44,6 +44,30 @@ fn stored(board: &Board, name: &str, options: &[&str]) {
     println!("{name} on {}: code {}, flash {}, ram {}", board.machine, run.code, run.flash, run.ram);
 }
 
+/// A model of the collection made of bytes by `--quantize int8`: near the float model's stored output.
+#[test]
+fn embedding_of_bytes() {
+    let name = "oww-embedding";
+    let Some(dir) = common::shared().map(|s| s.join("models")).filter(|d| d.join(name).is_dir()) else {
+        return common::skip(&format!("model {name} not found"));
+    };
+    if !ready() {
+        return;
+    }
+    let case = common::cases(&dir).into_iter().find(|c| c.name == name).unwrap();
+    let (inputs, want) = common::data(&case).unwrap().swap_remove(0);
+    let sample = dir.join(name).join("test_data_set_0/input_0.pb");
+    let options = ["--quantize", "int8", "--calibrate", sample.to_str().unwrap()];
+    let run = model_on(&CORTEX_M7, &case.model, &options, &inputs);
+    let (got, want) = (run.outputs[0].to_f64().unwrap(), want[0].to_f64().unwrap());
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = dot(&got, &want) / (dot(&got, &got) * dot(&want, &want)).sqrt();
+    println!("{name} of bytes: code {}, flash {}, ram {}, cosine {cosine:.5}", run.code, run.flash, run.ram);
+    assert!(got.len() == want.len() && cosine > 0.99, "{cosine}");
+    // As floats its weights alone take three times as much.
+    assert!(run.flash <= 512 << 10 && run.ram <= 256 << 10, "{} {}", run.flash, run.ram);
+}
+
 #[test]
 fn spotter_of_bytes_in_256_kb_of_flash_and_64_kb_of_ram() {
     if let Some(run) = spotter(&LM3S6965, true) {

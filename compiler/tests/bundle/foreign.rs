@@ -65,6 +65,13 @@ fn zig_for_musl() {
 }
 
 #[test]
+fn zig_for_riscv64() {
+    if let Some(mut zig) = zig("riscv64-linux-musl").filter(|_| has("qemu-riscv64-static")) {
+        linked_and_run("riscv64-rv64gc", "zig", &mut zig, "qemu-riscv64-static");
+    }
+}
+
+#[test]
 fn zig_for_macos() {
     let Some(mut zig) = zig("aarch64-macos") else { return };
     let Some((_, b, dir)) = made("apple-m4", "zig") else { return };

@@ -310,17 +310,29 @@ pub fn run_emulated(
     program: &Program,
     inputs: &[Tensor],
 ) -> Result<(Vec<Tensor>, Sizes), String> {
-    let text = |d: Diag| d.to_string();
+    let (mut session, sizes) = session_through(remote.take(), target, program)?;
+    let outputs = session.run(inputs).map_err(|d| d.to_string())?;
+    *remote = session.into_remote();
+    Ok((outputs, sizes))
+}
+
+/// Emits a program for a target of another architecture and loads it in an emulator.
+pub fn emulated(target: &TargetDesc, program: &Program) -> Result<Session, String> {
+    session_through(None, target, program).map(|s| s.0)
+}
+
+fn session_through(
+    left: Option<Remote>,
+    target: &TargetDesc,
+    program: &Program,
+) -> Result<(Session, Sizes), String> {
     let (emitted, manifest, sizes) = emit(target, program)?;
-    let left = match remote.take() {
+    let remote = match left {
         Some(left) => left,
         None => emulator::start(&target.triple, &target.features)?,
     };
-    let mut session =
-        Session::through(left, manifest, &emitted.archive, &emitted.weights, 1).map_err(text)?;
-    let outputs = session.run(inputs).map_err(text)?;
-    *remote = session.into_remote();
-    Ok((outputs, sizes))
+    let session = Session::through(remote, manifest, &emitted.archive, &emitted.weights, 1);
+    Ok((session.map_err(|d| d.to_string())?, sizes))
 }
 
 /// A session of a module on this machine.

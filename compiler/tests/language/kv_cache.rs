@@ -130,7 +130,7 @@ fn codes_on_other_levels() {
         let want = logits(&mut evaluator, &ids, &pieces);
         for level in ["x86-64-v2", "x86-64-v3"] {
             let target = sinter_backends::target(level).unwrap();
-            let (session, _) = open(target, &common::program_for(target, m.clone()).unwrap()).unwrap();
+            let (mut session, _) = open(target, &common::program_for(target, m.clone()).unwrap()).unwrap();
             let states = session.states(300).unwrap();
             let off = distance(&logits(&mut Native { session, states }, &ids, &pieces), &want);
             assert!(off < near, "{level}, {bits} bits: off by {off}");

@@ -19,8 +19,8 @@ fn suite(folder: &'static str, runner: Runner, at_least: usize) {
     let Some(results) = outcomes(folder, runner) else { return common::skip("ONNX backend suite not found") };
     let passed = results.iter().filter(|r| r.error.is_none()).count();
     println!("{}: {passed} of {} {folder} cases pass", runner.name(), results.len());
-    // One list for both: in the browser passes what passes here.
-    let list = if runner == Runner::Browser { Runner::Native } else { runner };
+    // One list for all machine code: elsewhere passes what passes here.
+    let list = if runner == Runner::Evaluator { runner } else { Runner::Native };
     let file = common::root().join(format!("testdata/ignore/onnx-{folder}-{}.txt", list.name()));
     let failures: Vec<String> =
         results.iter().filter_map(|r| Some(format!("{} {}", r.case, short(r.error.as_ref()?)))).collect();
