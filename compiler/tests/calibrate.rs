@@ -5,6 +5,7 @@
 
 mod common;
 
+use bytes::Bytes;
 use sinter::calibrate::{self, Budget, Calibration};
 use sinter::cli::language::model_of;
 use sinter::driver::{self, Request};
@@ -59,6 +60,10 @@ fn told(
     Ok(driver::compile(&request, step)?.bundles.remove(0))
 }
 
+fn weights(b: &driver::Bundle) -> Bytes {
+    b.files.iter().find(|(n, _)| n.ends_with(".weights")).unwrap().1.clone()
+}
+
 fn opened(b: &driver::Bundle) -> BundleModel {
     model_of(b, Opening { threads: 1, capacity: Some(WINDOW) }).unwrap().0
 }
@@ -105,14 +110,31 @@ fn looking_at_activations_comes_closer_than_rounding() {
     let (nearest, _) = kl("w3-g32-a16-asym");
     let (gptq, b) = kl("gptq-w3-g32-a16-asym");
     let (awq, _) = kl("awq-w3-g32-a16");
+    // Scales move between matrices and norms, and are not felt where rounding is fine.
+    let (close, fine) = kl("awq-w8-g32-a16");
+    assert!(close < 1e-3, "{close}");
     assert!(gptq < 0.75 * nearest && awq < 0.9 * nearest);
     let stat = |name: &str| b.report.compressed.iter().find(|l| l.name.contains(name)).unwrap();
     let down = stat("layers.0.mlp.down_proj");
     assert!(down.output_db.unwrap() > 8.0 && down.cosine.unwrap() > 0.9, "{down:?}");
     assert!(down.scheme.starts_with("gptq-w3g32"), "{down:?}");
-    // Scales move between matrices and norms, and are not felt where rounding is fine.
-    let (fine, _) = kl("awq-w8-g32-a16");
-    assert!(fine < 1e-3, "{fine}");
+    // What all layers lose together is told of the stream behind each block.
+    let last = |b: &driver::Bundle, name: &str| {
+        let all = &b.report.compressed;
+        all.iter().find(|l| l.name.contains(name)).map(|l| (l.accumulated_db, l.accumulated_cosine)).unwrap()
+    };
+    let (few, many) = (last(&b, "layers.4.mlp.down_proj"), last(&fine, "layers.4.mlp.down_proj"));
+    assert!(
+        few.0.unwrap() > 10.0 && few.1.unwrap() > 0.95 && few == last(&b, "layers.4.mlp.up_proj"),
+        "{few:?}"
+    );
+    assert!(many.0.unwrap() > few.0.unwrap() + 20.0 && many.1 > few.1, "{many:?}");
+    // The same is told of rounding, where there is a text; the codes are those made without.
+    let (model, how) = (m.model.clone(), m.how());
+    let (looked, blind) = (compiled(&model, "w3", Some(how)).unwrap(), compiled(&model, "w3", None).unwrap());
+    assert!(weights(&looked) == weights(&blind));
+    let told = |b: &driver::Bundle| b.report.compressed.iter().filter(|l| l.accumulated_db.is_some()).count();
+    assert!(told(&looked) == 25 && told(&blind) == 0);
 }
 
 #[test]
@@ -136,7 +158,7 @@ fn threads_and_stored_statistics_change_nothing() {
     for recipe in ["gptq-w4-g64", "awq-w4-g64", "smooth-w8a8"] {
         let weights = |threads, stats| {
             let b = compiled(&model, recipe, Some(calibration(&text, threads, stats))).unwrap();
-            let weights = b.files.iter().find(|(n, _)| n.ends_with(".weights")).unwrap().1.clone();
+            let weights = weights(&b);
             (weights, b.files["report.json"].clone())
         };
         assert!(weights(1, None) == weights(3, None), "{recipe}");
@@ -210,8 +232,6 @@ fn interrupted_work_goes_on_behind_what_is_finished() {
     let Some((model, text)) = files() else { return common::skip("no model or no text") };
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("work");
     let _ = std::fs::remove_dir_all(&dir);
-    let weights =
-        |b: &driver::Bundle| b.files.iter().find(|(n, _)| n.ends_with(".weights")).unwrap().1.clone();
     for recipe in ["gptq-w4-g64", "awq-gptq-w4-g64", "awq-w4-g64", "smooth-gptq-w4a8"] {
         let how = Calibration { work: Some(dir.clone()), ..calibration(&text, 2, None) };
         let whole = weights(&compiled(&model, recipe, Some(calibration(&text, 2, None))).unwrap());

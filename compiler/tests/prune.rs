@@ -5,7 +5,7 @@
 
 mod common;
 
-use sinter::calibrate::Calibration;
+use sinter::calibrate::{self, Calibration};
 use sinter::cli::language::model_of;
 use sinter::driver::{self, Request};
 use sinter::frontend::onnx::ImportOptions;
@@ -33,11 +33,22 @@ fn compiled(
     prune: &str,
     quantize: &str,
 ) -> Result<driver::Bundle, Vec<Diag>> {
+    told(model, text, None, (prune, quantize), &|_| {})
+}
+
+fn told(
+    model: &Path,
+    text: Option<&Path>,
+    work: Option<&Path>,
+    (prune, quantize): (&str, &str),
+    step: &dyn Fn(&str),
+) -> Result<driver::Bundle, Vec<Diag>> {
     let calibrate = text.map(|t| Calibration {
         text: t.to_owned(),
         window: WINDOW,
         windows: 12,
         threads: 2,
+        work: work.map(Path::to_owned),
         ..Calibration::default()
     });
     let request = Request {
@@ -49,7 +60,7 @@ fn compiled(
         calibrate,
         ..Request::default()
     };
-    Ok(driver::compile(&request, &|_| {})?.bundles.remove(0))
+    Ok(driver::compile(&request, step)?.bundles.remove(0))
 }
 
 fn opened(b: &driver::Bundle) -> BundleModel {
@@ -141,6 +152,41 @@ fn pruning_is_the_same_with_any_number_of_threads() {
         (b.files.iter().find(|f| f.0.ends_with(".weights")).unwrap().1.clone(), b.report.pruned)
     };
     assert!(weights(1) == weights(3));
+}
+
+#[test]
+fn interrupted_pruning_goes_on_behind_what_is_finished() {
+    let Some((model, text)) = files() else { return common::skip("no model or no text") };
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prune-work");
+    let _ = std::fs::remove_dir_all(&dir);
+    let weights =
+        |b: &driver::Bundle| b.files.iter().find(|(n, _)| n.ends_with(".weights")).unwrap().1.clone();
+    for recipes in [("sparsegpt-50", "none"), ("ffn-30+wanda-2:4", "gptq-w4")] {
+        let whole = compiled(&model, Some(&text), recipes.0, recipes.1).unwrap();
+        // Pieces whose weights are chosen, and the one in front of which all ends.
+        let run = |end: Option<&str>| {
+            let seen = std::cell::RefCell::new(vec![]);
+            let step = |what: &str| {
+                assert!(!end.is_some_and(|end| what.starts_with(end)), "the end");
+                if let Some((piece, "choosing")) = what.split_once(", ") {
+                    seen.borrow_mut().push(piece.to_owned());
+                }
+            };
+            let calm = std::panic::AssertUnwindSafe(|| told(&model, Some(&text), Some(&dir), recipes, &step));
+            (std::panic::catch_unwind(calm).ok().map(Result::unwrap), seen.into_inner())
+        };
+        // The last step, so that those before it are whole.
+        let last = recipes.0.rsplit('+').next().unwrap();
+        let (none, begun) = run(Some(&format!("pruning ({last}): piece 4 of")));
+        assert!(none.is_none() && begun.len() >= 3, "{begun:?}");
+        let (done, rest) = run(None);
+        let done = done.unwrap();
+        assert!(weights(&done) == weights(&whole) && done.report.pruned == whole.report.pruned);
+        assert!(rest[0].starts_with(&format!("pruning ({last}): piece 4 of")), "{rest:?}");
+        // All is finished: nothing is chosen anew.
+        assert_eq!(run(None).1, Vec::<String>::new());
+        calibrate::Work::discard(&dir).unwrap();
+    }
 }
 
 #[test]

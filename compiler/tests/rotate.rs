@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod common;
+#[path = "common/random_llm.rs"]
+mod random_llm;
 
 use sinter::calibrate::{self, Calibration};
 use sinter::frontend::llm;
@@ -90,38 +92,6 @@ fn rotations_change_nothing_or_are_refused() {
     }
 }
 
-/// A folder with a model of random weights: what its configuration asks for, as the importer tells what is missing.
-fn made(name: &str, config: &serde_json::Value, embedding: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rotate").join(name);
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
-    let mut tensors = vec![(embedding.to_owned(), vec![50usize, 32])];
-    loop {
-        let mut random = Random::new(7);
-        let (mut head, mut data) = (serde_json::Map::new(), vec![]);
-        for (name, dims) in &tensors {
-            let start = data.len();
-            // Factors of norms lie round 1.
-            let middle = if dims.len() == 1 && name.ends_with("weight") { 1.0 } else { 0.0 };
-            for _ in 0..dims.iter().product::<usize>() {
-                data.extend((middle + 0.6 * (random.unit() as f32 - 0.5)).to_le_bytes());
-            }
-            let entry =
-                serde_json::json!({ "dtype": "F32", "shape": dims, "data_offsets": [start, data.len()] });
-            head.insert(name.clone(), entry);
-        }
-        let head = serde_json::Value::from(head).to_string().into_bytes();
-        let file = [(head.len() as u64).to_le_bytes().as_slice(), &head, &data].concat();
-        std::fs::write(dir.join("model.safetensors"), file).unwrap();
-        let Err(missing) = import(&dir, None) else { return dir };
-        for d in missing {
-            let said = d.message.strip_prefix("tensor ").and_then(|m| m.strip_suffix(" is missing"));
-            let (name, dims) = said.and_then(|m| m.split_once(' ')).unwrap_or_else(|| panic!("{name}: {d}"));
-            tensors.push((name.to_owned(), serde_json::from_str(dims).unwrap()));
-        }
-    }
-}
-
 /// Every kind of norm, projection and feed-forward block.
 #[test]
 fn architectures_are_rotated_or_say_why_not() {
@@ -141,7 +111,7 @@ fn architectures_are_rotated_or_say_why_not() {
             "gpt_neo" => "transformer.wte.weight",
             _ => "model.embed_tokens.weight",
         };
-        let dir = made(name, &config, embedding);
+        let dir = random_llm::made("rotate", name, &config, embedding);
         match difference(&dir) {
             Ok(off) => {
                 println!("{name}: {off:e}");
@@ -166,6 +136,8 @@ fn learned_rotations_are_rotations() {
     let how = Calibration { text, window: 64, windows: 4, threads: 1, ..Calibration::default() };
     let recipe = Recipe::parse("spin-w4a4").unwrap().unwrap();
     let learned = calibrate::learn(&dir, &ImportOptions::default(), &recipe, &how, &|_| {}).unwrap();
+    // Values of every layer have a rotation of their own.
+    assert!(learned.values.len() == 5 && learned.values.windows(2).all(|w| w[0] != w[1]));
     let (plain, vocabulary) = import(&dir, None).unwrap();
     let (want, got) =
         (logits(&plain, vocabulary), logits(&import(&dir, Some(learned)).unwrap().0, vocabulary));

@@ -1,11 +1,12 @@
 //! Rotations that are learned from what a model makes of a text.
 
 use super::Calibration;
+use super::parallel;
 use super::prepared::Prepared;
 use crate::frontend::llm::weights::transposed;
 use crate::frontend::onnx::ImportOptions;
 use sinter_ir::op::binary::{Binary, BinaryKind};
-use sinter_ir::{Diag, Op, Result};
+use sinter_ir::{Diag, Graph, Op, Result};
 use sinter_passes::compress::inputs::Inputs;
 use sinter_passes::compress::rotation::{Rotation, Rotations};
 use sinter_passes::compress::segments::Tap;
@@ -19,7 +20,8 @@ const LEARNED: usize = 128;
 /// Windows of the text that they come from.
 const WINDOWS: usize = 4;
 
-/// Learns the rotation of a language model's stream: by what its products read, norms' weights in their matrices already.
+/// Learns the rotations of a language model's stream and of every layer's values: by what its products read, norms' weights
+/// in their matrices already.
 pub fn learn(
     model: &Path,
     import: &ImportOptions,
@@ -34,7 +36,7 @@ pub fn learn(
     let model = Prepared::new(model, &import, how, &[])?;
     let Prepared { pieces, module, .. } = &model;
     let mut runner = model.runner.fewer(WINDOWS, model.window).map_err(one)?;
-    let (mut layers, mut width) = (vec![], 0);
+    let (mut layers, mut width, mut heads) = (vec![], 0, vec![]);
     for (i, piece) in pieces.iter().enumerate() {
         step(&format!("reading what is to be rotated: piece {} of {}", i + 1, pieces.len()));
         let stats = runner.measure(piece, true, &|_| {})?;
@@ -44,13 +46,36 @@ pub fn learn(
             if from.is_some_and(|n| matches!(n.op, Op::Binary(Binary { kind: BinaryKind::Div }))) {
                 width = tap.k;
                 layers.push(layer(tap, &stats).map_err(one)?);
+            } else if let Some(size) = values(&module.graph, tap) {
+                // Heads turn alike: each is a row of its own, of inputs and of weights.
+                heads.push((size, layer(tap, &stats).map_err(one)?));
             }
         }
     }
     let goal = spin::Goal { inputs: Inputs::of(recipe), weights: recipe.weights };
     let told = |i: usize| step(&format!("learning a rotation of {width} channels: step {}", i + 1));
     let stream = spin::learn(width, &layers, &goal, &told);
-    Ok(Rotations { stream: Some(Arc::new(stream)), ..Rotations::default() })
+    let count = heads.len();
+    let turned = parallel::map(count, how.threads, |i| {
+        let Some((size, heads)) = heads.get(i) else { return Err(Diag::bug("no such layer")) };
+        Ok(Arc::new(spin::learn(*size, std::slice::from_ref(heads), &goal, &|_| {})))
+    });
+    Ok(Rotations { stream: Some(Arc::new(stream)), values: turned.map_err(one)?, ..Rotations::default() })
+}
+
+/// Elements of a head's values, where what a tap reads is what attention gives.
+fn values(g: &Graph, tap: &Tap) -> Option<usize> {
+    let mut v = tap.products.first()?.x;
+    while let Some(n) = g.def(v) {
+        match (&n.op, n.inputs.as_slice()) {
+            (Op::CachedAttention(_), _) => {
+                return usize::try_from(g.ty(v).dims.last()?.as_const()?).ok();
+            }
+            (Op::Reshape(_), &[x, ..]) => v = x,
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Some of the rows that meet in the products of a tap.

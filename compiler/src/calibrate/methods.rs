@@ -11,7 +11,7 @@ use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, Tap};
 use sinter_passes::compress::stats::Statistics;
 use sinter_passes::compress::{
-    Calibrated, Codes, Error, Layer, LayerStat, Recipe, Scheme, awq, gptq, rtn, smooth,
+    Calibrated, Codes, Error, Layer, LayerStat, Recipe, Scheme, awq, gptq, hqq, rtn, smooth,
 };
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub fn quantise(
         work.weights.insert(p.name.clone(), matrix(p).map_err(|d| d.at(p.name.clone()))?);
     }
     for (tap, stats) in s.taps.iter().zip(stats) {
-        if stats.rows < stats.k as u64 {
+        if recipe.calibrates() && stats.rows < stats.k as u64 {
             let first = tap.products.first().map(|p| p.name.as_str()).unwrap_or_default();
             let text =
                 format!("{first}: {} tokens of calibration for {} channels are few", stats.rows, stats.k);
@@ -106,6 +106,7 @@ impl<'a> Work<'a> {
         let mut scheme = *scheme;
         let codes = match factor {
             Some(f) => in_parts(w, self.threads, |part| f.quantise(w, part, &scheme, gptq::LAZY)),
+            None if scheme.method == Method::Hqq => hqq::quantise(w, &scheme),
             None => rtn::quantise(w, &Scheme { method: Method::Rtn, ..scheme }),
         };
         if scheme.method.goes_on() && factor.is_none() {

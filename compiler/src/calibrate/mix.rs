@@ -12,6 +12,8 @@ use sinter_passes::compress::{Calibrated, Layer, LayerStat, Recipe, Scheme, rtn}
 /// Windows of text and most tokens of each that groups are probed with.
 const WINDOWS: usize = 2;
 const TOKENS: usize = 256;
+/// Windows whose moments tell the errors of candidates.
+const SEEN: usize = 8;
 /// Windows by which the loss of a whole choice is seen.
 const CHECKED: usize = 8;
 /// How often a choice is compiled to see what it weighs, or run to see what it loses.
@@ -83,8 +85,9 @@ pub(super) fn schemes(
     step: &dyn Fn(&str),
 ) -> Result<Vec<Vec<Scheme>>, Vec<Diag>> {
     let mut runner = model.runner.fewer(WINDOWS, TOKENS).map_err(|d| vec![d])?;
-    let groups =
-        sensitivity::candidates(&model.pieces, &mut runner, &recipe.candidates(), how.threads, step)?;
+    let mut seen = model.runner.fewer(SEEN, model.window).map_err(|d| vec![d])?;
+    let runners = (&mut seen, &mut runner);
+    let groups = sensitivity::candidates(&model.pieces, runners, &recipe.candidates(), how.threads, step)?;
     let budget = how.budget;
     let m = Mixing { model, budget, threads: how.threads, weigh, step };
     let usual = groups.iter().flatten().filter(|c| c.scheme == recipe.weights).map(|c| c.bytes).sum();

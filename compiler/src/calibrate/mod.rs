@@ -7,6 +7,7 @@
 //! as it was.
 
 mod answers;
+mod beside;
 mod cost;
 mod file;
 mod learn;
@@ -22,13 +23,14 @@ mod work;
 use crate::frontend::onnx::ImportOptions;
 use crate::manifest::sha256_of_file;
 use crate::system::Clock;
+use beside::Beside;
 use cost::Cost;
 use file::Kept;
 pub use learn::learn;
 pub use mix::Budget;
 use mix::Weigh;
 use prepared::Prepared;
-use runner::Instead;
+use runner::{Instead, Stream};
 use sinter_ir::{Diag, Result};
 use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::prune::shelf::Shelf;
@@ -72,7 +74,8 @@ pub fn run(
     // Bits are chosen by what becomes of the answers to all tokens.
     let import = &ImportOptions { all_logits: recipe.mixed.is_some(), ..import.clone() };
     let mut model = Prepared::new(model, import, how, pruned)?;
-    let work = work(&model, import, recipe, how, pruned).map_err(one)?;
+    let words = format!("{recipe:?} {}", how.stats.is_some());
+    let work = work(&model, import, &words, how, pruned).map_err(one)?;
     let mut kept = Kept::new(&model, import, how).map_err(one)?;
     let schemes = match (recipe.mixed, work.as_ref().and_then(Work::schemes)) {
         (Some(_), Some(known)) => known,
@@ -86,8 +89,15 @@ pub fn run(
     // Statistics that are not there yet are those of all pieces.
     let work = work.filter(|_| !matches!(kept, Kept::Missing(_)));
     let Prepared { pieces, runner, windows, window, .. } = &mut model;
-    let (done, mut out, carried) = work.as_ref().and_then(Work::finished).unwrap_or_default();
-    runner.resume(carried);
+    let mut beside = Beside::new(runner).map_err(one)?;
+    let (mut done, mut out) = (0, Calibrated::default());
+    if let Some((pieces, known, streams)) = work.as_ref().and_then(Work::finished)
+        && let Ok([carried, float, other]) = <[Stream; 3]>::try_from(streams)
+    {
+        (done, out) = (pieces, known);
+        runner.resume(carried);
+        beside.resume([float, other]);
+    }
     let sequential = recipe.weights.method.goes_on() && how.stats.is_none();
     let (mut cost, clock) = (Cost::new(*windows * *window), Clock::start());
     let sparse = pruned.iter().any(|p| !p.weights.is_empty() && p.units.is_empty());
@@ -115,11 +125,19 @@ pub fn run(
             step(&format!("{of}, running with codes"));
             runner.pass(piece, &instead)?;
         }
+        let apart = beside.piece(piece, &instead)?;
+        let names = || piece.taps.iter().flat_map(|t| &t.products).map(|p| &p.name);
+        for name in names() {
+            if let Some(l) = out.layers.get_mut(name) {
+                l.stat.accumulated_db = Some(apart.decibels());
+                l.stat.accumulated_cosine = Some(apart.cosine);
+            }
+        }
         if let Some(work) = &work {
-            let names = piece.taps.iter().flat_map(|t| &t.products).map(|p| &p.name);
-            let layers = names.filter_map(|n| out.layers.get_key_value(n)).collect();
+            let layers = names().filter_map(|n| out.layers.get_key_value(n)).collect();
             let warnings = out.warnings.get(warned..).unwrap_or(&[]);
-            work.keep(i, &layers, warnings, runner.carried()).map_err(one)?;
+            let [float, other] = beside.streams();
+            work.keep(i, &layers, warnings, &[runner.carried(), float, other]).map_err(one)?;
         }
         cost.piece(&piece.taps, measured - begun + clock.seconds() - rounded, rounded - measured);
     }
@@ -134,7 +152,7 @@ pub fn run(
 fn work(
     model: &Prepared,
     import: &ImportOptions,
-    recipe: &Recipe,
+    what: &str,
     how: &Calibration,
     pruned: &[Pruned],
 ) -> Result<Option<Work>> {
@@ -145,7 +163,7 @@ fn work(
     let words = [
         env!("CARGO_PKG_VERSION").to_owned(),
         format!("{files:?} {text} {} {} {:?}", model.window, model.windows, how.budget),
-        format!("{recipe:?} {:?} {gone:?} {}", import.rotations, how.stats.is_some()),
+        format!("{what} {:?} {gone:?}", import.rotations),
         crate::driver::native()?.name.clone(),
     ];
     Ok(Some(Work::new(folder, &words)))
@@ -163,6 +181,7 @@ pub fn prune(
 ) -> Result<Pruned, Vec<Diag>> {
     let one = |d: Diag| vec![d];
     let mut model = Prepared::new(model, import, how, before)?;
+    let work = work(&model, import, &format!("{what}"), how, before).map_err(one)?;
     let Prepared { pieces, runner, windows, module, .. } = &mut model;
     let of = |i: usize| format!("pruning ({what}): piece {} of {}", i + 1, pieces.len());
     if let Step::Layers(count) = what {
@@ -175,16 +194,25 @@ pub fn prune(
         return layers.choose(what, *count).map_err(one);
     }
     let whole = prune::Whole::new(std::mem::take(module), what).map_err(one)?;
-    let mut out = Pruned::default();
-    for (i, piece) in pieces.iter().enumerate() {
+    let (mut done, mut out) = (0, Pruned::default());
+    if let Some((pieces, known, streams)) = work.as_ref().and_then(|w| w.pruned(shelf)) {
+        (done, out) = (pieces, known);
+        runner.resume(streams.into_iter().next().unwrap_or_default());
+    }
+    for (i, piece) in pieces.iter().enumerate().skip(done) {
         let of = of(i);
         step(&of);
         let stats = runner.measure(piece, false, &|n| step(&format!("{of}, window {n} of {windows}")))?;
         step(&format!("{of}, choosing"));
+        let mut part = Pruned::default();
         let instead =
-            prune::prune(piece, &stats, (what, &whole), how.threads, &mut out, shelf).map_err(one)?;
+            prune::prune(piece, &stats, (what, &whole), how.threads, &mut part, shelf).map_err(one)?;
         step(&format!("{of}, running what is left"));
         runner.pass(piece, &instead)?;
+        if let Some(work) = &work {
+            work.keep_pruned(i, &part, runner.carried()).map_err(one)?;
+        }
+        out.add(part);
     }
     Ok(out)
 }

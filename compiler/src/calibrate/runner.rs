@@ -9,7 +9,9 @@ use sinter_passes::compress::segments::{Feed, Segment};
 use sinter_passes::compress::stats::Statistics;
 use sinter_passes::pipeline::{self, PipelineOptions};
 use sinter_runtime::{Aligned, Image};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Weights in the place of the model's, by name: `[k, n]` of f32.
 pub type Instead = BTreeMap<String, Tensor>;
@@ -29,7 +31,17 @@ pub struct Runner {
     carried: Stream,
     /// Tokens of a window.
     window: usize,
+    /// Shared by all that run the same model.
+    machines: Rc<RefCell<Machines>>,
+}
+
+/// What pieces became, and weights of the one that ran last.
+#[derive(Default)]
+struct Machines {
     made: Vec<(Module, Session)>,
+    /// By name, with what they were read from: that may mean to decode and to rotate them, and a piece is run many times
+    /// before the next one's turn.
+    weights: BTreeMap<String, (Tensor, Tensor)>,
 }
 
 /// Sums of a tap.
@@ -80,7 +92,7 @@ impl Runner {
         };
         let given = windows.iter().map(one).collect::<Result<_>>()?;
         let window = windows.first().map_or(0, |w| w.len());
-        Ok(Self { threads, given, carried: vec![], window, made: vec![] })
+        Ok(Self { threads, given, carried: vec![], window, machines: Rc::default() })
     }
     /// The same for some of the windows, and no more than so many tokens of each.
     pub fn fewer(&self, windows: usize, tokens: usize) -> Result<Self> {
@@ -94,7 +106,7 @@ impl Runner {
         };
         let step = self.given.len().div_ceil(windows).max(1);
         let given = self.given.iter().step_by(step).map(cut).collect::<Result<_>>()?;
-        Ok(Self { threads: self.threads, given, carried: vec![], window, made: vec![] })
+        Ok(Self { threads: self.threads, given, carried: vec![], window, machines: self.machines.clone() })
     }
     /// Token ids of a window.
     pub fn ids(&self, window: usize) -> Result<Vec<i64>> {
@@ -189,10 +201,10 @@ impl Runner {
     ) -> Result<(), Vec<Diag>> {
         let one = |d: Diag| vec![d];
         let missing = || one(Diag::bug("a piece without what it reads"));
-        let at = self.machine(module)?;
-        let (_, session) = self.made.get_mut(at).ok_or_else(missing)?;
-        let constants: Vec<Option<Tensor>> =
-            feeds.iter().map(|f| constant(f, instead)).collect::<Result<_>>().map_err(one)?;
+        let mut machines = self.machines.borrow_mut();
+        let constants = machines.constants(feeds, instead).map_err(one)?;
+        let at = machines.machine(module, self.threads)?;
+        let (_, session) = machines.made.get_mut(at).ok_or_else(missing)?;
         for (n, stream) in streams.iter_mut().enumerate() {
             for (i, given) in self.given.iter().enumerate() {
                 let mut inputs = vec![];
@@ -224,8 +236,33 @@ impl Runner {
         }
         Ok(())
     }
+}
+
+impl Machines {
+    /// Constants of a piece, in memory.
+    fn constants(&mut self, feeds: &[Feed], instead: &Instead) -> Result<Vec<Option<Tensor>>> {
+        let own = |name: &String| feeds.iter().any(|f| matches!(f, Feed::Weights(n, _) if n == name));
+        self.weights.retain(|name, _| own(name));
+        let mut all = vec![];
+        for f in feeds {
+            all.push(match f {
+                Feed::Constant(t, dtype) => Some(typed(t, *dtype)?),
+                Feed::Weights(name, t) => Some(match (instead.get(name), self.weights.get(name)) {
+                    (Some(other), _) => other.clone(),
+                    (None, Some((from, read))) if from == t => read.clone(),
+                    _ => {
+                        let read = typed(t, DType::F32)?;
+                        self.weights.insert(name.clone(), (t.clone(), read.clone()));
+                        read
+                    }
+                }),
+                Feed::Carried | Feed::Given(_) | Feed::State => None,
+            });
+        }
+        Ok(all)
+    }
     /// The compiled form of a module.
-    fn machine(&mut self, module: &Module) -> Result<usize, Vec<Diag>> {
+    fn machine(&mut self, module: &Module, threads: usize) -> Result<usize, Vec<Diag>> {
         let one = |d: Diag| vec![d];
         if let Some(i) = self.made.iter().position(|m| m.0 == *module) {
             return Ok(i);
@@ -236,24 +273,14 @@ impl Runner {
         let emitted = backends::emit(&program, target).map_err(one)?;
         let weights = Aligned::copy_of(&emitted.weights).map_err(|e| one(Diag::limit(e.to_string())))?;
         let manifest = Manifest::new(&program, target, 0);
-        let session = Session::new(manifest, &emitted.archive, Image::Heap(weights), self.threads);
+        let session = Session::new(manifest, &emitted.archive, Image::Heap(weights), threads);
         self.made.push((module.clone(), session.map_err(one)?));
         Ok(self.made.len() - 1)
     }
 }
 
-/// The constant of an input, in memory.
-fn constant(feed: &Feed, instead: &Instead) -> Result<Option<Tensor>> {
-    let typed = |t: &Tensor, dtype: DType| {
-        let t = t.load()?;
-        if t.dtype() == dtype { Ok(t) } else { Tensor::from_f32(dtype, t.shape().to_vec(), &t.to_f32()?) }
-    };
-    match feed {
-        Feed::Constant(t, dtype) => typed(t, *dtype).map(Some),
-        Feed::Weights(name, t) => match instead.get(name) {
-            Some(other) => Ok(Some(other.clone())),
-            None => typed(t, DType::F32).map(Some),
-        },
-        Feed::Carried | Feed::Given(_) | Feed::State => Ok(None),
-    }
+/// A tensor in memory, in another type.
+fn typed(t: &Tensor, dtype: DType) -> Result<Tensor> {
+    let t = t.load()?;
+    if t.dtype() == dtype { Ok(t) } else { Tensor::from_f32(dtype, t.shape().to_vec(), &t.to_f32()?) }
 }

@@ -5,16 +5,16 @@ use super::methods::matrix;
 use super::runner::{Instead, Runner, Stream};
 use crate::frontend::llm::weights::transposed;
 use sinter_ir::{Diag, Result, Tensor};
+use sinter_passes::compress::gptq::{Factor, LAZY};
 use sinter_passes::compress::grid::Rows;
 use sinter_passes::compress::mixed::Candidate;
-use sinter_passes::compress::products::Product;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, Tap};
 use sinter_passes::compress::stats::Statistics;
 use sinter_passes::compress::{Scheme, rtn};
 
 /// Rows of weights by which the error of a candidate is judged.
-const SAMPLE: usize = 64;
+const SAMPLE: usize = 32;
 /// Bits of weights while their group is probed: few enough to be seen.
 const PROBE: u32 = 3;
 
@@ -22,13 +22,14 @@ const PROBE: u32 = 3;
 type Judged = (Scheme, u64, f64);
 
 /// The candidates of every group, by piece and tap: the divergence from the float model that the group rounded to
-/// [`PROBE`] bits causes, times the errors of its outputs compared with those.
+/// [`PROBE`] bits causes, times the errors of its outputs compared with those. Errors are those of the method that will
+/// round in the end, where it takes them to later columns; that takes more text than a probe does (`seen`).
 ///
-/// The runner is at the beginning; `pieces` give logits of all tokens. Every piece is run once for all probes that were
+/// The runners are at the beginning; `pieces` give logits of all tokens. Every piece is run once for all probes that were
 /// made before it, so that its weights are read once; what is kept of a probe is one value per window.
 pub fn candidates(
     pieces: &[Segment],
-    runner: &mut Runner,
+    (seen, runner): (&mut Runner, &mut Runner),
     schemes: &[Scheme],
     threads: usize,
     step: &dyn Fn(&str),
@@ -43,13 +44,13 @@ pub fn candidates(
     let mut lost = vec![];
     for (i, piece) in pieces.iter().enumerate() {
         step(&format!("probing: piece {} of {}", i + 1, pieces.len()));
-        runner.resume(float.clone());
-        let stats = runner.measure(piece, false, &|_| {})?;
+        let stats = seen.measure(piece, true, &|_| {})?;
+        let mut rounded = vec![];
         for (tap, stats) in piece.taps.iter().zip(&stats) {
-            groups.push(judged(tap, stats, schemes, &probe, threads).map_err(one)?);
+            let weights = weights(tap).map_err(one)?;
+            groups.push(judged(&weights, stats, schemes, &probe, threads).map_err(one)?);
+            rounded.push(nearest(&weights, &probe).map_err(one)?);
         }
-        let rounded: Result<Vec<Instead>> = piece.taps.iter().map(|t| rounded(t, &probe)).collect();
-        let rounded = rounded.map_err(one)?;
         let keep = &mut |_: usize, _: usize, _: &[Tensor]| Ok(());
         if i + 1 < pieces.len() {
             runner.many(piece, &plain, &mut probed, true, keep)?;
@@ -90,7 +91,8 @@ pub fn together(
         step(&format!("checking a choice of bits: piece {} of {}", i + 1, pieces.len()));
         let mut instead = Instead::new();
         for (tap, scheme) in piece.taps.iter().zip(schemes) {
-            instead.extend(rounded(tap, &Scheme { method: Method::Rtn, ..*scheme }).map_err(|d| vec![d])?);
+            let made = weights(tap).and_then(|w| nearest(&w, &Scheme { method: Method::Rtn, ..*scheme }));
+            instead.extend(made.map_err(|d| vec![d])?);
         }
         let [float, other] = &mut streams;
         let (float, other) = (std::slice::from_mut(float), std::slice::from_mut(other));
@@ -109,16 +111,18 @@ pub fn together(
 
 /// What a group's weights become by every scheme, and the error by the probe's.
 fn judged(
-    tap: &Tap,
+    weights: &[(&str, Tensor)],
     stats: &Statistics,
     schemes: &[Scheme],
     probe: &Scheme,
     threads: usize,
 ) -> Result<(Vec<Judged>, f64)> {
-    let samples: Vec<Sample> = tap.products.iter().map(|p| Sample::new(p, stats)).collect::<Result<_>>()?;
+    let samples: Vec<Sample> = weights.iter().map(|(_, w)| Sample::new(w, stats)).collect::<Result<_>>()?;
     let all: Vec<&Scheme> = schemes.iter().chain([probe]).collect();
+    let goes_on = schemes.iter().any(|s| s.method.goes_on());
+    let factor = goes_on.then(|| Factor::new(stats, true).ok()).flatten();
     let mut errors = super::parallel::map(all.len(), threads, |i| match all.get(i) {
-        Some(s) => error(&samples, stats, s),
+        Some(s) => error(&samples, (stats, factor.as_ref()), s),
         None => Err(Diag::bug("no such scheme")),
     })?;
     let at_probe = errors.pop().map_or(0.0, |e| e.1);
@@ -136,9 +140,8 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(p: &Product, stats: &Statistics) -> Result<Self> {
-        let w = matrix(p)?;
-        let all = Rows::new(&w)?;
+    fn new(w: &Tensor, stats: &Statistics) -> Result<Self> {
+        let all = Rows::new(w)?;
         let step = all.n.div_ceil(SAMPLE).max(1);
         let mut old = vec![];
         for i in (0..all.n).step_by(step) {
@@ -153,12 +156,19 @@ impl Sample {
     }
 }
 
-/// Bytes of a group's weights rounded to nearest, and the part of its outputs' energy that is error.
-fn error(samples: &[Sample], stats: &Statistics, scheme: &Scheme) -> Result<(u64, f64)> {
-    let scheme = Scheme { method: Method::Rtn, ..*scheme };
+/// Bytes of a group's weights in codes, and the part of its outputs' energy that is error: where the method takes errors on
+/// and there is a factor for that, so; else rounded to nearest.
+fn error(
+    samples: &[Sample],
+    (stats, factor): (&Statistics, Option<&Factor>),
+    scheme: &Scheme,
+) -> Result<(u64, f64)> {
     let (mut bytes, mut signal, mut noise) = (0u64, 0f64, 0f64);
     for s in samples {
-        let codes = rtn::quantise(&s.rows, &scheme)?;
+        let codes = match factor.filter(|_| scheme.method.goes_on()) {
+            Some(f) => f.quantise(&s.rows, 0..s.old.len() / stats.k.max(1), scheme, LAZY)?,
+            None => rtn::quantise(&s.rows, &Scheme { method: Method::Rtn, ..*scheme })?,
+        };
         let off: Vec<f32> = s.old.iter().zip(codes.values()?).map(|(w, q)| w - q).collect();
         (signal, noise) = (signal + s.signal * s.each, noise + stats.energy(&off) * s.each);
         bytes += (codes.bytes(scheme.bits) as f64 * s.each).ceil() as u64;
@@ -166,13 +176,17 @@ fn error(samples: &[Sample], stats: &Statistics, scheme: &Scheme) -> Result<(u64
     Ok((bytes, if signal > 0.0 { noise / signal } else { 0.0 }))
 }
 
-/// The weights of a group rounded to nearest.
-fn rounded(tap: &Tap, scheme: &Scheme) -> Result<Instead> {
-    let one = |p: &Product| {
-        let w = matrix(p)?;
-        let codes = rtn::quantise(&w, scheme)?;
+/// The weights of a group, `[n, k]`, with their names.
+fn weights(tap: &Tap) -> Result<Vec<(&str, Tensor)>> {
+    tap.products.iter().map(|p| Ok((p.name.as_str(), matrix(p)?))).collect()
+}
+
+/// The weights of a group rounded to nearest, as a piece wants them.
+fn nearest(weights: &[(&str, Tensor)], scheme: &Scheme) -> Result<Instead> {
+    let one = |(name, w): &(&str, Tensor)| {
+        let codes = rtn::quantise(w, scheme)?;
         let values = Tensor::f32s(w.shape().to_vec(), &codes.values()?)?;
-        Ok((p.name.clone(), transposed(&values)?))
+        Ok(((*name).to_owned(), transposed(&values)?))
     };
-    tap.products.iter().map(one).collect()
+    weights.iter().map(one).collect()
 }

@@ -1,7 +1,7 @@
-//! Finished pieces of a calibration in a folder, so that interrupted work goes on behind them.
+//! Finished pieces of a calibration, or of a step of pruning, in a folder, so that interrupted work goes on behind them.
 //!
 //! `calibration-KEY/` holds for one model, text, recipe and machine: `schemes` (what mixed recipes chose), `piece-N`
-//! (codes), and `carried` (what the last finished piece gave for every window). Every file is written whole under another
+//! (codes, or pruned weights), and `carried` (what the last finished piece gave for every window). Every file is written whole under another
 //! name first; `carried` comes behind its piece and says where to go on.
 //! A file is `SINTWORK`, the length of a JSON header (u64, little-endian), the header, and tensors one behind the other.
 
@@ -13,6 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sinter_ir::{DType, Diag, Result, Tensor};
 use sinter_passes::compress::{Calibrated, Codes, Error, Layer, LayerStat, Scheme};
+use sinter_passes::prune::shelf::Shelf;
+use sinter_passes::prune::units::shrink::Removed;
+use sinter_passes::prune::{PruneStat, Pruned};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +28,7 @@ type Place = (DType, Vec<usize>);
 #[derive(Serialize, Deserialize)]
 struct Matrix {
     middle: i64,
+    float: bool,
     block: usize,
     error: Error,
     stat: LayerStat,
@@ -38,11 +42,20 @@ struct Piece {
     warnings: Vec<String>,
 }
 
+/// What a step of pruning made of a piece.
+#[derive(Serialize, Deserialize)]
+struct Cut {
+    weights: Vec<(String, Place)>,
+    units: Vec<Removed>,
+    stats: Vec<PruneStat>,
+    warnings: Vec<String>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Carried {
     /// Pieces that are finished.
     done: usize,
-    windows: Vec<Place>,
+    streams: Vec<Vec<Place>>,
 }
 
 /// Where finished pieces of one calibration are.
@@ -72,19 +85,45 @@ impl Work {
     pub fn keep_schemes(&self, schemes: &[Vec<Scheme>]) -> Result<()> {
         self.write("schemes", &schemes, &[])
     }
-    /// How many pieces are finished, what became of them, and what the last of them gave. A damaged file counts as none.
-    pub fn finished(&self) -> Option<(usize, Calibrated, Stream)> {
-        let (head, mut data) = self.read::<Carried>("carried")?;
-        let carried = head.windows.iter().map(|p| take(&mut data, p)).collect::<Option<Stream>>()?;
+    /// How many pieces are finished, what became of them, and what the last of them gave in every stream. A damaged file
+    /// counts as none.
+    pub fn finished(&self) -> Option<(usize, Calibrated, Vec<Stream>)> {
+        let (done, carried) = self.carried()?;
         let mut out = Calibrated::default();
-        for i in 0..head.done {
+        for i in 0..done {
             let (piece, mut data) = self.read::<Piece>(&format!("piece-{i}"))?;
             for (name, m) in piece.layers {
                 out.layers.insert(name, layer(m, &mut data)?);
             }
             out.warnings.extend(piece.warnings);
         }
-        Some((head.done, out, carried))
+        Some((done, out, carried))
+    }
+    /// The same of a step of pruning; weights go to a shelf.
+    pub fn pruned(&self, shelf: &mut Shelf<'_>) -> Option<(usize, Pruned, Vec<Stream>)> {
+        let (done, carried) = self.carried()?;
+        let mut out = Pruned::default();
+        for i in 0..done {
+            let (cut, mut data) = self.read::<Cut>(&format!("piece-{i}"))?;
+            for (name, place) in cut.weights {
+                out.weights.insert(name, shelf.keep(take(&mut data, &place)?).ok()?);
+            }
+            out.add(Pruned {
+                units: cut.units,
+                stats: cut.stats,
+                warnings: cut.warnings,
+                ..Pruned::default()
+            });
+        }
+        Some((done, out, carried))
+    }
+    /// How many pieces are finished, and all streams behind the last of them.
+    fn carried(&self) -> Option<(usize, Vec<Stream>)> {
+        let (head, mut data) = self.read::<Carried>("carried")?;
+        let mut stream =
+            |places: &Vec<Place>| places.iter().map(|p| take(&mut data, p)).collect::<Option<Stream>>();
+        let carried = head.streams.iter().map(&mut stream).collect::<Option<Vec<Stream>>>()?;
+        Some((head.done, carried))
     }
     /// Keeps a piece: its matrices and warnings, and what it gave.
     pub fn keep(
@@ -92,7 +131,7 @@ impl Work {
         i: usize,
         layers: &BTreeMap<&String, &Layer>,
         warnings: &[String],
-        carried: &[Tensor],
+        carried: &[&[Tensor]],
     ) -> Result<()> {
         let mut tensors = vec![];
         let mut piece = Piece { layers: BTreeMap::new(), warnings: warnings.to_vec() };
@@ -102,12 +141,33 @@ impl Work {
                 [Some(&c.codes), Some(&c.scale), c.zero.as_ref(), c.minimum.as_ref(), l.inverse.as_ref()];
             tensors.extend(parts.into_iter().flatten());
             let parts = parts.map(|t| t.map(place));
-            let m = Matrix { middle: c.middle, block: c.block, error: c.error, stat: l.stat.clone(), parts };
+            let m = Matrix {
+                middle: c.middle,
+                float: c.float,
+                block: c.block,
+                error: c.error,
+                stat: l.stat.clone(),
+                parts,
+            };
             piece.layers.insert(String::clone(name), m);
         }
         self.write(&format!("piece-{i}"), &piece, &tensors)?;
-        let head = Carried { done: i + 1, windows: carried.iter().map(place).collect() };
-        self.write("carried", &head, &carried.iter().collect::<Vec<_>>())
+        self.go_on(i, carried)
+    }
+    /// Keeps what a step of pruning made of a piece, and what it gave.
+    pub fn keep_pruned(&self, i: usize, made: &Pruned, carried: &[Tensor]) -> Result<()> {
+        let tensors: Vec<Tensor> = made.weights.values().map(Tensor::load).collect::<Result<_>>()?;
+        let weights = made.weights.keys().cloned().zip(tensors.iter().map(place)).collect();
+        let Pruned { units, stats, warnings, .. } = made.clone();
+        let cut = Cut { weights, units, stats, warnings };
+        self.write(&format!("piece-{i}"), &cut, &tensors.iter().collect::<Vec<_>>())?;
+        self.go_on(i, &[carried])
+    }
+    /// Says that a piece is finished.
+    fn go_on(&self, i: usize, carried: &[&[Tensor]]) -> Result<()> {
+        let streams = carried.iter().map(|s| s.iter().map(place).collect()).collect();
+        let head = Carried { done: i + 1, streams };
+        self.write("carried", &head, &carried.iter().copied().flatten().collect::<Vec<_>>())
     }
     fn write<T: Serialize>(&self, name: &str, head: &T, tensors: &[&Tensor]) -> Result<()> {
         let text = serde_json::to_vec(head).map_err(|e| Diag::bug(format!("writing JSON: {e}")))?;
@@ -145,7 +205,7 @@ fn layer(m: Matrix, data: &mut Bytes) -> Option<Layer> {
         });
     }
     let [codes, scale, zero, minimum, inverse] = <[Option<Tensor>; 5]>::try_from(parts).ok()?;
-    let (middle, block, error) = (m.middle, m.block, m.error);
-    let codes = Codes { codes: codes?, scale: scale?, zero, minimum, middle, block, error };
+    let (middle, float, block, error) = (m.middle, m.float, m.block, m.error);
+    let codes = Codes { codes: codes?, scale: scale?, zero, minimum, middle, float, block, error };
     Some(Layer { codes, inverse, stat: m.stat })
 }

@@ -1,8 +1,8 @@
 //! What is found out by running the model, before it is compiled.
 
 use super::{Request, pruning};
-use crate::calibrate;
 use crate::calibrate::mix::Weigh;
+use crate::calibrate::{self, Calibration};
 use crate::dump::Past;
 use crate::frontend::llm;
 use crate::frontend::llm::cache::KvCache;
@@ -75,7 +75,10 @@ pub(super) fn pruned(
     Ok(known.pruned.clone())
 }
 
-/// Codes of weights by what the model makes of a text, where the recipe needs that.
+/// Windows of text by which errors are told where the recipe does not need to see activations.
+const LOOKED: usize = 4;
+
+/// Codes of weights by what the model makes of a text, where the recipe needs that or there is a text to tell errors by.
 pub(super) fn calibrated(
     request: &Request,
     pruned: &[Pruned],
@@ -85,11 +88,12 @@ pub(super) fn calibrated(
     if let Some(known) = &request.known {
         return Ok(known.codes.clone());
     }
-    let recipe = request.compress.as_ref().filter(|r| r.calibrates());
-    match (recipe, &request.calibrate) {
-        (Some(recipe), Some(how)) => {
-            calibrate::run(&request.model, &request.import, recipe, how, pruned, weigh, step).map(Some)
-        }
-        _ => Ok(None),
-    }
+    let (Some(recipe), Some(how)) = (&request.compress, &request.calibrate) else { return Ok(None) };
+    let few = Calibration { windows: how.windows.min(LOOKED), stats: None, work: None, ..how.clone() };
+    let how = match recipe.calibrates() {
+        true => how,
+        false if llm::is_model(&request.model) => &few,
+        false => return Ok(None),
+    };
+    calibrate::run(&request.model, &request.import, recipe, how, pruned, weigh, step).map(Some)
 }

@@ -127,6 +127,7 @@ impl LayerError {
             output_db: (!self.float).then(|| self.own.decibels()),
             cosine: (!self.float).then(|| self.own.cosine()),
             accumulated_db: (!self.float).then(|| self.accumulated.decibels()),
+            accumulated_cosine: (!self.float).then(|| self.accumulated.cosine()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::inputs::Inputs;
 use super::recipe::Method;
-use super::{Calibrated, Codes, Layer, LayerStat, Recipe, Scheme, hqq, rtn};
+use super::{Calibrated, Codes, Layer, LayerStat, Recipe, Scheme, hqq, mxfp4, rtn};
 use crate::plan::weights::Store;
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
@@ -24,10 +24,14 @@ struct Made {
     zero: Option<ValueId>,
     minimum: Option<ValueId>,
     middle: i64,
+    float: bool,
     block: usize,
 }
 
 impl Made {
+    fn table(&self) -> Vec<f32> {
+        if self.float { mxfp4::TABLE.to_vec() } else { vec![] }
+    }
     fn offset(&self) -> Offset {
         match (self.zero, self.minimum) {
             (Some(_), _) => Offset::Zero,
@@ -176,7 +180,7 @@ impl Compress<'_, '_> {
             activations: self.recipe.activations,
             offset: m.offset(),
             middle: m.middle,
-            table: vec![],
+            table: m.table(),
             nibbles: Inputs::of(&self.recipe).nibbles.filter(|_| !end),
         };
         let inputs: Vec<ValueId> = [x, m.codes, m.scale].into_iter().chain(m.zero.or(m.minimum)).collect();
@@ -190,7 +194,7 @@ impl Compress<'_, '_> {
     fn lookup(&mut self, g: &Graph, node: &Node, ids: ValueId, y: ValueId, m: Made) -> Result<()> {
         let (ids, origin) = (self.rb.get(ids)?, &node.origin);
         let offset = m.offset();
-        let op = QuantizedRows { block: m.block, offset, middle: m.middle, table: vec![] };
+        let op = QuantizedRows { block: m.block, offset, middle: m.middle, table: m.table() };
         let inputs: Vec<ValueId> = [ids, m.codes, m.scale].into_iter().chain(m.zero.or(m.minimum)).collect();
         let rb = &mut self.rb;
         let rows = rb.add1(op, &inputs, origin)?;
@@ -247,6 +251,7 @@ impl Compress<'_, '_> {
             zero: c.zero.map(&mut add).transpose()?,
             minimum: c.minimum.map(&mut add).transpose()?,
             middle: c.middle,
+            float: c.float,
             block: c.block,
         })
     }

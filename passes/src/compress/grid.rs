@@ -1,6 +1,6 @@
 //! Grids on which weights of a block come to lie, and codes of whole matrices row by row.
 
-use super::{Codes, Error, Scheme};
+use super::{Codes, Error, Scheme, mxfp4};
 use half::{bf16, f16};
 use sinter_ir::{DType, Diag, Result, Tensor};
 
@@ -20,16 +20,24 @@ pub struct Grid {
     pub low: f32,
     /// Highest code.
     pub top: f32,
+    /// Codes are numbers with an exponent ([`mxfp4`]).
+    pub float: bool,
 }
 
 impl Grid {
     /// The nearest code; that of zero for what is no number.
     pub fn code(&self, w: f32) -> f32 {
+        if self.float {
+            return mxfp4::code(w / self.scale);
+        }
         let c = ((w - self.minimum) / self.scale).round_ties_even() + self.zero;
         if c.is_nan() { self.zero } else { c.clamp(self.low, self.top) }
     }
     /// What a code stands for.
     pub fn value(&self, code: f32) -> f32 {
+        if self.float {
+            return self.scale * mxfp4::TABLE.get(code as usize).copied().unwrap_or(0.0);
+        }
         self.scale * (code - self.zero) + self.minimum
     }
     /// Sum of the squared differences between weights and what stands for them.
@@ -39,6 +47,9 @@ impl Grid {
     }
     /// The grid for the range of a block, shrunk by a factor.
     pub fn of(block: &[f32], s: &Scheme, shrink: f32) -> Self {
+        if s.float {
+            return mxfp4::grid(block);
+        }
         let finite = || block.iter().copied().filter(|w| w.is_finite());
         let half = (1u32 << (s.bits - 1)) as f32;
         let top = 2.0 * half - 1.0;
@@ -47,13 +58,13 @@ impl Grid {
             let (lo, hi) = finite().fold((0f32, 0f32), |(lo, hi), w| (lo.min(w), hi.max(w)));
             let scale = stored((hi - lo) * shrink / top);
             let zero = (-lo * shrink / scale).round_ties_even().clamp(0.0, top);
-            return Self { scale, zero, minimum: 0.0, low: 0.0, top };
+            return Self { scale, zero, minimum: 0.0, low: 0.0, top, float: false };
         }
         let (scale, zero, low, top) = match s.bits {
             8 => (stored(largest.abs() / 127.0), 0.0, -127.0, 127.0),
             _ => (stored(largest / -half), half, 0.0, top),
         };
-        Self { scale, zero, minimum: 0.0, low, top }
+        Self { scale, zero, minimum: 0.0, low, top, float: false }
     }
     /// The grid with the least squared error among those that the scheme lets it try.
     pub fn best(block: &[f32], s: &Scheme) -> Self {
@@ -194,10 +205,11 @@ impl Sheet {
             zero.then(|| Tensor::from_bytes(self.dtype, vec![n, blocks], self.zeros.bytes)).transpose()?;
         let minimum = || Tensor::from_bytes(DType::F16, vec![n, blocks], self.offsets);
         let minimum = self.minima.then(minimum).transpose()?;
-        let symmetric = !s.asymmetric && !self.minima && s.bits != 8;
+        let symmetric = !s.asymmetric && !self.minima && s.bits != 8 && !s.float;
         Ok(Codes {
             codes: Tensor::from_bytes(self.dtype, vec![n, k], self.codes.bytes)?,
             middle: if symmetric { 1 << (s.bits - 1) } else { 0 },
+            float: s.float,
             scale: Tensor::from_bytes(DType::F16, vec![n, blocks], self.scales)?,
             zero,
             minimum,

@@ -35,7 +35,7 @@ pub fn quantise(w: &Tensor, s: &Scheme) -> Result<Codes> {
 /// The grid with a scale and the zero `z` in units of codes, as it is stored.
 fn at(scale: f32, z: f32, top: f32) -> Grid {
     let minimum = f16::from_f32((-z * scale).clamp(-65504.0, 65504.0)).to_f32();
-    Grid { scale, zero: 0.0, minimum, low: 0.0, top }
+    Grid { scale, zero: 0.0, minimum, low: 0.0, top, float: false }
 }
 
 fn best(block: &[f32], s: &Scheme) -> Grid {

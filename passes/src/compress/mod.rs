@@ -2,7 +2,7 @@
 //!
 //! [`Recipe`] says what is wanted. Every method has a file of its own and makes codes of one matrix, a pure function from
 //! weights, and [`stats`] of what they are multiplied with where it wants them, to [`Codes`]: [`rtn`], [`hqq`], [`gptq`],
-//! [`awq`]. [`apply`] finds the matrices in a module and puts the codes in their place.
+//! [`awq`]; [`mxfp4`] are numbers that any of them can choose. [`apply`] finds the matrices in a module and puts the codes in their place.
 
 pub mod apply;
 pub mod awq;
@@ -13,6 +13,7 @@ pub mod hadamard;
 pub mod hqq;
 pub mod inputs;
 pub mod mixed;
+pub mod mxfp4;
 pub mod products;
 pub mod recipe;
 pub mod rotation;
@@ -40,6 +41,8 @@ pub struct Codes {
     pub codes: Tensor,
     /// What symmetric codes have as their zero; 0 where zero points are given.
     pub middle: i64,
+    /// Codes stand for what [`mxfp4::TABLE`] says, instead of themselves.
+    pub float: bool,
     /// Scales `[n, blocks]`, f16.
     pub scale: Tensor,
     /// Zero points `[n, blocks]`, where blocks have their own.
@@ -67,6 +70,9 @@ impl Codes {
         let k = self.codes.shape().last().copied().unwrap_or(0).max(1);
         let blocks = k.div_ceil(self.block.max(1));
         let mut out = codes;
+        for v in out.iter_mut().filter(|_| self.float) {
+            *v = mxfp4::TABLE.get(*v as usize).copied().unwrap_or(0.0);
+        }
         for (i, row) in out.chunks_mut(k).enumerate() {
             for (b, part) in row.chunks_mut(self.block.max(1)).enumerate() {
                 let at = i * blocks + b;
@@ -98,6 +104,7 @@ impl Codes {
         Ok(Self {
             codes: all(|p| Some(&p.codes))?.ok_or_else(empty)?,
             middle: first.middle,
+            float: first.float,
             scale: all(|p| Some(&p.scale))?.ok_or_else(empty)?,
             zero: all(|p| p.zero.as_ref())?,
             minimum: all(|p| p.minimum.as_ref())?,
@@ -170,9 +177,13 @@ pub struct LayerStat {
     /// Cosine between the product and what it was, on the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f64>,
-    /// Signal to noise of the result in the model whose other layers are rounded too.
+    /// Signal to noise of the result in the model whose other layers are rounded too; in language models of the stream
+    /// behind the block that the product belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accumulated_db: Option<f64>,
+    /// Cosine between the result there and what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulated_cosine: Option<f64>,
 }
 
 impl LayerStat {

@@ -64,6 +64,9 @@ pub struct Scheme {
     pub asymmetric: bool,
     /// Whether scales are tried for the least squared error, instead of holding the largest weight.
     pub search: bool,
+    /// Whether codes are numbers with an exponent and scales powers of two: mxfp4.
+    #[serde(default)]
+    pub float: bool,
 }
 
 impl Scheme {
@@ -136,10 +139,10 @@ impl Recipe {
 
 /// Help for a recipe that cannot be read.
 const GRAMMAR: &str = "rotate (Hadamard transforms) or spin (learned rotations) for language models, smooth (SmoothQuant), a \
-                       method if it is not rounding (gptq, awq, both, or hqq), bits of weights (w2, w3, w4, w5, w6, w8, or auto: by \
+                       method if it is not rounding (gptq, awq, both, or hqq), bits of weights (w2, w3, w4, w5, w6, w8, mxfp4: numbers with an exponent, or auto: by \
                        what the model loses), then as needed a8, a8c, a4 or a16 (activations), token (one scale for all activations of a token, as with \
-                       gall), g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse (scales \
-                       by least error), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16, smooth-w8a8, \
+                       gall), g16, g32, g64, g128 or gall (weights that share a scale), asym or sym (zero points), mse (scales \
+                       by least error), e8, e6, e5 or e4 (bits of embeddings and the product that gives logits), with `-` between or without: w4, gptq-w4-g128, awq-w3-g64-a16, smooth-w8a8, \
                        rotate-gptq-w4a4-token";
 
 /// What a recipe says so far.
@@ -150,12 +153,15 @@ struct Words {
     group: Option<usize>,
     /// Bits.
     activations: Option<u32>,
+    /// Bits.
+    ends: Option<u32>,
     coarse: bool,
     token: bool,
     smooth: bool,
     basis: Option<Basis>,
     asymmetric: Option<bool>,
     search: bool,
+    float: bool,
     mixed: bool,
 }
 
@@ -186,6 +192,10 @@ impl Words {
             }
             "rotate" => set(&mut self.basis, Basis::Hadamard, word),
             "spin" => set(&mut self.basis, Basis::Learned, word),
+            "mxfp4" => {
+                self.float = true;
+                set(&mut self.bits, 4, word)
+            }
             "auto" => {
                 self.mixed = true;
                 set(&mut self.bits, 4, word)
@@ -198,7 +208,7 @@ impl Words {
     fn numbers(&mut self, mut rest: &str) -> Result<(), String> {
         while let Some(key) = rest.chars().next() {
             let body = rest.get(key.len_utf8()..).unwrap_or_default();
-            let end = body.find(|c| matches!(c, 'w' | 'a' | 'g') && !body.starts_with("all"));
+            let end = body.find(|c| matches!(c, 'w' | 'a' | 'g' | 'e') && !body.starts_with("all"));
             let (value, next) = body.split_at(end.unwrap_or(body.len()));
             match (key, value) {
                 ('w', "2" | "3" | "4" | "5" | "6" | "8") => {
@@ -213,6 +223,8 @@ impl Words {
                     set(&mut self.activations, 8, "a")?
                 }
                 ('a', other) => return Err(format!("activations of {other} bits are not supported")),
+                ('e', "4" | "5" | "6" | "8") => set(&mut self.ends, value.parse().unwrap_or(8), "e")?,
+                ('e', other) => return Err(format!("embeddings of {other} bits are not supported")),
                 ('g', "all") => set(&mut self.group, 0, "g")?,
                 ('g', "16" | "32" | "64" | "128" | "256") => {
                     set(&mut self.group, value.parse().unwrap_or(GROUP), "g")?;
@@ -246,20 +258,26 @@ impl Recipe {
         }
         let bits = words.bits.ok_or_else(|| wrong("it does not say how many bits weights have".into()))?;
         let method = words.method.unwrap_or(if words.mixed { Method::Awq } else { Method::Rtn });
-        if words.mixed && (method == Method::Hqq || words.smooth || words.basis.is_some()) {
-            return Err(wrong("auto is for rounding, gptq and awq, without smooth, rotate and spin".into()));
+        if words.mixed && (method == Method::Hqq || words.smooth) {
+            return Err(wrong("auto is for rounding, gptq and awq, without smooth".into()));
         }
         // Smoothing is for scales that many channels share.
         let group = words.group.unwrap_or(if words.smooth { 0 } else { GROUP });
         // HQQ is all about where zero is.
-        let asymmetric = words.asymmetric.unwrap_or(method == Method::Hqq || method.scales());
+        let asymmetric = !words.float && (method == Method::Hqq || method.scales());
+        let asymmetric = words.asymmetric.unwrap_or(asymmetric);
         if method == Method::Hqq && !asymmetric {
             return Err(wrong("hqq moves the zero of blocks: it cannot be symmetric".into()));
+        }
+        if words.float && (asymmetric || words.search || !matches!(group, 32)) {
+            return Err(wrong(
+                "mxfp4 has scales for 32 weights that are powers of two, and no zero points".into(),
+            ));
         }
         if words.smooth && !matches!(method, Method::Rtn | Method::Gptq) {
             return Err(wrong("smooth and the method both scale channels or move zeros: choose one".into()));
         }
-        let weights = Scheme { method, bits, group, asymmetric, search: words.search };
+        let weights = Scheme { method, bits, group, asymmetric, search: words.search, float: words.float };
         let activations = match words.activations {
             Some(16 | 32) if words.token => return Err(wrong("floats have no scale per token".into())),
             Some(16 | 32) => Activations::Float,
@@ -274,7 +292,11 @@ impl Recipe {
         if smooth && activations == Activations::Float {
             return Err(wrong("activations that stay floats need no smoothing".into()));
         }
-        let ends = Scheme { bits: 8, group: if group == 0 { 0 } else { GROUP }, ..Scheme::default() };
+        let ends = Scheme {
+            bits: words.ends.unwrap_or(8),
+            group: if group == 0 { 0 } else { GROUP },
+            ..Scheme::default()
+        };
         let mixed = words.mixed.then_some(Mixed { group: words.group });
         Ok(Some(Self { weights, ends, activations, four, smooth, basis, mixed }))
     }
@@ -284,6 +306,9 @@ impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((name, _)) = METHODS.iter().find(|m| m.1 == self.method && m.1 != Method::Rtn) {
             write!(f, "{name}-")?;
+        }
+        if self.float {
+            return f.write_str("mxfp4");
         }
         write!(f, "w{}g", self.bits)?;
         if self.group == 0 {
@@ -319,6 +344,11 @@ mod tests {
         assert_eq!((of("w4a4").activations, of("w4a4").four), (Activations::Blocks, true));
         assert_eq!(of("w4a4-token"), Recipe { activations: Activations::Rows, ..of("w4a4") });
         assert_eq!(of("w4a8c"), of("w4"));
+        assert_eq!(of("w4e6").ends, Scheme { bits: 6, ..of("w4").ends });
+        assert_eq!(of("w4-g64-e5-a16").ends.to_string(), "w5g32");
+        assert_eq!((of("mxfp4").weights.to_string(), of("mxfp4").weights.bits), ("mxfp4".into(), 4));
+        assert_eq!(of("rotate-gptq-mxfp4-a16").weights.to_string(), "gptq-mxfp4");
+        assert!(of("awq-mxfp4").weights.float && !of("mxfp4").ends.float);
         let smooth = of("smooth-w8a8");
         assert_eq!((smooth.weights.group, smooth.activations), (0, Activations::Rows));
         assert!(smooth.smooth && smooth.calibrates() && !of("spin-w4").calibrates());
@@ -334,6 +364,12 @@ mod tests {
             "g32",
             "a8",
             "w4a2",
+            "w4e7",
+            "w4e6-e8",
+            "mxfp4-g64",
+            "hqq-mxfp4",
+            "mxfp4-asym",
+            "mxfp4-w4",
             "wall",
             "smooth-auto",
             "auto-w4",

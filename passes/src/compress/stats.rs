@@ -31,6 +31,12 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Of energies: of what it was, of what it is, and of what lies between.
+    pub fn of(signal: f64, new: f64, noise: f64) -> Self {
+        let norm = (signal * new).sqrt();
+        let cosine = if norm > 0.0 { (signal + new - noise) / 2.0 / norm } else { 1.0 };
+        Self { signal, noise, cosine }
+    }
     /// Signal to noise in decibels; large and finite where nothing is lost.
     pub fn decibels(&self) -> f64 {
         if self.noise <= 0.0 { 999.0 } else { 10.0 * (self.signal / self.noise).log10() }
@@ -112,10 +118,7 @@ impl Statistics {
     /// What becomes of outputs when rows of weights are replaced by others.
     pub fn difference(&self, weights: &[f32], instead: &[f32]) -> Difference {
         let off: Vec<f32> = weights.iter().zip(instead).map(|(w, q)| w - q).collect();
-        let (signal, noise, new) = (self.energy(weights), self.energy(&off), self.energy(instead));
-        let norm = (signal * new).sqrt();
-        let cosine = if norm > 0.0 { (signal + new - noise) / 2.0 / norm } else { 1.0 };
-        Difference { signal, noise, cosine }
+        Difference::of(self.energy(weights), self.energy(instead), self.energy(&off))
     }
 }
 

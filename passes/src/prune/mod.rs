@@ -45,6 +45,17 @@ pub struct Pruned {
     pub warnings: Vec<String>,
 }
 
+impl Pruned {
+    /// Adds what the same step makes of another part of the model.
+    pub fn add(&mut self, other: Self) {
+        self.weights.extend(other.weights);
+        self.units.extend(other.units);
+        self.layers.extend(other.layers);
+        self.stats.extend(other.stats);
+        self.warnings.extend(other.warnings);
+    }
+}
+
 /// What became of one matrix, for the report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PruneStat {
