@@ -52,6 +52,7 @@ pub const PASSES: &[Pass] = &[
     pass("canon", "fold", canon::fold::run, "compute constants, take known branches"),
     pass("canon", "ranges", canon::ranges::run, "simplify symbolic integers by the ranges of symbols"),
     pass("canon", "constraints", canon::constraints::run, "replace symbols that constraints fix"),
+    pass("canon", "subpixel", canon::subpixel::run, "transposed convolutions become convolutions"),
     pass("canon", FOURIER, canon::fourier::run, "convolutions that are Fourier transforms become fast ones"),
     pass("canon", "simplify", canon::simplify::run, "local rewrites, see RULES.md"),
     pass("canon", "algebra", canon::algebra::run, "equality saturation on element-wise regions"),

@@ -249,10 +249,20 @@ const CASES: &[Case] = &[
         let y = g.bin(B::Sub, y, zero);
         g.bin(B::Pow, y, one)
     }),
-    ("pow-two", |g| {
+    ("whole-power", |g| {
         let x = g.x(&[2, 3]);
-        let two = g.splat(2.0, &[1]);
-        g.bin(B::Pow, x, two)
+        let powers = [2.0, 3.0, 4.0, -1.0, -2.0].map(|n| {
+            let n = g.splat(n, &[1]);
+            g.bin(B::Pow, x, n)
+        });
+        g.add(Concat { axis: 0 }, &powers)
+    }),
+    ("power-of-half", |g| {
+        let x = g.x(&[2, 3]);
+        let x = g.un(U::Abs, x);
+        let (half, less) = (g.splat(0.5, &[]), g.splat(-0.5, &[]));
+        let (y, z) = (g.bin(B::Pow, x, half), g.bin(B::Pow, x, less));
+        g.add(Concat { axis: 0 }, &[y, z])
     }),
     ("div-by-power-of-two", |g| {
         let x = g.x(&[2, 2]);

@@ -12,6 +12,7 @@ pub mod integers;
 pub mod join;
 pub mod ranges;
 pub mod simplify;
+pub mod subpixel;
 pub mod substitute;
 pub mod tables;
 pub mod texts;

@@ -12,7 +12,6 @@ pub mod plan;
 pub mod quotients;
 pub mod ranges;
 pub mod recipe;
-pub mod shuffle;
 pub mod weights;
 
 pub use recipe::StaticRecipe;
@@ -37,7 +36,7 @@ pub fn prepare(module: &mut Module) -> Result<()> {
         canon::cse::run,
         canon::widen::run,
         quotients::run,
-        shuffle::run,
+        canon::subpixel::run,
         canon::dce::run_final,
     ];
     passes.iter().try_for_each(|pass| pass(module, &mut report))

@@ -1,14 +1,15 @@
 //! Element-wise ops with neutral, absorbing or repeated operands.
 
-use super::{Rule, Site, exact, reassociating};
+use super::{Rule, Site, approximating, exact, reassociating};
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::unary::UnaryKind as U;
-use sinter_ir::op::{Binary, Broadcast};
+use sinter_ir::op::{Binary, Broadcast, Unary};
 use sinter_ir::{DType, Op, Result, Tensor, ValueId};
 
 pub(super) const RULES: &[Rule] = &[
     exact("neutral-operand", &["Binary"], neutral),
-    exact("pow-two", &["Binary"], pow_two),
+    reassociating("whole-power", &["Binary"], whole_power),
+    approximating("power-of-half", &["Binary"], power_of_half),
     exact("div-by-power-of-two", &["Binary"], div_power_of_two),
     reassociating("erf-of-quotient", &["Unary"], erf_of_quotient),
     exact("sub-constant", &["Binary"], sub_constant),
@@ -91,12 +92,47 @@ fn logic(s: &Site, i: usize) -> Option<f64> {
     t.iter().all(|b| (*b != 0) == first).then_some(f64::from(u8::from(first)))
 }
 
-fn pow_two(s: &mut Site) -> Result<Option<ValueId>> {
-    if kind(s) != Some(B::Pow) || s.splat(s.inputs[1]) != Some(2.0) || !keeps_dims(s, 0) {
+/// The exponent that all powers of a node have.
+fn exponent(s: &Site) -> Option<f64> {
+    (kind(s) == Some(B::Pow) && keeps_dims(s, 0)).then(|| s.splat(s.inputs[1])).flatten()
+}
+
+/// Powers by up to four, and their reciprocals, by products. A square is exact.
+fn whole_power(s: &mut Site) -> Result<Option<ValueId>> {
+    let float = s.ty(0).dtype.is_float();
+    let Some(n) =
+        exponent(s).filter(|n| *n == 2.0 || float && [-4.0, -3.0, -2.0, -1.0, 3.0, 4.0].contains(n))
+    else {
         return Ok(None);
+    };
+    let (x, mul) = (s.inputs[0], Binary { kind: B::Mul });
+    let power = match n.abs() {
+        1.0 => x,
+        2.0 => s.emit(mul, &[x, x])?,
+        3.0 => {
+            let square = s.emit(mul.clone(), &[x, x])?;
+            s.emit(mul, &[square, x])?
+        }
+        4.0 => {
+            let square = s.emit(mul.clone(), &[x, x])?;
+            s.emit(mul, &[square, square])?
+        }
+        _ => return Ok(None),
+    };
+    if n > 0.0 {
+        return Ok(Some(power));
     }
-    let x = s.inputs[0];
-    s.emit(Binary { kind: B::Mul }, &[x, x]).map(Some)
+    s.emit(Unary { kind: U::Recip }, &[power]).map(Some)
+}
+
+/// `x^0.5` is a root, but for `-inf`, which has none.
+fn power_of_half(s: &mut Site) -> Result<Option<ValueId>> {
+    let Some(n) = exponent(s).filter(|n| n.abs() == 0.5 && s.ty(0).dtype.is_float()) else { return Ok(None) };
+    let root = s.emit(Unary { kind: U::Sqrt }, &[s.inputs[0]])?;
+    if n > 0.0 {
+        return Ok(Some(root));
+    }
+    s.emit(Unary { kind: U::Recip }, &[root]).map(Some)
 }
 
 /// Division by powers of two is multiplication by their exact reciprocals.

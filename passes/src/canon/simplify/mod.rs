@@ -56,6 +56,10 @@ pub(crate) const fn reassociating(name: &'static str, ops: &'static [&'static st
     Rule { name, class: Class::Reassociating, ops, apply }
 }
 
+pub(crate) const fn approximating(name: &'static str, ops: &'static [&'static str], apply: Apply) -> Rule {
+    Rule { name, class: Class::Approximating, ops, apply }
+}
+
 /// All rules by family, in the order they are tried.
 pub const RULES: &[&[Rule]] = &[
     cast::RULES,
