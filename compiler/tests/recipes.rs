@@ -142,7 +142,9 @@ fn architectures_are_compressed_or_say_why_not() {
             |b: &driver::Bundle| model_of(b, Opening { threads: 1, capacity: Some(WINDOW) }).unwrap().0;
         let mut float = open(&compiled(&dir, &path, ("none", "none-kv16")).unwrap());
         for (r, recipe) in RECIPES.iter().enumerate() {
-            if !all && (r + RECIPES.len() - a * MET % RECIPES.len()) % RECIPES.len() >= MET {
+            // One that cannot be rotated has bits to choose all the same.
+            let own = (name, recipe.1) == ("olmo2", "auto");
+            if !all && !own && (r + RECIPES.len() - a * MET % RECIPES.len()) % RECIPES.len() >= MET {
                 continue;
             }
             match common::no_panic(|| Ok(compiled(&dir, &path, *recipe))) {
@@ -158,7 +160,7 @@ fn architectures_are_compressed_or_say_why_not() {
                 Ok(Err(said)) => {
                     println!("{name} {recipe:?}: {}", said[0]);
                     let clear = |d: &Diag| matches!(d.fault, Fault::Input | Fault::Unsupported);
-                    assert!(said.iter().all(clear), "{name} {recipe:?}: {said:?}");
+                    assert!(said.iter().all(clear) && recipe.1 != "auto", "{name} {recipe:?}: {said:?}");
                     refused += 1;
                 }
                 Err(panic) => panic!("{name} {recipe:?}: {panic}"),

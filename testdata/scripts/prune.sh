@@ -17,12 +17,13 @@ if [ -n "$recipes" ]; then
 fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-for speed in ${SPEED:-none/none ffn-30/none none/w8 ffn-30/w8 magnitude-50/none magnitude-2:4/none magnitude-block32x1-50/none}; do
+for speed in ${SPEED:-none/none ffn-30/none none/w8 ffn-30/w8 none/w4-e4 ffn-30/w4-e4 magnitude-50/none magnitude-2:4/none magnitude-block32x1-50/none}; do
     prune=${speed%/*} quantize=${speed#*/}
     looks=(--calibrate "$calibration" --calibrate-windows "$windows")
     case $prune in none | magnitude*) looks=() ;; esac
     "$sinter" compile "$model" -o "$out" --name model --prune "$prune" --quantize "$quantize" "${looks[@]}" > /dev/null
-    echo "--prune $prune --quantize $quantize"
+    # Decode reads all weights once per token: it cannot gain more than they shrink.
+    echo "--prune $prune --quantize $quantize: $(stat -c %s "$out"/native/model.weights) bytes of weights"
     "$sinter" bench "$out"/native --no-kernels --prompt-tokens 256 --generate-tokens 64 | tail -1
     rm -rf "${out:?}"/native
 done

@@ -54,11 +54,13 @@ pub struct CompileArgs {
     ///
     /// A recipe is for the weights of large products and embeddings, which take 8 bits like the product that gives
     /// logits: w4, w8-a16, gptq-w4-g128, smooth-w8a8, rotate-gptq-w4a8-token. Its words:
-    /// - w8, w6, w5, w4, w3, w2: bits of a weight; auto: of every product by what the model loses when it is rounded
-    ///   alone, within --max-size, --max-ram, --max-kl or --max-ppl-increase
+    /// - w8, w6, w5, w4, w3, w2: bits of a weight; mxfp4: numbers of 4 bits with an exponent; auto: bits of every product
+    ///   by what the model loses when it is rounded alone, within --max-size, --max-ram, --max-kl or --max-ppl-increase
+    /// - e8, e6, e5, e4: bits of embeddings and of the product that gives logits
     /// - rounded to nearest; gptq: errors make up for each other; awq: strong channels are spared; hqq: few are far off.
-    ///   gptq, awq and auto (which is awq unless said: rtn-auto, gptq-auto) need --calibrate
-    /// - g32 (default), g64, g128, gall: weights that share a scale; sym, asym: without or with zero points (awq and hqq
+    ///   gptq, awq and auto need --calibrate. auto alone is rotate-gptq-auto where the architecture can be rotated, else
+    ///   gptq-auto
+    /// - g16, g32 (default), g64, g128, gall: weights that share a scale; sym, asym: without or with zero points (awq and hqq
     ///   have them); mse: scales of least error
     /// - a8: activations in bytes (default of w5 and more); a8c: coarser where many rows are multiplied, a scale per 64
     ///   to 128, weights of 4 bits rounded once more to bytes, attention in bf16 (default of fewer bits); a4: in 16

@@ -4,13 +4,13 @@ use super::{Request, pruning};
 use crate::calibrate::mix::Weigh;
 use crate::calibrate::{self, Calibration};
 use crate::dump::Past;
-use crate::frontend::llm;
 use crate::frontend::llm::cache::KvCache;
+use crate::frontend::{self, llm};
 use crate::spool::Spool;
 use sinter_ir::{Diag, Module, Result};
-use sinter_passes::compress::Calibrated;
 use sinter_passes::compress::recipe::Basis;
 use sinter_passes::compress::rotation::Rotations;
+use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::prune::{self, Pruned};
 
 /// What a compilation found out by running the model: another one of the same model with the same recipes need not.
@@ -36,6 +36,17 @@ pub(super) fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request,
         request.import.rotations.clone_from(&known.rotations);
         return Ok(request);
     }
+    if recipe.basis == Basis::Fitting {
+        request.import.rotations = Some(rotations(&request, &recipe, Rotations::default()));
+        let fits = request.prune.is_none()
+            && llm::is_model(&request.model)
+            && frontend::import(&request.model, &request.import).is_ok();
+        if !fits {
+            step("the model is rounded in its own basis: its architecture cannot be rotated");
+            request.import.rotations = None;
+        }
+        return Ok(request);
+    }
     if !llm::is_model(&request.model) {
         let d = Diag::unsupported(format!("--quantize: {} is no language model", request.model.display()));
         return Err(vec![d.help("rotate and spin are for language models")]);
@@ -46,7 +57,7 @@ pub(super) fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request,
         );
         return Err(vec![d.help("prune, or rotate (recipes with rotate and spin)")]);
     }
-    let mut rotations = match (recipe.basis, &request.calibrate) {
+    let made = match (recipe.basis, &request.calibrate) {
         (Basis::Learned, Some(how)) => calibrate::learn(&request.model, &request.import, &recipe, how, step)?,
         (Basis::Learned, None) => {
             let d = Diag::input("--quantize spin: rotations are learned by what the model makes of a text");
@@ -54,10 +65,14 @@ pub(super) fn rotated(request: &Request, step: &dyn Fn(&str)) -> Result<Request,
         }
         _ => Rotations::default(),
     };
-    rotations.group = recipe.grain();
-    rotations.keys = request.import.kv_cache.is_some_and(|c| matches!(c, KvCache::Codes(_)));
-    request.import.rotations = Some(rotations);
+    request.import.rotations = Some(rotations(&request, &recipe, made));
     Ok(request)
+}
+
+/// Rotations as activations and caches of a recipe want them.
+fn rotations(request: &Request, recipe: &Recipe, made: Rotations) -> Rotations {
+    let keys = request.import.kv_cache.is_some_and(|c| matches!(c, KvCache::Codes(_)));
+    Rotations { group: recipe.grain(), keys, ..made }
 }
 
 /// Prunes a module.

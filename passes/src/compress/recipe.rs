@@ -113,6 +113,8 @@ pub enum Basis {
     Hadamard,
     /// Rotated, by what makes few bits do.
     Learned,
+    /// Rotated by Hadamard transforms where the architecture can be, else its own.
+    Fitting,
 }
 
 impl Recipe {
@@ -257,7 +259,7 @@ impl Recipe {
             words.word(word).map_err(wrong)?;
         }
         let bits = words.bits.ok_or_else(|| wrong("it does not say how many bits weights have".into()))?;
-        let method = words.method.unwrap_or(if words.mixed { Method::Awq } else { Method::Rtn });
+        let method = words.method.unwrap_or(if words.mixed { Method::Gptq } else { Method::Rtn });
         if words.mixed && (method == Method::Hqq || words.smooth) {
             return Err(wrong("auto is for rounding, gptq and awq, without smooth".into()));
         }
@@ -288,7 +290,9 @@ impl Recipe {
             _ => Activations::Blocks,
         };
         let four = words.activations == Some(4);
-        let (smooth, basis) = (words.smooth, words.basis.unwrap_or_default());
+        // What is best on average, where nothing is said.
+        let usual = if words.mixed && words.method.is_none() { Basis::Fitting } else { Basis::Own };
+        let (smooth, basis) = (words.smooth, words.basis.unwrap_or(usual));
         if smooth && activations == Activations::Float {
             return Err(wrong("activations that stay floats need no smoothing".into()));
         }
@@ -404,7 +408,8 @@ mod tests {
         assert_eq!(of("rtn-w4"), of("w4"));
         assert_eq!(of("gptq-awq-w4").weights.to_string(), "awq-gptq-w4g32-asym");
         assert_eq!(of("awq-gptq-w4"), of("gptq-awq-w4"));
-        assert_eq!(of("auto").weights, of("awq-w4").weights);
+        assert_eq!((of("auto").weights, of("auto").basis), (of("gptq-w4").weights, Basis::Fitting));
+        assert_eq!((of("awq-auto").basis, of("rotate-auto").basis), (Basis::Own, Basis::Hadamard));
         assert_eq!((of("auto").candidates().len(), of("gptq-auto-g64").candidates().len()), (18, 6));
         assert!(of("rtn-auto").calibrates() && !of("w4").calibrates());
         assert!(of("gptq-w4").weights.method.needs_data() && !of("hqq-w4").weights.method.needs_data());
