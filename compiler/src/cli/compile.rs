@@ -56,7 +56,8 @@ pub struct CompileArgs {
     /// logits: w4, w8-a16, gptq-w4-g128, smooth-w8a8, rotate-gptq-w4a8-token. Its words:
     /// - w8, w6, w5, w4, w3, w2: bits of a weight; mxfp4: numbers of 4 bits with an exponent; auto: bits of every product
     ///   by what the model loses when it is rounded alone, within --max-size, --max-ram, --max-kl or --max-ppl-increase
-    /// - e8, e6, e5, e4: bits of embeddings and of the product that gives logits
+    /// - e8, e6, e5, e4: bits of embeddings and of the product that gives logits; in small models e6 leaves much room for
+    ///   all others: auto-e6 with --max-size
     /// - rounded to nearest; gptq: errors make up for each other; awq: strong channels are spared; hqq: few are far off.
     ///   gptq, awq and auto need --calibrate. auto alone is rotate-gptq-auto where the architecture can be rotated, else
     ///   gptq-auto
