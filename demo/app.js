@@ -1,8 +1,8 @@
-// The page: three models, each in a worker of its own, loaded when its tab is first shown.
+// The page: four models, each in a worker of its own, loaded when its tab is first shown.
 import { sample } from "./sample.js";
 
 const $ = (selector, from = document) => from.querySelector(selector);
-const NAMES = ["story", "read", "file"];
+const NAMES = ["story", "read", "see", "file"];
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const size = (n) => (n < 1e6 ? `${number.format(n / 1e3)} kB` : `${number.format(n / 1e6)} MB`);
 const time = (ms) => (ms < 1000 ? `${number.format(ms)} ms` : `${number.format(ms / 1000)} s`);
@@ -123,22 +123,30 @@ function takesFiles(task, view, take, example) {
     $("[name=sample]", task.panel).onclick = async () => view.file(await example());
 }
 
+/** The same of pictures, which are shown and sent to the worker. */
+function takesPictures(task, view, example) {
+    const take = async (file) => {
+        let picture;
+        try {
+            picture = await createImageBitmap(file);
+        } catch {
+            return task.failed("This file is no picture that the browser can show.");
+        }
+        const canvas = $("canvas", task.panel);
+        [canvas.width, canvas.height] = [picture.width, picture.height];
+        canvas.getContext("2d").drawImage(picture, 0, 0);
+        task.answer.replaceChildren();
+        task.ask(picture, [picture]);
+    };
+    takesFiles(task, view, take, example);
+}
+
+/** A file beside the page. */
+const beside = async (name) => new File([await (await fetch(name)).blob()], name);
+
 const read = {
     connect(task) {
-        const take = async (file) => {
-            let picture;
-            try {
-                picture = await createImageBitmap(file);
-            } catch {
-                return task.failed("This file is no picture that the browser can show.");
-            }
-            const canvas = $("canvas", task.panel);
-            [canvas.width, canvas.height] = [picture.width, picture.height];
-            $("canvas", task.panel).getContext("2d").drawImage(picture, 0, 0);
-            task.answer.replaceChildren();
-            task.ask(picture, [picture]);
-        };
-        takesFiles(task, this, take, sample);
+        takesPictures(task, this, sample);
     },
     part(task, { boxes, index, text, score }) {
         if (boxes) return this.frame(task, boxes);
@@ -164,6 +172,31 @@ const read = {
 /** Share from which a kind is worth a line. */
 const LEAST = 5e-4;
 
+/** Kinds with their shares. */
+function shares(best) {
+    const table = document.createElement("table");
+    for (const { description, score } of best.filter((b) => b === best[0] || b.score >= LEAST)) {
+        const row = table.insertRow();
+        row.insertCell().textContent = description;
+        const bar = document.createElement("i");
+        bar.style.width = `${100 * score}%`;
+        row.insertCell().append(bar);
+        row.insertCell().textContent = `${(100 * score).toFixed(1)} %`;
+    }
+    return table;
+}
+
+const see = {
+    connect(task) {
+        takesPictures(task, this, () => beside("sample.png"));
+    },
+    part(task, { best }) {
+        const title = document.createElement("h2");
+        title.textContent = best[0].description;
+        task.answer.replaceChildren(title, shares(best));
+    },
+};
+
 const file = {
     connect(task) {
         const take = async (file) => {
@@ -171,28 +204,18 @@ const file = {
             this.name = file.name;
             task.ask(file);
         };
-        const example = async () => new File([await (await fetch("app.js")).blob()], "app.js");
-        takesFiles(task, this, take, example);
+        takesFiles(task, this, take, () => beside("app.js"));
     },
     part(task, { best, sure, bytes }) {
         const title = document.createElement("h2");
         title.textContent = sure ? best[0].description : `Perhaps ${best[0].description}`;
         const about = document.createElement("p");
         about.textContent = [this.name, size(bytes), best[0].group].filter(Boolean).join(" · ");
-        const table = document.createElement("table");
-        for (const { description, score } of best.filter((b) => b === best[0] || b.score >= LEAST)) {
-            const row = table.insertRow();
-            row.insertCell().textContent = description;
-            const bar = document.createElement("i");
-            bar.style.width = `${100 * score}%`;
-            row.insertCell().append(bar);
-            row.insertCell().textContent = `${(100 * score).toFixed(1)} %`;
-        }
-        task.answer.replaceChildren(title, about, table);
+        task.answer.replaceChildren(title, about, shares(best));
     },
 };
 
-const views = { story, read, file };
+const views = { story, read, see, file };
 const tasks = Object.fromEntries(NAMES.map((name) => [name, new Task(name, views[name])]));
 const shown = () => tasks[NAMES.find((name) => `#${name}` === location.hash) ?? NAMES[0]];
 

@@ -8,17 +8,6 @@ const LEAST = 3;
 /** Text was shrunk for the map: a box grows by this part of area over circumference. */
 const GROW = 1.6;
 
-/** Pixels as `[1, 3, height, width]`, blue first, each channel less its mean and over its deviation. */
-export function batch({ data, width, height }, means, deviations) {
-    const size = width * height;
-    const out = new Float32Array(3 * size);
-    for (let c = 0; c < 3; c++) {
-        const [factor, start] = [1 / (255 * deviations[c]), means[c] / deviations[c]];
-        for (let i = 0, from = 2 - c; i < size; i++, from += 4) out[c * size + i] = data[from] * factor - start;
-    }
-    return out;
-}
-
 /** Connected parts of the map that are text, as boxes in the picture, in reading order. */
 export function boxes(map, width, height, scaleX, scaleY) {
     const seen = new Uint8Array(map.length);

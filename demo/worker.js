@@ -1,4 +1,4 @@
-// What the three workers have in common: one model each, loaded once, asked again and again.
+// What the workers have in common: one model each, loaded once, asked again and again.
 
 /** A file beside the page, as bytes. */
 export async function bytes(path) {

@@ -3,7 +3,7 @@
 //! `cargo bench -p sinter --bench mca`: compiles single contractions, takes the loop with the most products out of their
 //! code and lets `llvm-mca` run it (Debian: `llvm-19`). The peak is that of a loop of nothing but the same products, by
 //! the same model; weights of four bits are measured against a loop of loads, a mask, a shift and two products for every
-//! 16 bytes, and their bytes per cycle against what memory gives. One line per contraction and processor: cycles, share of
+//! 16 bytes (the least with dot products), and their bytes per cycle against what the first cache and a device's memory give. One line per contraction and processor: cycles, share of
 //! the peak with its bar, and instructions per thousand multiply-adds, beside those that tiles of XNNPACK's kernels need
 //! for the same.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -14,13 +14,20 @@ use sinter_backends::{kernel, refuses, target};
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
 use sinter_ir::op::{MatMul, QuantizedMatMul};
 use sinter_ir::{DType, Op, Tensor, TensorType};
+use sinter_passes::lower::Precision;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// Processors as LLVM names them: `cortex-x4` has the model of a smaller one there, `neoverse-v2` is of its class.
-const CPUS: [&str; 4] = ["cortex-a76", "cortex-x4", "neoverse-v2", "apple-m1"];
+/// Processors as LLVM names them, and devices with such: `cortex-x4` has the model of a smaller one there, `neoverse-v2`
+/// is of its class.
+const CPUS: [(&str, &str); 4] = [
+    ("cortex-a76", "raspberry-pi-5"),
+    ("cortex-x4", "pixel-9"),
+    ("neoverse-v2", "galaxy-s25"),
+    ("apple-m1", "apple-m4"),
+];
 /// What counts as products.
-const PRODUCTS: [&str; 7] = ["fmla", "sdot", "udot", "usdot", "sudot", "smmla", "usmmla"];
+const PRODUCTS: [&str; 8] = ["fmla", "sdot", "udot", "usdot", "sudot", "smmla", "usmmla", "bfmmla"];
 /// Rounds of a loop that are simulated.
 const ROUNDS: f64 = 200.0;
 
@@ -102,17 +109,28 @@ struct Case {
     stream: bool,
 }
 
-/// Bytes per cycle of the memory of a device with each of [`CPUS`], by its data sheet, and its cores: Raspberry Pi 5
-/// (LPDDR4X-4267 of 32 bits, 2.4 GHz), Snapdragon 8 Gen 3 (LPDDR5X-9600 of 64 bits, 3.3 GHz), Grace (500 GB/s, 3.1 GHz),
-/// Apple M1 (LPDDR4X-4266 of 128 bits, 3.2 GHz).
-const MEMORY: [(f64, f64); 4] =
-    [(17.1 / 2.4, 4.0), (76.8 / 3.3, 8.0), (500.0 / 3.1, 72.0), (68.3 / 3.2, 8.0)];
+/// What bounds a loop that reads weights: beside what it computes, reads of the first cache at two vectors a cycle, and
+/// the device's memory, which all its cores share.
+fn bound(device: &str, bytes_per_cycle: f64) -> String {
+    let t = target(device).unwrap();
+    let peaks = t.peaks.as_ref().unwrap();
+    let memory = peaks.memory_mbps as f64 / peaks.clock_mhz as f64;
+    let waiting = (memory / bytes_per_cycle).ceil();
+    let cache = 100.0 * bytes_per_cycle / 32.0;
+    let what = match waiting <= f64::from(t.cores) {
+        true => format!("bound by memory from {waiting} of {} cores on", t.cores),
+        false => "bound by vector instructions".to_owned(),
+    };
+    format!(
+        "; {bytes_per_cycle:.1} bytes a cycle, {cache:.0} % of the first cache's; {device} reads {memory:.1}: {what}"
+    )
+}
 
 /// Small numbers of any type.
 fn numbers(dtype: DType, shape: &[usize]) -> Tensor {
     let n = shape.iter().product::<usize>();
     match dtype {
-        DType::F16 => Tensor::from_f32(dtype, shape.to_vec(), &vec![0.5; n]),
+        DType::F16 | DType::BF16 => Tensor::from_f32(dtype, shape.to_vec(), &vec![0.5; n]),
         DType::F32 => Tensor::f32s(shape.to_vec(), &vec![0.5; n]),
         _ => {
             let bytes = dtype.bytes_for(n).unwrap();
@@ -145,13 +163,14 @@ fn quantized(name: &'static str, target: &'static str, m: usize, bar: Option<f64
 }
 
 fn cases() -> Vec<Case> {
-    use DType::{F32, I8, U8};
+    use DType::{BF16, F32, I8, U8};
     vec![
         product("f32", "aarch64", [F32; 2], None, Some(90.0)),
         product("i8 x i8 (sdot)", "aarch64-v8.2", [I8, I8], Some(0), Some(90.0)),
         product("u8 x i8 (sdot, sign flipped)", "aarch64-v8.2", [U8, I8], Some(128), None),
         product("i8 x i8 (smmla)", "aarch64-v8.6", [I8, I8], Some(0), Some(90.0)),
         product("u8 x i8 (usmmla)", "aarch64-v8.6", [U8, I8], Some(128), Some(90.0)),
+        product("f32 x bf16 (bfmmla)", "aarch64-v8.6", [F32, BF16], None, Some(90.0)),
         quantized("4 bits, 1 row", "aarch64-v8.2", 1, Some(90.0)),
         quantized("4 bits, 64 rows", "aarch64-v8.2", 64, None),
     ]
@@ -161,7 +180,9 @@ fn cases() -> Vec<Case> {
 fn inner_loop(case: &Case) -> Vec<String> {
     let t = target(case.target).unwrap();
     let x = TensorType::new(case.x.0, case.x.1.iter().map(|&d| d.into()).collect());
-    let (program, _) = single::compile(case.op.clone(), x, &case.constants, t);
+    let bf16 = case.constants.iter().any(|t| t.dtype() == DType::BF16);
+    let precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
+    let (program, _) = single::compile_as(case.op.clone(), x, &case.constants, t, precision);
     let count = |lines: &[String]| lines.iter().filter(|l| PRODUCTS.contains(&mnemonic(l))).count();
     let kernels = program.kernels.iter().inspect(|k| assert_eq!(refuses(k, t), None));
     let code = kernels.map(|k| kernel(k, t).unwrap().0);
@@ -187,6 +208,7 @@ fn least(cpu: &str, lines: &[String], stream: bool) -> f64 {
     let last = match mnemonic(product) {
         "fmla" => "v30.4s, v31.s[0]",
         "smmla" | "usmmla" => "v30.16b, v31.16b",
+        "bfmmla" => "v30.8h, v31.8h",
         _ => "v30.16b, v31.4b[0]",
     };
     let one = |i: usize| format!("{} v{}.4s, {last}", mnemonic(product), i % 24);
@@ -220,6 +242,7 @@ fn main() {
         let loads = lines.iter().filter(|l| is_load(l)).count();
         let terms = match lines.iter().map(|l| mnemonic(l)).find(|m| PRODUCTS.contains(m)) {
             Some("fmla") => 4,
+            Some("bfmmla") => 16,
             Some("smmla" | "usmmla") => 32,
             _ => 16,
         };
@@ -233,7 +256,7 @@ fn main() {
         if std::env::args().any(|a| a == "--code") {
             lines.iter().for_each(|l| println!("    {l}"));
         }
-        for (cpu, (memory, cores)) in CPUS.into_iter().zip(MEMORY) {
+        for (cpu, device) in CPUS {
             // It has no products of matrices.
             if cpu == "cortex-a76" && case.target == "aarch64-v8.6" {
                 continue;
@@ -243,10 +266,8 @@ fn main() {
             let bar = case.bar.map_or(String::new(), |b| {
                 format!(" {} {b} %", if share >= b { "reaches" } else { "below" })
             });
-            let rate = weights(&lines) as f64 / took;
-            let needed = (memory / rate).ceil();
             let stream = match case.stream {
-                true => format!("; {rate:.1} bytes a cycle: {needed} of {cores} cores wait for memory"),
+                true => bound(device, weights(&lines) as f64 / took),
                 false => String::new(),
             };
             println!("{:30} {cpu:12} {took:6.1} {least:7.1} {share:6.1}{bar}{stream}", "");

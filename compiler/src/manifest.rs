@@ -3,11 +3,12 @@
 use crate::system;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sinter_backends::c::place::{Placed, placement};
 use sinter_backends::fat::Share;
 use sinter_ir::Result;
 use sinter_ir::graph::{SymKind, SymbolInfo, Symbols};
 use sinter_ir::program::{Port, Program};
-use sinter_ir::target::TargetDesc;
+use sinter_ir::target::{MemoryKind, TargetDesc};
 use sinter_llm::LanguageModel;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -120,6 +121,9 @@ pub struct Manifest {
     pub live_bytes: u64,
     /// Packed weights.
     pub weights_bytes: u64,
+    /// Which of the device's memories the arena and the weights lie in, where it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlaceInfo>,
     /// Machine code.
     pub code_bytes: u64,
     /// What the runtime has to know of a language model: see `runtime/llm`. The bundle then has a tokenizer beside the
@@ -128,6 +132,37 @@ pub struct Manifest {
     pub language_model: Option<LanguageModel>,
     /// SHA-256 of the other files of the bundle.
     pub files: BTreeMap<String, String>,
+}
+
+/// A part of a program in one of the device's memories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceInfo {
+    /// `arena` or `weights`.
+    pub what: String,
+    /// The memory, as its maker calls it.
+    pub memory: String,
+    /// What it is.
+    pub kind: MemoryKind,
+    /// The linker's section, where it is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
+    /// Bytes of the part.
+    pub bytes: u64,
+    /// Bytes of the memory.
+    pub of_bytes: u64,
+}
+
+/// Where the parts of a program lie, as far as a device's memories are known.
+fn places(program: &Program, target: &TargetDesc) -> Vec<PlaceInfo> {
+    let info = |p: Placed| PlaceInfo {
+        what: p.what.to_owned(),
+        memory: p.region.name.clone(),
+        kind: p.region.kind,
+        section: p.region.section.clone(),
+        bytes: p.bytes,
+        of_bytes: p.region.bytes,
+    };
+    placement(program, target).into_iter().map(info).collect()
 }
 
 /// SHA-256 in hex.
@@ -200,6 +235,7 @@ impl Manifest {
             arena_bytes: program.arena_bytes,
             live_bytes: program.live_bytes,
             weights_bytes: program.weights_bytes(),
+            places: places(program, target),
             code_bytes,
             language_model: None,
             files: BTreeMap::new(),

@@ -11,6 +11,7 @@ use sinter_ir::op::reduce::ReduceKind;
 use sinter_ir::op::unary::UnaryKind;
 use sinter_ir::op::{Binary, Concat, Constant, Conv, MatMul, Reduce, Reshape, Softmax, Transpose, Unary};
 use sinter_ir::program::{Program, interp};
+use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Expr, Graph, Module, Op, Symbols, Tensor, TensorType, ValueId, eval};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, PipelineOptions};
@@ -149,10 +150,9 @@ fn residual(size: usize) -> Module {
     n.finish(y)
 }
 
-fn compile(m: &Module) -> Program {
+fn compile(m: &Module, target: &TargetDesc) -> Program {
     let mut options = PipelineOptions::default();
     options.lower.precision = Precision::Bf16;
-    let target = sinter_backends::target("zen4").unwrap();
     pipeline::run(m.clone(), &mut options, target).unwrap().program.unwrap()
 }
 
@@ -164,7 +164,7 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 fn check(m: &Module, x: Tensor) {
-    let p = compile(m);
+    let p = compile(m, sinter_backends::target("zen4").unwrap());
     // What makes a value rounds it.
     let alone: Vec<&str> =
         p.kernels.iter().map(|k| k.name.as_str()).filter(|n| n.contains("map_cast")).collect();
@@ -180,6 +180,30 @@ fn check(m: &Module, x: Tensor) {
     }
     let (mut session, _) = open(native, &p).unwrap();
     assert_eq!(session.run(&inputs).unwrap().remove(0).bytes(), got.bytes(), "machine code");
+}
+
+/// Products of small matrices of bf16 in an emulator.
+fn check_on_arm(m: &Module, x: Tensor, products: usize) {
+    let target = sinter_backends::target("aarch64-v8.6").unwrap();
+    let p = compile(m, target);
+    let squares = p.kernels.iter().filter(|k| k.name.contains("_mat4")).count();
+    assert!(squares >= products, "{squares} products of matrices");
+    let inputs = [x];
+    let want = &eval::module(m, &inputs).unwrap()[0];
+    let got = interp::run(&p, &inputs, interp::Options::default()).unwrap().outputs.remove(0);
+    let off = difference(&got, want);
+    assert!((1e-6..0.015).contains(&off), "{off}");
+    if let Err(why) = common::emulator::start(&target.triple, &target.features) {
+        return skip(&why);
+    }
+    let emulated = common::run_emulated(&mut None, target, &p, &inputs).unwrap().0;
+    assert_eq!(emulated[0].bytes(), got.bytes(), "machine code");
+}
+
+#[test]
+fn networks_on_arm() {
+    check_on_arm(&transformer(21), random(100, &[1, 21, 32], 1.0), 3);
+    check_on_arm(&residual(24), random(200, &[1, 3, 24, 24], 1.0), 2);
 }
 
 #[test]

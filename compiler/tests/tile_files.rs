@@ -148,8 +148,8 @@ fn check(path: &Path) {
         let outcome = outcome.unwrap_or_else(|d| panic!("{what}: {}: {d}", run.head));
         let want = golden(&p, outcome.code, &outcome.outputs);
         new += &format!("{}\n{}{want}", run.head, run.given);
-        // Lowering makes pairs of bf16, and matrices of bytes, only for targets that multiply them.
-        let (pairs, matrices) = (new.contains("dot2"), new.contains("mat8"));
+        // Lowering makes pairs of bf16, and small matrices, only for targets that multiply them.
+        let (pairs, matrices) = (new.contains("dot2"), ["mat4", "mat8"].iter().any(|m| new.contains(m)));
         let runs_here = |t: &&TargetDesc| {
             let carries =
                 (!pairs || t.has("avx512bf16") || !t.has("avx2")) && (!matrices || t.matrix_products());

@@ -99,6 +99,20 @@ impl Memory {
     }
 }
 
+/// What a device can do at most, by its data sheet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Peaks {
+    /// Clock of its fastest cores.
+    pub clock_mhz: u64,
+    /// Multiply-adds of f32 per cycle of such a core.
+    pub fma: u64,
+    /// Multiply-adds of bytes per cycle of such a core.
+    pub dot: u64,
+    /// Millions of bytes per second that all cores together read from memory.
+    pub memory_mbps: u64,
+}
+
 /// One device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -128,6 +142,8 @@ pub struct TargetDesc {
     /// Its memory: bundles that need more are refused.
     #[serde(default)]
     pub memory: Memory,
+    /// What it can do, where that is known.
+    pub peaks: Option<Peaks>,
     /// Numbers of the cost model.
     #[serde(default)]
     pub cost: CostModel,
@@ -171,6 +187,10 @@ impl TargetDesc {
     /// Whether there are products of small matrices of bytes.
     pub fn matrix_products(&self) -> bool {
         self.has("i8mm") && self.has("neon")
+    }
+    /// Whether there are products of small matrices of bf16.
+    pub fn bf16_matrices(&self) -> bool {
+        self.has("bf16") && self.has("neon")
     }
     /// Whether products of pairs of bf16 are single instructions.
     pub fn pairs(&self) -> bool {

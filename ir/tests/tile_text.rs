@@ -38,6 +38,8 @@ fn everything() -> Kernel {
     for high in [false, true] {
         b.set(pairs, Inst::Mat8 { acc: pairs, a: pairs, b: pairs, a_signed: high });
         b.set(pairs, Inst::Halves { a: pairs, b: pairs, high });
+        b.set(f, Inst::Mat4 { acc: f, a: pairs, b: pairs });
+        b.set(f, Inst::Halves { a: f, b: f, high });
     }
     b.load(Elem::F32, 8, x, Addr::reg(i).plus(j, -3).offset(-9), Some(i));
     b.load(Elem::F32, 8, x, Addr { terms: vec![(i, 0), (i, i64::MIN)], offset: i64::MAX }, None);

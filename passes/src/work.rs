@@ -212,7 +212,7 @@ impl Scan<'_> {
                 let lanes = u64::from(self.kernel.ty(*dst).lanes);
                 match inst {
                     Inst::MulAdd(..) | Inst::Dot2 { .. } | Inst::Dot4 { .. } => lanes,
-                    Inst::Mat8 { .. } => 2 * lanes,
+                    Inst::Mat8 { .. } | Inst::Mat4 { .. } => 2 * lanes,
                     Inst::Un(..) | Inst::Bin(..) if !self.contracts => lanes,
                     _ => 0,
                 }

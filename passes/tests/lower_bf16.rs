@@ -142,3 +142,42 @@ fn other_targets_compute_in_f32_with_narrow_weights() {
         assert_eq!(pairs(&c.check()), 0);
     }
 }
+
+/// f32 is rounded on its way into products of small matrices: odd numbers of rows and columns, open numbers of rows, and
+/// points of an image.
+#[test]
+fn products_of_small_matrices() {
+    fn any(body: &[Stmt]) -> bool {
+        body.iter().any(|s| {
+            matches!(s, Stmt::Let { inst: Inst::Mat4 { .. }, .. }) || s.blocks().into_iter().any(|b| any(b))
+        })
+    }
+    let mut rng = Rng::new(8);
+    for round in 0..60 {
+        let (m, k, n) = (rng.dim(4, 27), 4 * rng.dim(1, 9), rng.dim(16, 45));
+        let mut c = if round % 4 == 3 {
+            let x = whole(&mut rng, DType::F32, vec![2, 3, m, k]);
+            let w = whole(&mut rng, DType::BF16, vec![n, k, 1, 1]);
+            Case::new(Conv { wide: false, ..conv([1, 1], [0, 0]) }, vec![x, w])
+        } else {
+            let a = if rng.flip() { vec![2, m, k] } else { vec![m, k] };
+            let (a, b) = (whole(&mut rng, DType::F32, a), whole(&mut rng, DType::BF16, vec![k, n]));
+            Case::new(MatMul::default(), vec![a, b])
+        }
+        .fix(1);
+        c.on_any_target(&mut rng);
+        c.target.features = ["bf16", "neon"].map(str::to_owned).to_vec();
+        c.target.cost.uniform = round % 5 == 4;
+        c.exact = true;
+        if rng.below(3) == 0 {
+            let axis = c.inputs[0].rank() - 2;
+            c.free(&[(0, axis)]);
+        }
+        // Without leave to round, it is not rounded.
+        for precision in [Precision::F32, Precision::Bf16] {
+            c.precision = precision;
+            let found = c.check().calls.iter().any(|c| any(&c.kernel.body));
+            assert_eq!(found, precision == Precision::Bf16, "round {round}");
+        }
+    }
+}

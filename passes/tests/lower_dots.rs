@@ -47,7 +47,8 @@ fn has_dots(body: &[Stmt]) -> bool {
 fn has_matrices(l: &Lowered) -> bool {
     fn any(body: &[Stmt]) -> bool {
         body.iter().any(|s| {
-            matches!(s, Stmt::Let { inst: Inst::Mat8 { .. }, .. }) || s.blocks().into_iter().any(|b| any(b))
+            matches!(s, Stmt::Let { inst: Inst::Mat8 { .. } | Inst::Mat4 { .. }, .. })
+                || s.blocks().into_iter().any(|b| any(b))
         })
     }
     l.calls.iter().any(|c| any(&c.kernel.body))

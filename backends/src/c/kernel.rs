@@ -286,9 +286,12 @@ impl Emit<'_> {
             Inst::LoadAt(a) => format!("load_{}((const uint8_t *)(uintptr_t){})", suffix(ty.elem), of(a)),
             Inst::LaneIndex => l.to_owned(),
             // Statements of their own, or refused before emission.
-            Inst::Fold(..) | Inst::Lane(..) | Inst::Dot2 { .. } | Inst::Mat8 { .. } | Inst::Halves { .. } => {
-                "0".into()
-            }
+            Inst::Fold(..)
+            | Inst::Lane(..)
+            | Inst::Dot2 { .. }
+            | Inst::Mat8 { .. }
+            | Inst::Mat4 { .. }
+            | Inst::Halves { .. } => "0".into(),
         }
     }
 }

@@ -67,7 +67,7 @@ impl Emit<'_, '_> {
             Inst::Dot2 { acc, a, b } => self.map_lanes(ty, &[*acc, *a, *b], |e, x| e.dot2(x[0], x[1], x[2])),
             Inst::Dot4 { acc, a, b, a_signed, b_signed } => self.dot4(ty, *acc, *a, *b, *a_signed, *b_signed),
             // Refused before.
-            Inst::Mat8 { acc: a, .. } | Inst::Halves { a, .. } => self.get(*a),
+            Inst::Mat8 { acc: a, .. } | Inst::Mat4 { acc: a, .. } | Inst::Halves { a, .. } => self.get(*a),
             Inst::Cvt(op, a) => self.convert(*op, ty, *a),
             Inst::Load { buf, at, tail } => self.load(dst, *buf, at, *tail),
             Inst::LoadGather { buf, at, index, tail } => {

@@ -65,14 +65,18 @@ pub(crate) fn special_products(program: &Program) -> Vec<Diag> {
     out
 }
 
-/// Kernels that multiply small matrices of bytes: 64-bit Arm alone has them, in an emitter of its own.
+/// Kernels that multiply small matrices: 64-bit Arm alone has them, in an emitter of its own.
 pub(crate) fn products_of_matrices<'a>(kernels: impl Iterator<Item = &'a Kernel>) -> Vec<Diag> {
     let has = |k: &&Kernel| {
         let mut found = false;
-        visit(&k.body, &mut |i| found |= matches!(i, Inst::Mat8 { .. } | Inst::Halves { .. }));
+        let is = |i: &Inst| matches!(i, Inst::Mat8 { .. } | Inst::Mat4 { .. } | Inst::Halves { .. });
+        visit(&k.body, &mut |i| found |= is(i));
         found
     };
-    kernels.filter(has).map(|k| Diag::unsupported(format!("kernel {}: matrices of bytes", k.name))).collect()
+    kernels
+        .filter(has)
+        .map(|k| Diag::unsupported(format!("kernel {}: products of small matrices", k.name)))
+        .collect()
 }
 
 fn visit(body: &[Stmt], f: &mut dyn FnMut(&Inst)) {

@@ -74,7 +74,9 @@ impl Emit<'_> {
                 return self.dot4(dst, *acc, (*a, *a_signed), (*b, *b_signed));
             }
             // Not for this target: `legalise` has seen to that.
-            Inst::Dot2 { .. } | Inst::Mat8 { .. } | Inst::Halves { .. } => self.f.op(I::Unreachable),
+            Inst::Dot2 { .. } | Inst::Mat8 { .. } | Inst::Mat4 { .. } | Inst::Halves { .. } => {
+                self.f.op(I::Unreachable)
+            }
             Inst::Cvt(op, a) if vector => return self.convert(*op, dst, *a),
             Inst::Cvt(op, a) => {
                 let (from, x) = (self.ty(*a).elem, self.val(*a));

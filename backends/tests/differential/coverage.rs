@@ -33,6 +33,7 @@ fn inst(k: &Kernel, dst: Reg, i: &Inst) -> String {
             format!("Dot4 {a_signed} {b_signed} {:?} {:?}", of(a), of(b))
         }
         Inst::Mat8 { a_signed, .. } => format!("Mat8 {a_signed}"),
+        Inst::Mat4 { .. } => "Mat4".to_owned(),
         Inst::Halves { high, .. } => format!("Halves {high}"),
         Inst::Cvt(op, a) => format!("{op:?} {:?}", of(a)),
         Inst::Load { tail, .. } => format!("Load{}", tailed(tail)),

@@ -106,7 +106,7 @@ pub enum Unit {
 fn unit(body: &[Stmt]) -> Unit {
     let one = |s: &Stmt| match s {
         Stmt::Let { inst: Inst::Dot4 { .. } | Inst::Mat8 { .. }, .. } => Unit::Dot8,
-        Stmt::Let { inst: Inst::Dot2 { .. }, .. } => Unit::Bf16,
+        Stmt::Let { inst: Inst::Dot2 { .. } | Inst::Mat4 { .. }, .. } => Unit::Bf16,
         _ => s.blocks().into_iter().map(|b| unit(b)).max().unwrap_or_default(),
     };
     body.iter().map(one).max().unwrap_or_default()

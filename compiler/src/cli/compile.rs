@@ -1,6 +1,7 @@
 //! `sinter compile`.
 
 use super::calibrate::CalibrateArgs;
+use super::room::Room;
 use super::{ModelArgs, bytes, inspect};
 use crate::calibrate::{Calibration, Work};
 use crate::driver::{self, Request};
@@ -102,8 +103,8 @@ pub struct CompileArgs {
     #[arg(long)]
     pub exact_convolutions: bool,
     /// Arithmetic of models in f32: `f32`, or `bf16`: weights of contractions are stored as bf16, and where the target
-    /// multiplies those (avx512bf16) their data and the operands of attentions are rounded to bf16 and stored so. Sums and
-    /// everything else stay f32.
+    /// multiplies those their data is rounded to bf16: with avx512bf16 and stored so, like the operands of attentions;
+    /// on 64-bit Arm for matrix products and pointwise convolutions. Sums and everything else stay f32.
     #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
     pub precision: String,
     /// Make small code rather than the fastest: layers of several shapes share kernels, convolutions are direct, and
@@ -112,10 +113,10 @@ pub struct CompileArgs {
     #[arg(long)]
     pub opt_size: bool,
     /// RAM of the device: arena, inputs, outputs and states must fit; otherwise layers are computed in parts, as far as
-    /// that helps. In bytes, or with K or M (1024, 1048576). With `auto` in the recipe and no --max-flash, bits are chosen
+    /// that helps. In bytes, or with K or M (1024, 1048576), or the name of a memory of the device. With `auto` in the recipe and no --max-flash, bits are chosen
     /// so that the weights fit it too, beside states of the largest capacity.
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
-    pub max_ram: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = Room::parse)]
+    pub max_ram: Option<Room>,
     /// Flash of the device: the weights must fit. Sizes as for --max-ram. With `auto`, the same as --max-size.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub max_flash: Option<u64>,
@@ -226,11 +227,11 @@ impl Timings {
 }
 
 /// What to calibrate with; the device's memory is a budget of mixed recipes.
-fn calibration(a: &CompileArgs, mixed: bool) -> Option<Calibration> {
+fn calibration(a: &CompileArgs, ram: Option<u64>, mixed: bool) -> Option<Calibration> {
     let mut how = a.calibration.calibration()?;
     how.work.get_or_insert_with(|| a.output.clone());
     if mixed {
-        how.budget.ram = a.max_ram.filter(|_| a.max_flash.is_none());
+        how.budget.ram = ram.filter(|_| a.max_flash.is_none());
         how.budget.size = how.budget.size.into_iter().chain(a.max_flash).min();
     }
     Some(how)
@@ -238,6 +239,7 @@ fn calibration(a: &CompileArgs, mixed: bool) -> Option<Calibration> {
 
 /// Runs the command.
 pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
+    let ram = a.max_ram.as_ref().map(|r| r.bytes(&a.targets)).transpose().map_err(|d| vec![d])?;
     let mut flags = BTreeMap::new();
     for (key, list) in [("dim", &a.model.dims), ("fix", &a.fix)] {
         if !list.is_empty() {
@@ -310,13 +312,13 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
         dump_ir: a.dump_ir.clone(),
         prune,
         compress,
-        calibrate: calibration(a, compress.is_some_and(|r| r.mixed.is_some())).filter(|_| text),
+        calibrate: calibration(a, ram, compress.is_some_and(|r| r.mixed.is_some())).filter(|_| text),
         statics,
         known: None,
         spool: Some(a.output.clone()),
         measure: false,
         opt_size: a.opt_size,
-        memory: Memory { ram_bytes: a.max_ram, flash_bytes: a.max_flash, regions: vec![] },
+        memory: Memory { ram_bytes: ram, flash_bytes: a.max_flash, regions: vec![] },
         tune: a.tune.then(|| Tuning { seconds: a.tune_seconds, inputs: a.tune_inputs.clone() }),
         tuned: a
             .tuned

@@ -24,6 +24,7 @@ pub mod eval;
 pub mod inspect;
 pub mod language;
 pub mod quantize;
+pub mod room;
 pub mod run;
 pub mod targets;
 

@@ -33,6 +33,7 @@ pub(super) fn page(r: &Report) -> String {
         size(r.live_bytes),
         r.arena_gap_percent
     );
+    places(&mut o, r);
     levels(&mut o, r);
     if !r.dims.is_empty() {
         o.push_str("<h2>Symbolic dims</h2><table><tr><th>Dim<th class=n>Min<th class=n>Max");
@@ -80,6 +81,25 @@ pub(super) fn page(r: &Report) -> String {
     }
     o.push_str("</html>\n");
     o
+}
+
+fn places(o: &mut String, r: &Report) {
+    if r.places.is_empty() {
+        return;
+    }
+    o.push_str("<h2>Memories</h2><table><tr><th>Part<th>Memory<th class=n>Bytes<th class=n>of");
+    for p in &r.places {
+        let names = [&p.what, &p.memory].map(|n| escape(n));
+        let _ = write!(
+            o,
+            "<tr><td>{}<td>{}<td class=n>{}<td class=n>{}",
+            names[0],
+            names[1],
+            size(p.bytes),
+            size(p.of_bytes)
+        );
+    }
+    o.push_str("</table>");
 }
 
 fn levels(o: &mut String, r: &Report) {

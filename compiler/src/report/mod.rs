@@ -6,7 +6,7 @@ mod plot;
 pub(crate) use html::{escape, size};
 
 use crate::bench::sites::sites;
-use crate::manifest::{LevelInfo, Manifest};
+use crate::manifest::{LevelInfo, Manifest, PlaceInfo};
 use serde::Serialize;
 use sinter_ir::graph::SymbolInfo;
 use sinter_ir::program::{BufferLife, Program, Step};
@@ -53,6 +53,9 @@ pub struct Report {
     pub weights_bytes: u64,
     /// Planned arena.
     pub arena_bytes: u64,
+    /// Which of the device's memories they lie in; see the manifest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlaceInfo>,
     /// Largest sum of live buffers: no plan can be smaller.
     pub live_bytes: u64,
     /// `arena / live - 1` in percent.
@@ -125,6 +128,7 @@ impl Report {
             code_bytes: manifest.code_bytes,
             weights_bytes: program.weights_bytes(),
             arena_bytes: program.arena_bytes,
+            places: manifest.places.clone(),
             live_bytes: program.live_bytes,
             arena_gap_percent: if program.live_bytes == 0 { 0.0 } else { (gap * 1e4).round() / 100.0 },
             rules: passes.rules.clone(),

@@ -150,8 +150,9 @@ pub fn image() -> Tensor {
     Tensor::from_bytes(DType::F32, vec![1, 1, 96, 96], bytes).unwrap()
 }
 
-/// A network of bytes over an image, whose first values take 147 KB: more than many chips have.
-pub fn wide_first() -> Vec<u8> {
+/// A network of bytes over a square image, whose first values take 16 bytes a point: 147 KB of 96 x 96, which is more than
+/// many chips have.
+pub fn wide_first(side: usize) -> Vec<u8> {
     let mut net = Net::new("images", true);
     let x = net.rounded("x", 1.0 / 127.0, 0);
     let x = net.conv(&x, "wide", [16, 1, 3, 3], 1, [1; 4], 1);
@@ -159,5 +160,5 @@ pub fn wide_first() -> Vec<u8> {
     let x = net.conv(&x, "narrow", [8, 16, 1, 1], 1, [0; 4], 1);
     let x = net.conv(&x, "down", [32, 8, 3, 3], 2, [1; 4], 1);
     let x = net.conv(&x, "last", [CHANNELS, 32, 3, 3], 2, [1; 4], 1);
-    net.finish(&x, CHANNELS, &[1, 1, 96, 96])
+    net.finish(&x, CHANNELS, &[1, 1, side, side])
 }

@@ -93,7 +93,7 @@ fn spotter_of_bytes_on_armv7em_and_helium() {
 #[test]
 fn what_does_not_fit_is_computed_in_parts() {
     let model = place("images.onnx");
-    std::fs::write(&model, kws::wide_first()).unwrap();
+    std::fs::write(&model, kws::wide_first(96)).unwrap();
     let compile = |out: &str, ram: &str| {
         let out = place(out);
         let _ = std::fs::remove_dir_all(&out);
@@ -132,6 +132,42 @@ fn what_does_not_fit_is_computed_in_parts() {
 #[test]
 fn dnsmos_in_parts_beside_the_chip() {
     stored(&IMXRT1060, "dnsmos-p808-v8", &["--max-ram", "4M"]);
+}
+
+/// The memory beside the chip holds a network as a whole; within that of the chip, named, it is computed in parts. The
+/// manifest and the report tell where everything lies.
+#[test]
+fn memories_by_name() {
+    let model = place("named-images.onnx");
+    std::fs::write(&model, kws::wide_first(320)).unwrap();
+    let compile = |ram: Option<&str>| {
+        let out = place(&format!("named-{}", ram.unwrap_or("any")));
+        let _ = std::fs::remove_dir_all(&out);
+        let mut compile = std::process::Command::new(env!("CARGO_BIN_EXE_sinter"));
+        compile.args(["compile", "--target", "imxrt1060", "-o"]).arg(&out).arg(&model);
+        let done = compile.args(ram.map(|r| format!("--max-ram={r}"))).output().unwrap();
+        (String::from_utf8_lossy(&done.stderr).into_owned(), out.join("imxrt1060"), done.status.code())
+    };
+    let places = |dir: &std::path::Path, file: &str| -> serde_json::Value {
+        let all: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join(file)).unwrap()).unwrap();
+        all["places"].clone()
+    };
+    for (ram, memory) in [(None, "sdram"), (Some("ocram"), "ocram")] {
+        let (text, dir, code) = compile(ram);
+        assert_eq!(code, Some(0), "{text}");
+        let told = places(&dir, "manifest.json");
+        assert_eq!((told[0]["what"].as_str(), told[0]["memory"].as_str()), (Some("arena"), Some(memory)));
+        assert_eq!(
+            (told[1]["what"].as_str(), told[1]["memory"].as_str()),
+            (Some("weights"), Some("flexspi"))
+        );
+        assert!(told[0]["bytes"].as_u64() <= told[0]["of_bytes"].as_u64(), "{told}");
+        assert_eq!(places(&dir, "report.json"), told);
+        assert!(std::fs::read_to_string(dir.join("report.html")).unwrap().contains("<h2>Memories</h2>"));
+    }
+    let (text, _, code) = compile(Some("tcm"));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("no memory `tcm`") && text.contains("ocram, sdram"), "{text}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod link;
 mod objects;
 mod packages;
 mod reproducible;
+mod runtime_size;
 mod startup;
 mod texts;
 mod threads;

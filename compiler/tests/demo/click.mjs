@@ -43,6 +43,10 @@ try {
     seen.lines = await page.evaluate(`Array.from(document.querySelectorAll("#read li"), (e) => e.firstChild.data)`);
     seen.readFacts = await facts();
     await shot("read");
+    seen.first.see = await firstAnswer("see");
+    seen.thing = await text("#see h2");
+    seen.seeFacts = await facts();
+    await shot("see");
     seen.first.file = await firstAnswer("file");
     seen.program = await text("#file h2");
     seen.fileFacts = await facts();

@@ -51,9 +51,10 @@ fn aarch64() {
     every_model("aarch64");
 }
 
+/// Networks of bytes by dot products; others are as on every processor.
 #[test]
 fn aarch64_with_dot_products() {
-    every_model("aarch64-v8.2");
+    models_on("aarch64-v8.2", &|name| name.ends_with("-qdq") || name.ends_with("-int4"));
 }
 
 /// A language model with weights of four bits and activations of bytes: the same codes as on this machine, whose sums
@@ -87,10 +88,10 @@ fn four_bits_on_aarch64() {
     }
 }
 
-/// Networks of bytes by products of small matrices.
+/// With everything that there is: networks of bytes by products of small matrices.
 #[test]
 fn aarch64_with_matrix_products() {
-    models_on("aarch64-v8.6", &|name| name.ends_with("-qdq") || name.ends_with("-int4"));
+    every_model("aarch64-v8.6");
 }
 
 #[test]

@@ -324,8 +324,18 @@ pub enum Inst {
         b: Reg,
         a_signed: bool,
     },
-    /// Of every four I32 lanes two of `a`, then two of `b`: the last where `high`, else the first. Rows of what `Mat8`
-    /// makes are put together by it; targets have both or neither.
+    /// Products of small matrices of bf16. Every four F32 lanes of acc are a 2x2 matrix, row by row; the four I32 lanes of
+    /// a are two rows of four bf16, those of b two columns, two to a lane with the first in the low half: `acc += a * b`,
+    /// one lane of a row after the other. The two products of a lane are added first, then the sum: both additions round
+    /// to odd; subnormal operands and results count as zeros of their sign, and all NaNs are one. Only some targets have
+    /// it; lowering asks.
+    Mat4 {
+        acc: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    /// Of every four I32 or F32 lanes two of `a`, then two of `b`: the last where `high`, else the first. Rows of what
+    /// `Mat8` and `Mat4` make are put together by it; targets have it with either.
     Halves {
         a: Reg,
         b: Reg,

@@ -64,7 +64,8 @@ impl Inst {
             | Inst::MulAdd(a, b, c)
             | Inst::Dot2 { acc: a, a: b, b: c }
             | Inst::Dot4 { acc: a, a: b, b: c, .. }
-            | Inst::Mat8 { acc: a, a: b, b: c, .. } => {
+            | Inst::Mat8 { acc: a, a: b, b: c, .. }
+            | Inst::Mat4 { acc: a, a: b, b: c } => {
                 [a, b, c].into_iter().for_each(f);
             }
             Inst::Load { at, tail, .. } => {

@@ -48,6 +48,7 @@ pub fn target() -> TargetDesc {
         cache_bytes: vec![32 << 10, 1 << 20],
         page_bytes: 4096,
         compiler_flags: vec![],
+        peaks: None,
         memory: Default::default(),
         cost: Default::default(),
         verified: "native".into(),

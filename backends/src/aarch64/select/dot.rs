@@ -42,6 +42,11 @@ impl Select<'_> {
         let form = if a.1 { form::SMMLA } else { form::USMMLA };
         (0..old.len()).map(|i| self.accumulate(form, old[i], sums[i], x[i], y[i], None)).collect()
     }
+    /// The same of matrices of bf16.
+    pub(super) fn mat4(&mut self, dst: Reg, acc: Reg, a: Reg, b: Reg) -> Vec<VReg> {
+        let (old, sums, x, y) = (self.dst(dst), self.parts(acc), self.parts(a), self.parts(b));
+        (0..old.len()).map(|i| self.accumulate(form::BFMMLA, old[i], sums[i], x[i], y[i], None)).collect()
+    }
     /// Halves of matrices: rows of two of them side by side.
     pub(super) fn matrix_rows(&mut self, a: Reg, b: Reg, high: bool) -> Vec<VReg> {
         let (x, y) = (self.parts(a), self.parts(b));

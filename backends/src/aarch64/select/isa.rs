@@ -10,13 +10,15 @@ pub struct Isa {
     pub dotprod: bool,
     /// FEAT_I8MM: of different ones.
     pub i8mm: bool,
+    /// FEAT_BF16: products of matrices of bf16.
+    pub bf16: bool,
 }
 
 impl Isa {
     /// Of a target; none where this emitter has no code for it.
     pub fn of(t: &TargetDesc) -> Option<Self> {
         let arm = t.triple.starts_with("aarch64-") && t.has("neon") && t.has("fma");
-        arm.then(|| Self { dotprod: t.has("dotprod"), i8mm: t.has("i8mm") })
+        arm.then(|| Self { dotprod: t.has("dotprod"), i8mm: t.has("i8mm"), bf16: t.has("bf16") })
     }
 }
 
@@ -28,6 +30,7 @@ pub fn supports(body: &[Stmt], isa: Isa) -> Result<(), String> {
             match inst {
                 Inst::Dot2 { .. } => return Err("products of pairs of bf16".into()),
                 Inst::Mat8 { .. } if !isa.i8mm => return Err("products of matrices of bytes".into()),
+                Inst::Mat4 { .. } if !isa.bf16 => return Err("products of matrices of bf16".into()),
                 Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod | BinOp::Scale), ..) => {
                     return Err(format!("{op:?}"));
                 }

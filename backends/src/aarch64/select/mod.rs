@@ -331,6 +331,7 @@ impl Select<'_> {
                 self.dot4(dst, ty, *acc, (*a, *a_signed), (*b, *b_signed))
             }
             Inst::Mat8 { acc, a, b, a_signed } => self.mat8(dst, *acc, (*a, *a_signed), *b),
+            Inst::Mat4 { acc, a, b } => self.mat4(dst, *acc, *a, *b),
             Inst::Halves { a, b, high } => self.matrix_rows(*a, *b, *high),
             Inst::Cvt(op, a) => self.convert(*op, ty, *a),
             Inst::Load { buf, at, tail } => self.load_parts(dst, *buf, at, *tail),

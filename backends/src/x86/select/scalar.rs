@@ -70,6 +70,7 @@ impl Select<'_> {
             | Inst::Dot2 { .. }
             | Inst::Dot4 { .. }
             | Inst::Mat8 { .. }
+            | Inst::Mat4 { .. }
             | Inst::Halves { .. } => self.int(0, false),
         };
         self.f.copy(to, value, if float { 16 } else { view(e) });

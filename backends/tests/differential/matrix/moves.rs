@@ -161,6 +161,33 @@ fn products_of_matrices() {
 }
 
 #[test]
+fn products_of_matrices_of_bf16() {
+    let mut all = vec![];
+    for form in FORMS {
+        for (own, swapped) in [(true, false), (false, false), (true, true)] {
+            let k = kernel(format!("Mat4 {form:?} {own} {swapped}"), form, &[4, 8, 12, 16], &mut |b, n| {
+                let acc = b.load(Elem::F32, n);
+                let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
+                let (x, y) = if swapped { (y, x) } else { (x, y) };
+                let r = if own { acc } else { b.b.reg(Elem::F32, n) };
+                b.b.set(r, Inst::Mat4 { acc, a: x, b: y });
+                b.keep(r);
+                for high in [false, true] {
+                    let row = b.b.reg(Elem::F32, n);
+                    b.b.set(row, Inst::Halves { a: r, b: acc, high });
+                    b.keep(row);
+                    // The result is an operand.
+                    b.b.set(row, Inst::Mat4 { acc: row, a: y, b: x });
+                    b.keep(row);
+                }
+            });
+            all.push((Elem::F32, k));
+        }
+    }
+    check_with("bf16", &all);
+}
+
+#[test]
 fn dot_products_of_pairs() {
     let mut all = vec![];
     for form in FORMS {

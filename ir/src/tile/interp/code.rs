@@ -98,6 +98,12 @@ pub(super) enum Op {
         a: Bytes,
         b: Bytes,
     },
+    Mat4 {
+        dst: Slot,
+        acc: usize,
+        a: usize,
+        b: usize,
+    },
     Halves {
         dst: Slot,
         a: usize,
@@ -294,6 +300,7 @@ impl<'a> Resolver<'a> {
             Inst::Mat8 { acc, a, b, a_signed } => {
                 Op::Mat8 { dst, acc: self.at(*acc), a: self.bytes(*a, *a_signed), b: self.bytes(*b, true) }
             }
+            Inst::Mat4 { acc, a, b } => Op::Mat4 { dst, acc: self.at(*acc), a: self.at(*a), b: self.at(*b) },
             Inst::Halves { a, b, high } => Op::Halves { dst, a: self.at(*a), b: self.at(*b), high: *high },
             Inst::Cvt(op, a) => {
                 Op::Cvt { dst, f: scalar::convert(*op, self.k.ty(*a).elem, elem), mask, a: self.at(*a) }

@@ -2,6 +2,7 @@
 
 use super::code::{Limit, Op, Place, Slot};
 use super::memory::{self, Outside, Space, View};
+use super::odd;
 use super::scalar::extend;
 use crate::expr::Atom;
 use crate::tile::{Elem, Kernel};
@@ -74,6 +75,16 @@ impl Machine<'_, '_> {
                     let sums = [sum(0, 0), sum(0, 1), sum(1, 0), sum(1, 1)];
                     let new = [0, 1, 2, 3].map(|i| (r[acc + q + i] as i64).wrapping_add(sums[i]) as u32);
                     (0..4).for_each(|i| r[dst.at + q + i] = new[i].into());
+                }
+            }
+            Op::Mat4 { dst, acc, a, b } => {
+                for q in (0..dst.n).step_by(4) {
+                    let new = [0, 1, 2, 3].map(|i| {
+                        let (x, y) = (a + q + i / 2 * 2, b + q + i % 2 * 2);
+                        let first = odd::dot(r[x], r[y], r[acc + q + i]);
+                        odd::dot(r[x + 1], r[y + 1], first)
+                    });
+                    r[dst.at + q..dst.at + q + 4].copy_from_slice(&new);
                 }
             }
             Op::Halves { dst, a, b, high } => {

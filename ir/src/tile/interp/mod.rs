@@ -6,6 +6,7 @@
 mod code;
 mod exec;
 mod memory;
+mod odd;
 mod scalar;
 
 use super::{Kernel, verify};

@@ -89,6 +89,7 @@ pub(super) fn inst(c: &mut Cursor) -> Result<Inst> {
         "dot4uu" => dot4(c, false, false)?,
         "mat8s" => mat8(c, true)?,
         "mat8u" => mat8(c, false)?,
+        "mat4" => Inst::Mat4 { acc: reg(c)?, a: next(c)?, b: next(c)? },
         "lows" => Inst::Halves { a: reg(c)?, b: next(c)?, high: false },
         "highs" => Inst::Halves { a: reg(c)?, b: next(c)?, high: true },
         "load" => {

@@ -167,6 +167,7 @@ fn right(inst: &Inst) -> String {
         Inst::Mat8 { acc, a, b, a_signed } => {
             format!("mat8{} {acc}, {a}, {b}", if *a_signed { 's' } else { 'u' })
         }
+        Inst::Mat4 { acc, a, b } => format!("mat4 {acc}, {a}, {b}"),
         Inst::Halves { a, b, high } => format!("{} {a}, {b}", if *high { "highs" } else { "lows" }),
         Inst::Cvt(op, a) => format!("{} {a}", name_of(CONVERT, *op)),
         Inst::Load { buf, at, tail } => format!("load {}{}", place(*buf, at), tail_of(*tail)),

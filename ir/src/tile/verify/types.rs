@@ -123,11 +123,16 @@ impl Verifier<'_> {
                 }
             }
             Inst::Mat8 { acc, a, b, .. } => {
-                self.quads(ty);
+                self.quads(ty, &[Elem::I32]);
                 [acc, a, b].into_iter().for_each(|r| self.expect(*r, ty));
             }
+            Inst::Mat4 { acc, a, b } => {
+                self.quads(ty, &[Elem::F32]);
+                self.expect(*acc, ty);
+                [a, b].into_iter().for_each(|r| self.expect(*r, Ty { elem: Elem::I32, lanes }));
+            }
             Inst::Halves { a, b, .. } => {
-                self.quads(ty);
+                self.quads(ty, &[Elem::I32, Elem::F32]);
                 [a, b].into_iter().for_each(|r| self.expect(*r, ty));
             }
             Inst::Cvt(op, a) => {
@@ -178,8 +183,8 @@ impl Verifier<'_> {
         }
     }
     /// Matrices of two by two.
-    fn quads(&mut self, ty: Ty) {
-        if ty.elem != Elem::I32 || !ty.lanes.is_multiple_of(4) {
+    fn quads(&mut self, ty: Ty, elems: &[Elem]) {
+        if !elems.contains(&ty.elem) || !ty.lanes.is_multiple_of(4) {
             self.err(format_args!("{ty} is no row of matrices of four lanes"));
         }
     }

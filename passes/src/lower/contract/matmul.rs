@@ -69,6 +69,15 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     if let Some(s) = body.const_of(y).filter(|_| plain).and_then(|t| Sparse::of(cx, t, &gemm.m)) {
         return s.lower(cx, body, (&name("matmul_sparse", a.dtype, &dims), x), &gemm, &shape);
     }
+    if let Some((w, words)) = body.const_of(y).filter(|_| shared && paired.is_none()).and_then(|w| {
+        let words = squares::narrowed(cx, &gemm, a.dtype, w)?;
+        Some((w, words))
+    }) {
+        let n = w.shape()[br - 1];
+        let name = name("matmul_mat4", a.dtype, &dims);
+        let weights = pairs::words(w, br - 2)?;
+        return squares::lower(cx, body, (&name, x), words, (&weights, None), |i, j| i * n + j, &shape);
+    }
     let (mut start, mut family) = (None, "matmul");
     let second = match paired.as_ref().or(body.const_of(y)) {
         Some(t) => {
@@ -83,7 +92,8 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
                     if squares::wanted(cx, &gemm) {
                         let n = t.shape()[t.rank() - 1];
                         let name = name("matmul_mat8", a.dtype, &dims);
-                        return squares::lower(cx, body, (&name, x), gemm, &w, |i, j| i * n + j, &shape);
+                        let from = (&w.weights, w.start(1, squares::COLUMNS));
+                        return squares::lower(cx, body, (&name, x), gemm, from, |i, j| i * n + j, &shape);
                     }
                     start = w.start(1, gemm.tile.nr());
                     family = "matmul_dot";

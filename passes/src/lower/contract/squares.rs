@@ -1,8 +1,8 @@
-//! Contractions of bytes by products of small matrices, `Mat8`: two rows of eight bytes times two columns of eight are
-//! four sums.
+//! Contractions by products of small matrices: two rows of eight bytes times two columns of eight are four sums (`Mat8`),
+//! and so are two rows and columns of four bf16 (`Mat4`).
 //!
-//! A kernel of its own writes the rows of A in pairs, eight bytes of one beside eight of the other; weights lie in the
-//! same way beforehand. Tiles hold their sums as matrices of two by two and make rows of them at the end.
+//! A kernel of its own writes the rows of A in pairs, eight bytes of one beside eight of the other, and rounds f32 to bf16
+//! on the way; weights lie in the same way beforehand. Tiles hold their sums as matrices of two by two and make rows of them at the end.
 
 use super::gemm::{Cols, Gemm, Rows, Sink};
 use super::kernel::{self, Shape, Source};
@@ -10,41 +10,56 @@ use super::micro::{Tile, copy};
 use super::nest::{Region, downwards, for_tiles};
 use super::num::Num;
 use super::pack::panels;
-use super::words::Words;
 use crate::lower::body::{Body, Params};
 use crate::lower::contract::arith::{add_const, scaled};
 use crate::lower::contract::finish::Tiles;
-use crate::lower::{Arg, LowerCx, Lowered, parallel_if};
+use crate::lower::{Arg, LowerCx, Lowered, Precision, access, parallel_if};
+use bytes::Bytes;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, Elem, Inst, LoopKind, Reg, Ty};
-use sinter_ir::{DType, Expr, Result, TensorType, ValueId};
+use sinter_ir::{DType, Expr, Result, Tensor, TensorType, ValueId};
 
-/// A register of matrices.
+/// A register of rows or columns.
 const QUAD: Ty = Ty { elem: Elem::I32, lanes: 4 };
 /// Rows of a tile, and vectors of columns: sums enough to hide latency, beside a run of weights.
 const ROWS: usize = 8;
 const VECTORS: usize = 2;
+/// Columns of a panel.
+pub const COLUMNS: usize = VECTORS * QUAD.lanes as usize;
 /// Rows that pay for the copy in pairs.
 const FEWEST_ROWS: i64 = 4;
 /// Columns that do.
 const FEWEST_COLUMNS: i64 = 16;
 
-/// Whether a contraction by words is one by matrices.
+/// Whether a contraction by words, of bytes or of bf16, is one by matrices.
 pub fn wanted(cx: &LowerCx, gemm: &Gemm) -> bool {
-    let plain = gemm.batch.is_empty() && gemm.a.1.words.is_some_and(|w| !w.flip);
+    let bytes = gemm.a.1.words.is_some_and(|w| !w.flip) && cx.target.matrix_products();
+    let plain = gemm.batch.is_empty() && (bytes || gemm.a.1.pairs && cx.target.bf16_matrices());
     let whole = gemm.k.as_const().is_some_and(|k| k > 0 && k % 2 == 0);
     let pays = gemm.m.as_const().is_none_or(|m| m >= FEWEST_ROWS)
         && gemm.n.as_const().is_some_and(|n| n >= FEWEST_COLUMNS);
-    cx.target.matrix_products() && plain && whole && pays
+    plain && whole && pays
 }
 
-/// Lowers a contraction that [`wanted`] is true of. `at`: where the word of step k and column n is among the weights.
+/// A contraction of f32 with bf16 weights as one of words, where it is one by matrices.
+pub fn narrowed(cx: &LowerCx, gemm: &Gemm, data: DType, w: &Tensor) -> Option<Gemm> {
+    let even = gemm.k.modulo(&2.into()).is(0);
+    let mut words = gemm.clone();
+    words.k = gemm.k.div(&2.into());
+    words.a.1 = Num::bf16_pairs();
+    let allowed = cx.precision == Precision::Bf16;
+    let wanted = allowed && even && data == DType::F32 && w.dtype() == DType::BF16 && wanted(cx, &words);
+    wanted.then_some(words)
+}
+
+/// Lowers a contraction that [`wanted`] is true of. `at`: where the word of step k and column n is among the weights;
+/// `start`: what sums start with, for whole panels of [`COLUMNS`].
 pub fn lower(
     cx: &LowerCx,
     body: &Body,
     (name, x): (&str, ValueId),
     mut gemm: Gemm,
-    words: &Words,
+    (weights, start): (&Tensor, Option<Bytes>),
     at: impl Fn(usize, usize) -> usize,
     shape: &Shape,
 ) -> Result<Lowered> {
@@ -61,7 +76,7 @@ pub fn lower(
     gemm.tile = Tile { mr: if uniform { ROWS } else { rows }, nv: VECTORS, lanes: QUAD.lanes, uniform };
     let nr = gemm.tile.nr();
     // Words of a step: those of every column of the panel, two for each.
-    let packed = panels(&words.weights, (1, k / 2, n.next_multiple_of(nr) * 2), 2 * nr, |_, i, j| {
+    let packed = panels(weights, (1, k / 2, n.next_multiple_of(nr) * 2), 2 * nr, |_, i, j| {
         let column = j / 4 * 2 + j % 4 / 2;
         (column < n).then(|| at(2 * i + j % 2, column))
     })?;
@@ -70,7 +85,7 @@ pub fn lower(
     let pairs = pairs(cx, body, x, &gemm)?;
     let bytes = pair_bytes(&gemm);
     let from = [Source::Made(bytes), Source::Packed(packed, DType::I32)];
-    let product = kernel::lower(cx, body, name, &gemm, &from, words.start(1, nr), shape)?;
+    let product = kernel::lower(cx, body, name, &gemm, &from, start, shape)?;
     let mut all = pairs;
     all.append(product);
     Ok(all)
@@ -84,7 +99,9 @@ fn pair_bytes(gemm: &Gemm) -> Expr {
 /// The kernel that writes rows in pairs, to scratch memory that the product declares. The last row is there twice where there is no other.
 fn pairs(cx: &LowerCx, body: &Body, x: ValueId, gemm: &Gemm) -> Result<Lowered> {
     let k = gemm.k.as_const().unwrap_or(0);
-    let mut b = KernelBuilder::new(kernel::name("pairs", DType::I8, &[gemm.m.clone(), (4 * k).into()]));
+    let rounds = gemm.a.1.pairs;
+    let (dtype, terms) = if rounds { (DType::BF16, 2 * k) } else { (DType::I8, 4 * k) };
+    let mut b = KernelBuilder::new(kernel::name("pairs", dtype, &[gemm.m.clone(), terms.into()]));
     let mut params = Params::default();
     let from = params.value(&mut b, body, x)?;
     let ty = TensorType::new(DType::I8, vec![pair_bytes(gemm)]);
@@ -94,6 +111,9 @@ fn pairs(cx: &LowerCx, body: &Body, x: ValueId, gemm: &Gemm) -> Result<Lowered> 
         let (first, m) = (scaled(b, p, 2), b.dim(&gemm.m));
         let (second, last) = (add_const(b, first, 1), add_const(b, m, -1));
         let second = b.bin(BinOp::MinS, second, last);
+        if rounds {
+            return rounded_pair(b, (from, to), [first, second], p, terms);
+        }
         let rows = [first, second].map(|r| scaled(b, r, k));
         let out = scaled(b, p, 2 * k);
         let whole = k - k % 4;
@@ -116,8 +136,21 @@ fn pairs(cx: &LowerCx, body: &Body, x: ValueId, gemm: &Gemm) -> Result<Lowered> 
     Ok(params.finish(b))
 }
 
+/// A pair of rows of f32 as bf16, four of one and four of the other in turns.
+fn rounded_pair(b: &mut KernelBuilder, (from, to): (Buf, Buf), rows: [Reg; 2], pair: Reg, terms: i64) {
+    let rows = rows.map(|r| scaled(b, r, terms));
+    let out = scaled(b, pair, 2 * terms);
+    b.for_(Bound::Const(0), Bound::Const(terms), 4, LoopKind::Serial, |b, i| {
+        for (row, at) in rows.into_iter().zip([0, 4]) {
+            let x = b.load(Elem::F32, 4, from, Addr::reg(row).plus(i, 1), None);
+            let x = access::narrow(b, DType::BF16, x);
+            b.store(to, Addr::reg(out).plus(i, 2).offset(at), x, None);
+        }
+    });
+}
+
 fn halves(b: &mut KernelBuilder, x: Reg, y: Reg, high: bool) -> Reg {
-    let r = b.reg(QUAD.elem, QUAD.lanes);
+    let r = b.reg(b.ty(x).elem, QUAD.lanes);
     b.set(r, Inst::Halves { a: x, b: y, high });
     r
 }
@@ -160,13 +193,16 @@ impl Gemm {
             .collect();
         let sum = |b: &mut KernelBuilder, n: usize| match start[n % columns] {
             Some(x) => copy(b, x),
-            None => b.zero(QUAD),
+            None => b.zero(Ty { elem: self.a.1.acc, ..QUAD }),
         };
         let sums: Vec<Reg> = (0..pairs * columns).map(|n| sum(b, n)).collect();
         // Rows begin at even numbers.
         let first = scaled(b, row, k);
         let (x, y) = (copy(b, first), copy(b, weights));
-        let signed = self.a.1.words.is_some_and(|w| w.signed);
+        let product = |acc, a, b| match self.a.1.words {
+            Some(w) => Inst::Mat8 { acc, a, b, a_signed: w.signed },
+            None => Inst::Mat4 { acc, a, b },
+        };
         let (xs, ys) = (4, 2 * self.tile.nr() as i64);
         let steps = k / 2;
         let run = |b: &mut KernelBuilder, lo: i64, hi: i64, by: i64| {
@@ -180,7 +216,7 @@ impl Gemm {
                     for (i, acc) in (0i64..).zip(sums.chunks(columns)) {
                         let left = load(b, self.a.2, x, 2 * k * i + u * xs);
                         for (&acc, &right) in acc.iter().zip(&right) {
-                            b.set(acc, Inst::Mat8 { acc, a: left, b: right, a_signed: signed });
+                            b.set(acc, product(acc, left, right));
                         }
                     }
                 }

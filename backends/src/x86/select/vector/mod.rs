@@ -32,7 +32,9 @@ pub fn supports(_: &Kernel, isa: Isa, _: Reg, inst: &Inst) -> Result<(), String>
         Inst::Un(F32ToBf16Flush, _) if isa.bf16 => Ok(()),
         Inst::Un(op, _) => Err(format!("{op:?} of vectors")),
         Inst::Dot2 { .. } if !isa.bf16 => Err("Dot2 without AVX512-BF16".into()),
-        Inst::Mat8 { .. } | Inst::Halves { .. } => Err("products of matrices of bytes".into()),
+        Inst::Mat8 { .. } | Inst::Mat4 { .. } | Inst::Halves { .. } => {
+            Err("products of small matrices".into())
+        }
         Inst::Bin(BinOp::Scale, ..) if !isa.avx512 => Err("Scale without AVX-512".into()),
         Inst::Bin(op @ (BinOp::Pow | BinOp::Fmod), ..) => Err(format!("{op:?} of vectors")),
         _ => Ok(()),
@@ -75,7 +77,8 @@ impl Select<'_> {
             Inst::LaneIndex => s.lane_index(dst),
             Inst::Fold(op, a) => s.fold(op, dst, a),
             // Refused before; scalars only.
-            Inst::Mat8 { .. } | Inst::Halves { .. } | Inst::Dim(_) | Inst::Address(_) | Inst::LoadAt(_) => {}
+            Inst::Mat8 { .. } | Inst::Mat4 { .. } | Inst::Halves { .. } => {}
+            Inst::Dim(_) | Inst::Address(_) | Inst::LoadAt(_) => {}
         }
     }
     /// Makes the mask of a tail, where it is not there yet.

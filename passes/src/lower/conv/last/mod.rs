@@ -126,7 +126,21 @@ fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered
     let shape = Shape { grouped: None, rows: rank - 1, cols: 1 };
     if let Some(words) = words.filter(|_| squares::wanted(layer.cx, &gemm)) {
         let from = (&*layer.name("conv1_mat8"), layer.x);
-        return squares::lower(layer.cx, layer.body, from, gemm, words, |k, j| j * c + k, &shape);
+        let weights = (&words.weights, words.start(1, squares::COLUMNS));
+        return squares::lower(layer.cx, layer.body, from, gemm, weights, |k, j| j * c + k, &shape);
+    }
+    if let Some(gemm) = squares::narrowed(layer.cx, &gemm, layer.xt.dtype, w) {
+        let from = (&*layer.name("conv1_mat4"), layer.x);
+        let words = pairs::words(w, 1)?;
+        return squares::lower(
+            layer.cx,
+            layer.body,
+            from,
+            gemm,
+            (&words, None),
+            |k, j| j * (c / 2) + k,
+            &shape,
+        );
     }
     let packed = pack::panels(w, (1, c, o), tile.nr(), |_, k, j| Some(j * c + k))?;
     let from = [Source::Value(layer.x), Source::Packed(packed, layer.wt.dtype)];
