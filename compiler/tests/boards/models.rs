@@ -139,7 +139,7 @@ fn dnsmos_in_parts_beside_the_chip() {
 #[test]
 fn memories_by_name() {
     let model = place("named-images.onnx");
-    std::fs::write(&model, kws::wide_first(320)).unwrap();
+    std::fs::write(&model, kws::wide_first(256)).unwrap();
     let compile = |ram: Option<&str>| {
         let out = place(&format!("named-{}", ram.unwrap_or("any")));
         let _ = std::fs::remove_dir_all(&out);
