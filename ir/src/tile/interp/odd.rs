@@ -2,8 +2,8 @@
 
 /// Everything that is no number.
 const NAN: u32 = 0x7fc0_0000;
-/// What is as large or larger is infinite.
-const LIMIT: f64 = 3.402_823_669_209_384_6e38;
+/// 2^128: what is as large or larger is infinite.
+const LIMIT: f64 = f64::from_bits((1023 + 128) << 52);
 
 fn flushed(v: f32) -> f32 {
     if v.is_subnormal() { 0f32.copysign(v) } else { v }
