@@ -279,6 +279,31 @@ fn table(checked: &dyn Fn(&str) -> String) -> String {
     text
 }
 
+/// Configurations that are unlike those of an architecture's first models: see testdata/scripts/make_tiny_llms.py.
+#[test]
+fn odd_configurations_agree_with_transformers() {
+    let Some(dir) = std::env::var_os("TINY_LLMS").map(|d| PathBuf::from(d).join("odd")) else {
+        return common::skip("TINY_LLMS names no folder of models to compare with transformers");
+    };
+    let mut all: Vec<PathBuf> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    let one = |dir: &PathBuf| {
+        let done = common::no_panic(|| {
+            check(dir);
+            Ok(())
+        });
+        done.err().map(|e| format!("{}: {e}", dir.display()))
+    };
+    let failed: Vec<String> = all.iter().filter_map(one).collect();
+    assert!(
+        !all.is_empty() && failed.is_empty(),
+        "{} of {}:\n{}",
+        failed.len(),
+        all.len(),
+        failed.join("\n")
+    );
+}
+
 /// All architectures of which there is a model: see testdata/scripts/make_tiny_llms.py.
 #[test]
 fn architectures_agree_with_transformers() {

@@ -22,6 +22,10 @@ pub enum Data {
 pub trait Source: std::fmt::Debug + Send + Sync {
     /// The elements, made anew: nothing of them is kept.
     fn read(&self) -> Result<Bytes>;
+    /// The elements of `from..to` along the first axis, where they can be made without the others.
+    fn rows(&self, _from: usize, _to: usize) -> Option<Result<Bytes>> {
+        None
+    }
     /// For a matrix that is another one transposed: that other one.
     fn turned(&self) -> Option<Tensor> {
         None
@@ -101,6 +105,22 @@ impl Tensor {
             Data::Deferred(d) => Self::from_bytes(self.dtype, self.shape.clone(), d.0.read()?),
             _ => Ok(self.clone()),
         }
+    }
+    /// What lies at `from..to` along the first axis, where it can be had without the rest.
+    pub fn rows(&self, from: usize, to: usize) -> Result<Option<Self>> {
+        let Some((n, inner)) = self.shape.split_first().filter(|(n, _)| from <= to && to <= **n) else {
+            return Err(Diag::bug(format!("rows {from} to {to} of {:?}", self.shape)));
+        };
+        let bytes = match &self.data {
+            Data::Deferred(d) => d.0.rows(from, to).transpose()?,
+            Data::Bytes(all) => {
+                let size = Some(all.len() / n.max(&1)).filter(|size| size * n == all.len());
+                size.map(|size| all.slice(from * size..to * size))
+            }
+            Data::Str(_) => None,
+        };
+        let shape = [&[to - from], inner].concat();
+        bytes.map(|b| Self::from_bytes(self.dtype, shape, b)).transpose()
     }
     /// For a matrix whose elements are read when they are needed: the transposed matrix, where its elements are nearer.
     pub fn turned(&self) -> Option<Self> {

@@ -216,7 +216,7 @@ impl Compress<'_, '_> {
             None => {
                 let made = match scheme.method {
                     Method::Hqq => hqq::quantise(&weights.load()?, &scheme),
-                    _ => rtn::quantise(&weights.load()?, &scheme),
+                    _ => rtn::quantise(weights, &scheme),
                 };
                 let mut codes = made.map_err(|d| d.at(name.to_owned()))?;
                 self.rb.report.compressed.push(LayerStat::new(name, &scheme, weights, &codes));

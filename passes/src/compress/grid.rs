@@ -178,6 +178,12 @@ impl Sheet {
             error: Error::default(),
         }
     }
+    /// With room for so many rows: of a large matrix no second copy is made while it grows.
+    pub fn with_room(mut self, rows: usize) -> Self {
+        self.codes.bytes.reserve_exact((rows * self.k * self.dtype.bits()).div_ceil(8));
+        self.scales.reserve_exact(2 * rows * self.k.div_ceil(self.block.max(1)));
+        self
+    }
     /// Blocks will have minima, not zero points.
     pub fn with_minima(self) -> Self {
         Self { minima: true, ..self }

@@ -6,12 +6,31 @@
 
 use super::grid::{Grid, Rows, Sheet};
 use super::{Codes, Scheme};
-use sinter_ir::{Result, Tensor};
+use sinter_ir::{Diag, Result, Tensor};
 
-/// Codes of a matrix `[n, k]` of f32, f16 or bf16.
+/// Weights that are read at a time, where they can be read in parts.
+const PIECE: usize = 1 << 20;
+
+/// Codes of a matrix `[n, k]` of f32, f16 or bf16, which need not be in memory.
 pub fn quantise(w: &Tensor, s: &Scheme) -> Result<Codes> {
+    let &[n, k] = w.shape() else { return Err(Diag::bug("only matrices become codes")) };
+    let mut sheet = Sheet::new(k, s).with_room(n);
+    let step = (PIECE / k.max(1)).max(1);
+    for from in (0..n).step_by(step) {
+        match w.rows(from, n.min(from + step))? {
+            Some(part) => add(&mut sheet, &part, s)?,
+            // All of it at once.
+            None => {
+                add(&mut sheet, &w.load()?, s)?;
+                break;
+            }
+        }
+    }
+    sheet.finish()
+}
+
+fn add(sheet: &mut Sheet, w: &Tensor, s: &Scheme) -> Result<()> {
     let rows = Rows::new(w)?;
-    let mut sheet = Sheet::new(rows.k, s);
     let (mut values, mut codes) = (vec![0f32; rows.k], vec![0f32; rows.k]);
     for i in 0..rows.n {
         rows.read(i, &mut values);
@@ -23,14 +42,17 @@ pub fn quantise(w: &Tensor, s: &Scheme) -> Result<Codes> {
         }
         sheet.row(&grids, &codes, &values);
     }
-    sheet.finish()
+    Ok(())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use sinter_ir::DType;
+    use sinter_ir::tensor::Source;
+    use std::sync::Arc;
 
     /// Numbers that look like weights.
     fn weights(n: usize, k: usize) -> Tensor {
@@ -95,6 +117,30 @@ mod tests {
         assert!(db(scheme(4, 32, false, false)) > plain);
         assert!(db(scheme(8, 128, false, false)) > plain + 20.0);
         assert!(db(scheme(4, 32, true, true)) >= db(scheme(4, 32, true, false)));
+    }
+
+    /// A matrix of which rows can be read, but never all of them.
+    #[derive(Debug)]
+    struct Parts(Tensor);
+
+    impl Source for Parts {
+        fn read(&self) -> Result<Bytes> {
+            Err(Diag::bug("all at once"))
+        }
+        fn rows(&self, from: usize, to: usize) -> Option<Result<Bytes>> {
+            Some(self.0.rows(from, to).map(|t| t.unwrap().shared_bytes()))
+        }
+    }
+
+    #[test]
+    fn weights_in_parts_have_the_same_codes() {
+        let (n, k) = (5, PIECE / 2);
+        let w = weights(n, k);
+        let late = Tensor::deferred(DType::F32, vec![n, k], Arc::new(Parts(w.clone()))).unwrap();
+        let s = scheme(4, 32, true, false);
+        let (got, want) = (quantise(&late, &s).unwrap(), quantise(&w, &s).unwrap());
+        assert_eq!((got.codes, got.scale, got.zero), (want.codes, want.scale, want.zero));
+        assert!(late.load().is_err() && late.rows(3, 6).is_err());
     }
 
     #[test]

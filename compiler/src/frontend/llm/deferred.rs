@@ -60,6 +60,12 @@ impl Source for Late {
         self.weights.release();
         Ok(bytes)
     }
+    fn rows(&self, from: usize, to: usize) -> Option<Result<Bytes>> {
+        let name = self.names.first().filter(|_| self.form == Form::Plain)?;
+        let rows = self.weights.rows(name, from, to)?;
+        self.weights.release();
+        Some(rows.map_err(|d| d.at(name.clone())))
+    }
     fn key(&self) -> Option<String> {
         // The address tells models apart: it stays theirs while one of their tensors is there.
         Some(format!("{:p} {:?} {:?}", Arc::as_ptr(&self.weights), self.form, self.names))

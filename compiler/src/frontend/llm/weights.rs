@@ -1,6 +1,7 @@
 //! Where weights come from, whatever the file format, and the forms in which graphs want them.
 
 use super::codes::{Format, Part};
+use bytes::Bytes;
 use sinter_ir::{DType, Diag, Result, Tensor};
 
 /// A model's tensors under their names in Hugging Face checkpoints.
@@ -13,6 +14,10 @@ pub trait Weights: std::fmt::Debug + Send + Sync {
     fn release(&self) {}
     /// The values as floats: 16 bits where the file has such floats, else f32.
     fn load(&self, name: &str) -> Result<Tensor>;
+    /// The values of rows `from..to` of a matrix, as [`Weights::load`] gives them, where they can be read by themselves.
+    fn rows(&self, _name: &str, _from: usize, _to: usize) -> Option<Result<Bytes>> {
+        None
+    }
     /// How a matrix is stored, where that is as codes. [`Weights::load`] gives its values all the same.
     fn format(&self, _name: &str) -> Option<Format> {
         None

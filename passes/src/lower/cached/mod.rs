@@ -232,7 +232,7 @@ impl<'a> Cached<'a> {
                 let scale = access::constant(b, Elem::F32, self.lanes, self.op.scale.into());
                 let v = b.mul(v, scale);
                 let to = at.idx().plus(&Idx::reg(start));
-                access::store(b, dtype, x.buf, &to, v, at.tail)?;
+                self.store(b, dtype, (x.buf, &to), v, at.tail)?;
                 p.tail = None;
                 p.forget();
                 Ok(())

@@ -29,6 +29,22 @@ impl Cached<'_> {
     pub(super) fn stored(&self, b: &mut KernelBuilder, at: Reg) -> (DType, Reg) {
         if self.pairs { (DType::BF16, scaled(b, at, 2)) } else { (DType::F32, at) }
     }
+    /// Stores what [`Self::stored`] has a place for. Products take subnormal numbers for zeros: so may the rounding.
+    pub(super) fn store(
+        &self,
+        b: &mut KernelBuilder,
+        dtype: DType,
+        (buf, at): (Buf, &Idx),
+        v: Reg,
+        tail: Option<Reg>,
+    ) -> Result<()> {
+        if dtype != DType::BF16 {
+            return access::store(b, dtype, buf, at, v, tail);
+        }
+        let raw = b.un(UnOp::F32ToBf16Flush, v);
+        b.store(buf, at.addr(), raw, tail);
+        Ok(())
+    }
     /// Words of pairs of keys and values.
     fn words(&self) -> [Expr; 2] {
         let heads = Expr::from(self.kv);
@@ -155,7 +171,7 @@ impl Cached<'_> {
 fn pair_of(b: &mut KernelBuilder, low: Reg, high: Reg) -> Reg {
     let lanes = b.ty(low).lanes;
     let [low, high] = [low, high].map(|v| {
-        let v = b.un(UnOp::F32ToBf16, v);
+        let v = b.un(UnOp::F32ToBf16Flush, v);
         b.cvt(CvtOp::ZExt, Elem::I32, v)
     });
     let half = access::whole(b, Elem::I32, lanes, 16);

@@ -160,7 +160,7 @@ impl Cached<'_> {
                 e = b.select(seen, e, none);
             }
             // Narrower than what is read here: nothing is overwritten that is yet to come.
-            let stored = access::store(b, rows[n].to.0, x.buf, &to, e, None);
+            let stored = self.store(b, rows[n].to.0, (x.buf, &to), e, None);
             done = done.clone().and(stored);
             sums[n].add(b, e);
         });

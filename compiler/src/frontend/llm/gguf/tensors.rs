@@ -102,6 +102,17 @@ impl Weights for Tensors {
         let t = Tensor::f32s(e.dims.clone(), &values)?;
         if self.fix(name) == Fix::Transposed { transposed(&t) } else { Ok(t) }
     }
+    fn rows(&self, name: &str, from: usize, to: usize) -> Option<Result<Bytes>> {
+        let e = self.entry(name)?;
+        let &[n, k] = e.dims.as_slice() else { return None };
+        let size = e.bytes.len() / n.max(1);
+        // Floats are not copied anyway.
+        if self.fix(name) != Fix::None || !k.is_multiple_of(e.kind.elements()) || e.kind.elements() == 1 {
+            return None;
+        }
+        let bytes = e.bytes.get(from * size..to * size)?;
+        Some(Ok(e.kind.values(bytes).into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>().into()))
+    }
     fn format(&self, name: &str) -> Option<Format> {
         let e = self.entry(name)?;
         // Other values than the file's are floats.
