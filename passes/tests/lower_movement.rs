@@ -385,3 +385,36 @@ fn numbers_from_nothing() {
         check(&mut rng, c);
     }
 }
+
+/// Transposes of several axes whose last one comes from elsewhere, between reshapes: channels and pixels that change places.
+#[test]
+fn turned_among_other_axes() {
+    let mut rng = Rng::new(21);
+    let mut turned = 0;
+    for _ in 0..120 {
+        let rank = rng.dim(3, 6);
+        let x: Vec<usize> = (0..rank).map(|_| rng.pick(&[1, 2, 2, 3, 5, 8, 17, 24])).collect();
+        if x.iter().product::<usize>() > 20_000 {
+            continue;
+        }
+        let mut perm: Vec<usize> = (0..rank).collect();
+        for i in (1..rank).rev() {
+            perm.swap(i, rng.below(i + 1));
+        }
+        let dtype = rng.pick(&[F32, F32, U8, F16]);
+        let exprs = |dims: &[usize]| dims.iter().map(|&d| Expr::from(d)).collect::<Vec<_>>();
+        let mut g = Body::default();
+        let flat = x.iter().product::<usize>();
+        let v = g.input(tensor(&mut rng, dtype, vec![flat]));
+        let v = g.add(Reshape { dims: exprs(&x) }, &[v]);
+        let v = g.add(Transpose { perm }, &[v]);
+        let v =
+            if dtype == F32 && rng.flip() { g.add(Unary { kind: unary::UnaryKind::Neg }, &[v]) } else { v };
+        let v = g.add(Reshape { dims: exprs(&[flat]) }, &[v]);
+        let mut c = g.case(&[v]);
+        c.target.vector_bits = rng.pick(&WIDTHS);
+        let l = c.check();
+        turned += usize::from(l.calls[0].kernel.name.starts_with("turn"));
+    }
+    assert!(turned > 40, "only {turned} went this way");
+}

@@ -14,6 +14,12 @@ const BYTES: f64 = 16.0;
 /// Time of products over channels-first data, in that of products over channels-last data with vectors as full: the
 /// image is walked in steps of whole planes.
 const PLANES: f64 = 1.25;
+/// The same for windows of several taps, which copy a panel for every row of the image.
+const PANELS: f64 = 6.0;
+/// The same for windows of single channels, whose rows begin and end with masks for every tap.
+const MASKS: f64 = 6.0;
+/// Most channels of a result for which windows are read in place.
+const FEW: f64 = 4.0;
 
 /// Sizes to count with.
 #[derive(Debug)]
@@ -74,14 +80,16 @@ pub(super) fn conv(sizes: &Sizes, op: &Conv, x: &TensorType, w: &TensorType, y: 
     // Strided elements are loaded one by one.
     let element = if dense { 1.0 / LANES } else { 1.0 };
     let (first, last) = if w.dims[1].is(1) && op.group > 1 {
-        let per_lane = if dense { 1.0 / (LANES * filled(row)) } else { 1.0 };
+        let per_lane = if dense { MASKS / (LANES * filled(row)) } else { 1.0 };
         (work * per_lane, work / (LANES * filled(channels)))
     } else {
         let in_place = taps == 1.0 && dense && x.dims[2..] == y.dims[2..];
         // Panels of neighbouring points, or of channels.
         let gather = if in_place { 0.0 } else { images * groups * points * depth * element };
         let speed = UNITS * LANES;
-        (work * PLANES / (speed * filled(points)) + gather, work / (speed * filled(channels / groups)))
+        let few = channels <= FEW && groups == 1.0 && op.strides.last() == Some(&1);
+        let slower = if taps == 1.0 || few { PLANES } else { PANELS };
+        (work * slower / (speed * filled(points)) + gather, work / (speed * filled(channels / groups)))
     };
     // Neighbouring channels are what dot products of bytes take.
     let first = if op.zero.is_some() { first * 4.0 } else { first };

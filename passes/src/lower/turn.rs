@@ -1,12 +1,12 @@
-//! Matrices turned: transposes that exchange two runs of axes, `[r][s] -> [s][r]`, with element-wise ops round them.
+//! Matrices turned: transposes whose last axis comes from elsewhere, with element-wise ops and reshapes round them.
 //!
-//! Vectors run along the result's contiguous axes and are gathered from as many rows of the operand; the rows are
-//! walked in step, so that every cache line is read once. Few rows (the colours of an image) are interleaved: a table
-//! says which rows and columns the lanes of a few vectors take.
+//! Vectors run along the result's contiguous axes, the rows, and are gathered from as many rows of the operand; those are
+//! walked in step along the operand's contiguous axes, the columns, so that every cache line is read once. Few rows (the
+//! colours of an image) are interleaved: a table says which rows and columns the lanes of a few vectors take.
 
 use super::access;
 use super::body::Body;
-use super::contract::gemm::add_const;
+use super::contract::gemm::{add_const, dot, unravel};
 use super::elementwise::name;
 use super::epilogue::store_outputs;
 use super::index::{Idx, int};
@@ -16,7 +16,7 @@ use crate::fuse::policy;
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg};
-use sinter_ir::{DType, Expr, Op, Result, Tensor, ValueId};
+use sinter_ir::{DType, Expr, Node, Op, Result, Tensor, ValueId};
 
 /// Columns of the operand that one step of the parallel loop turns.
 const COLUMNS: i64 = 64;
@@ -30,12 +30,8 @@ struct Turn<'a> {
     /// Operand and result of the transpose.
     from: ValueId,
     to: ValueId,
-    /// Matrices.
-    outer: Expr,
-    /// Rows of the operand, elements of a row of the result.
-    r: Expr,
-    /// Columns of the operand.
-    s: Expr,
+    /// Which axes are rows and columns.
+    exchange: Exchange,
     lanes: u16,
 }
 
@@ -51,17 +47,56 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Option<Lowered>> {
 /// Whether groups that turn matrices may hold an op besides constants.
 pub fn takes(op: &Op) -> bool {
     op.is_pointwise()
-        || matches!(op, Op::Transpose(_) | Op::Identity(_) | Op::Quantize(_) | Op::Dequantize(_))
+        || matches!(
+            op,
+            Op::Transpose(_) | Op::Reshape(_) | Op::Identity(_) | Op::Quantize(_) | Op::Dequantize(_)
+        )
 }
 
-/// The axes in front of two runs that a permutation exchanges, and those two; axes of one element do not count.
-pub fn exchanged(dims: &[Expr], perm: &[usize]) -> Option<(Vec<usize>, Vec<usize>, Vec<usize>)> {
-    let perm: Vec<usize> = perm.iter().copied().filter(|&p| !dims[p].is(1)).collect();
+/// Axes that a transpose keeps together, as one.
+#[derive(Debug, Clone)]
+pub struct Run {
+    size: Expr,
+    /// Elements from one to the next in the operand.
+    from: Expr,
+    /// The same in the result.
+    to: Expr,
+}
+
+/// A transpose as matrices that are turned.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// Everything else, in the order of the result.
+    outer: Vec<Run>,
+    /// Contiguous in the result.
+    rows: Run,
+    /// Contiguous in the operand.
+    columns: Run,
+}
+
+/// Rows and columns of a transpose; none where both orders end with the same axis. Axes of one element do not count.
+pub fn exchanged(dims: &[Expr], perm: &[usize]) -> Option<Exchange> {
     let axes: Vec<usize> = (0..dims.len()).filter(|&i| !dims[i].is(1)).collect();
-    let k = perm.iter().zip(&axes).take_while(|(p, a)| p == a).count();
-    let m = k + axes[k..].iter().position(|a| Some(a) == perm.get(k))?;
-    let (rows, columns) = (axes[k..m].to_vec(), axes[m..].to_vec());
-    (perm[k..] == [columns.as_slice(), &rows].concat()).then(|| (axes[..k].to_vec(), rows, columns))
+    let next = |a: usize| axes.iter().find(|&&b| b > a).copied();
+    let mut runs: Vec<Vec<usize>> = vec![];
+    for &p in perm.iter().filter(|&&p| !dims[p].is(1)) {
+        match runs.last_mut() {
+            Some(run) if run.last().and_then(|&a| next(a)) == Some(p) => run.push(p),
+            _ => runs.push(vec![p]),
+        }
+    }
+    let all = |axes: &[usize]| product(axes.iter().map(|&a| &dims[a]));
+    let mut made: Vec<Run> = vec![];
+    let mut to = Expr::from(1);
+    for run in runs.iter().rev() {
+        let (size, end) = (all(run), run.last().map_or(0, |a| a + 1));
+        made.push(Run { size: size.clone(), from: product(&dims[end..]), to: to.clone() });
+        to = to * size;
+    }
+    made.reverse();
+    let rows = made.pop()?;
+    let columns = made.remove(made.iter().position(|r| r.from.is(1))?);
+    Some(Exchange { outer: made, rows, columns })
 }
 
 impl<'a> Turn<'a> {
@@ -77,31 +112,26 @@ impl<'a> Turn<'a> {
         let mut large =
             g.inputs.iter().chain(g.iter().filter(|(_, n)| is_constant(&n.op)).map(|(_, n)| &n.outputs[0]));
         let x = *large.find(|v| !one(v))?;
-        let same = |v: &ValueId| one(v) || [from, to].iter().any(|&w| body.ty(*v).dims == body.ty(w).dims);
+        let straight = |n: &Node| match n.op {
+            Op::Transpose(_) | Op::Reshape(_) => true,
+            _ => n.inputs.iter().all(|v| one(v) || body.ty(*v).dims == body.ty(n.outputs[0]).dims),
+        };
         let mut values = g.iter().flat_map(|(_, n)| n.inputs.iter().chain(&n.outputs));
         let typed = |v: &ValueId| access::vectorises(body.ty(*v).dtype);
         if large.any(|v| !one(v))
             || body.const_of(x).is_some()
-            || !g.iter().all(|(_, n)| is_constant(&n.op) || takes(&n.op))
-            || !values.all(|v| same(v) && typed(v))
-            || body.ty(*y).dims != body.ty(to).dims
+            || !g.iter().all(|(_, n)| is_constant(&n.op) || takes(&n.op) && straight(n))
+            || !values.all(typed)
+            || body.ty(*y).numel() != body.ty(to).numel()
         {
             return None;
         }
         let dims = &body.ty(from).dims;
-        let (outer, rows, columns) = exchanged(dims, &t.perm)?;
-        let size = |list: &[usize]| product(list.iter().map(|&i| &dims[i]));
-        (cx.target.lanes(32) > 1).then(|| Self {
-            cx,
-            body,
-            x,
-            from,
-            to,
-            outer: size(&outer),
-            r: size(&rows),
-            s: size(&columns),
-            lanes: cx.target.lanes(32),
-        })
+        let exchange = exchanged(dims, &t.perm)?;
+        let lanes = cx.target.lanes(32);
+        // Distances of lanes are 32 bits wide.
+        let near = cx.symbols.max(&exchange.rows.from) < i64::from(i32::MAX) / i64::from(lanes.max(1));
+        (lanes > 1 && near).then_some(Self { cx, body, x, from, to, exchange, lanes })
     }
 
     fn kernel(&self) -> Result<Lowered> {
@@ -109,33 +139,29 @@ impl<'a> Turn<'a> {
         let mut p = Puller::new(self.cx, self.body);
         p.flat = true;
         let x = p.params.value(&mut b, self.body, self.x)?;
-        let few = self.r.as_const().filter(|&r| r < i64::from(self.lanes));
+        let Exchange { outer, rows, columns } = &self.exchange;
+        let few = rows.size.as_const().filter(|&r| r < i64::from(self.lanes) && columns.to.is(r));
         let per_step = if few.is_some() { COLUMNS * COLUMNS } else { COLUMNS };
-        let chunks = self.s.ceil_div(&per_step.into());
+        let chunks = columns.size.ceil_div(&per_step.into());
         let cost: u64 = self.body.graph.iter().map(|(_, n)| policy::cost(&n.op)).sum();
         let size = self.cx.symbols.max(&self.body.ty(self.from).numel()).max(0) as u64;
+        let work: Vec<Expr> = outer.iter().map(|r| &r.size).chain([&chunks]).cloned().collect();
         let mut done = Ok(());
-        parallel_if(
-            &mut b,
-            size.saturating_mul(cost + 1),
-            &(self.outer.clone() * chunks.clone()),
-            |b, step| {
-                let n = b.dim(&chunks);
-                let matrix = b.bin(BinOp::DivU, step, n);
-                let back = b.mul(matrix, n);
-                let chunk = b.sub(step, back);
-                let (c, s) = (int(b, per_step), b.dim(&self.s));
-                let lo = b.mul(chunk, c);
-                let hi = b.add(lo, c);
-                let hi = b.bin(BinOp::MinS, hi, s);
-                let size = b.dim(&(self.r.clone() * self.s.clone()));
-                let base = b.mul(matrix, size);
-                done = match few {
-                    Some(r) => self.interleave(b, &mut p, x, base, (lo, hi), r),
-                    None => self.rows(b, &mut p, x, base, (lo, hi)),
-                };
-            },
-        );
+        parallel_if(&mut b, size.saturating_mul(cost + 1), &product(&work), |b, step| {
+            let at = unravel(b, step, &work);
+            let (chunk, at) = (at[outer.len()], &at[..outer.len()]);
+            let (c, s) = (int(b, per_step), b.dim(&columns.size));
+            let lo = b.mul(chunk, c);
+            let hi = b.add(lo, c);
+            let hi = b.bin(BinOp::MinS, hi, s);
+            let strides = |f: fn(&Run) -> &Expr| outer.iter().map(|r| f(r).clone()).collect::<Vec<_>>();
+            let from = dot(b, at, &strides(|r| &r.from));
+            let to = dot(b, at, &strides(|r| &r.to));
+            done = match few {
+                Some(r) => self.interleave(b, &mut p, x, (from, to), (lo, hi), r),
+                None => self.rows(b, &mut p, x, (from, to), (lo, hi)),
+            };
+        });
         done?;
         Ok(p.params.finish(b))
     }
@@ -146,25 +172,26 @@ impl<'a> Turn<'a> {
         b: &mut KernelBuilder,
         p: &mut Puller,
         x: Buf,
-        base: Reg,
+        (from, to): (Reg, Reg),
         (lo, hi): (Reg, Reg),
     ) -> Result<()> {
+        let Exchange { rows, columns, .. } = &self.exchange;
         let lanes = i64::from(self.lanes);
-        let pitch = b.dim(&self.s);
+        let pitch = b.dim(&rows.from);
         let pitch = b.cvt(CvtOp::Narrow, Elem::I32, pitch);
         let pitch = b.splat(pitch, self.lanes);
         let lane = b.hoist(Elem::I32, self.lanes, Inst::LaneIndex);
         let index = b.mul(lane, pitch);
-        let whole = self.r.clone() - self.r.modulo(&lanes.into());
+        let whole = rows.size.clone() - rows.size.modulo(&lanes.into());
         let mut done = Ok(());
         let mut strip = |b: &mut KernelBuilder, row: Reg, tail: Option<Reg>| {
-            let (s, r) = (b.dim(&self.s), b.dim(&self.r));
-            let first = b.mul(row, s);
-            let first = b.add(base, first);
-            let to = b.add(base, row);
+            let (apart, step) = (b.dim(&rows.from), b.dim(&columns.to));
+            let first = b.mul(row, apart);
+            let first = b.add(from, first);
+            let to = b.add(to, row);
             b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, col| {
                 let at = Addr::reg(first).plus(col, 1);
-                let put = b.mul(col, r);
+                let put = b.mul(col, step);
                 let put = Idx::reg(to).plus(&Idx::reg(put));
                 done = done.clone().and_then(|()| self.put(b, p, (x, at), index, &put, tail));
             });
@@ -173,10 +200,10 @@ impl<'a> Turn<'a> {
             let end = b.bound(&whole);
             b.for_(Bound::Const(0), end, lanes, LoopKind::Serial, |b, row| strip(b, row, None));
         }
-        let left = self.r.clone() - whole.clone();
+        let left = rows.size.clone() - whole.clone();
         if !left.is(0) {
             // At most one trip.
-            let (from, end) = (b.bound(&whole), b.bound(&self.r));
+            let (from, end) = (b.bound(&whole), b.bound(&rows.size));
             b.for_(from, end, lanes, LoopKind::Serial, |b, row| {
                 let left = b.dim(&left);
                 strip(b, row, Some(left));
@@ -191,7 +218,7 @@ impl<'a> Turn<'a> {
         b: &mut KernelBuilder,
         p: &mut Puller,
         x: Buf,
-        base: Reg,
+        (from, to): (Reg, Reg),
         (lo, hi): (Reg, Reg),
         r: i64,
     ) -> Result<()> {
@@ -201,8 +228,8 @@ impl<'a> Turn<'a> {
         let table: Vec<i64> = all.clone().map(|i| i % r).chain(all.map(|i| i / r)).collect();
         let table = Tensor::from_i64(DType::I32, vec![table.len()], &table)?;
         let table = p.params.pack(b, table.shared_bytes(), DType::I32);
-        let s = b.dim(&self.s);
-        let pitch = b.cvt(CvtOp::Narrow, Elem::I32, s);
+        let pitch = b.dim(&self.exchange.rows.from);
+        let pitch = b.cvt(CvtOp::Narrow, Elem::I32, pitch);
         let pitch = b.splat(pitch, self.lanes);
         let indices: Vec<Reg> = (0..r)
             .map(|v| {
@@ -217,10 +244,10 @@ impl<'a> Turn<'a> {
         let whole = b.add(lo, whole);
         let mut done = Ok(());
         let mut block = |b: &mut KernelBuilder, col: Reg, left: Option<Reg>| {
-            let from = Addr::reg(base).plus(col, 1);
+            let from = Addr::reg(from).plus(col, 1);
             let times = int(b, r);
             let put = b.mul(col, times);
-            let put = b.add(base, put);
+            let put = b.add(to, put);
             for (v, &index) in indices.iter().enumerate() {
                 let ahead = v as i64 * lanes;
                 let tail = left.map(|n| {
