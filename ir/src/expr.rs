@@ -12,8 +12,10 @@ use std::fmt;
 
 /// Values at or beyond this are treated as overflow.
 pub const LIMIT: i64 = 1 << 56;
-/// Largest number of atoms and terms in one expression.
-pub const MAX_SIZE: usize = 512;
+/// Largest number of atoms and terms in one expression: detectors concatenate what they find of each of 90 kinds.
+pub const MAX_SIZE: usize = 2048;
+/// Deepest expression in a text.
+const MAX_DEPTH: usize = 512;
 
 /// A symbol: an index into the module's [`crate::SymbolTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -559,7 +561,7 @@ impl Parser<'_> {
     }
     fn sum(&mut self) -> Result<Expr> {
         self.depth += 1;
-        if self.depth > MAX_SIZE {
+        if self.depth > MAX_DEPTH {
             return Err(self.err("nested too deeply"));
         }
         let mut e = if self.eat(b'-') { -self.product()? } else { self.product()? };

@@ -306,6 +306,20 @@ const CASES: &[Case] = &[
         let (c, x) = (g.input(DType::Bool, &[2, 1]), g.x(&[3]));
         g.add(Select {}, &[c, x, x])
     }),
+    ("taps-in-padding", |g| {
+        let (x, w) = (g.x(&[1, 2, 5, 7]), g.k(&[3, 2, 3, 5]));
+        let conv = Conv {
+            strides: vec![1, 2],
+            dilations: vec![6, 4],
+            pads_before: vec![6.into(), 8.into()],
+            pads_after: vec![6.into(), 9.into()],
+            group: 1,
+            channels_last: false,
+            zero: None,
+            wide: false,
+        };
+        g.add(conv, &[x, w])
+    }),
     ("transpose-before-broadcast", |g| {
         let x = g.x(&[3, 1]);
         let b = g.broadcast(x, &[2, 3, 4]);

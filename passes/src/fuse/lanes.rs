@@ -11,8 +11,8 @@ use sinter_ir::op::binary::BinaryKind;
 use sinter_ir::{Expr, NodeId, Op, Symbols, ValueId};
 use std::collections::BTreeSet;
 
-/// Arithmetic per element from which vectors matter.
-const WORTH: u64 = 4;
+/// Arithmetic per element from which vectors matter: one by one, even copies take longer than another kernel does.
+const WORTH: u64 = 1;
 /// Elements up to which they do not.
 const SMALL: u64 = 2048;
 

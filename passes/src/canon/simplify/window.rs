@@ -9,6 +9,7 @@ pub(super) const RULES: &[Rule] = &[
     exact("pad-nothing", &["Pad"], nothing),
     exact("pad-into-conv", &["Conv"], into_conv),
     exact("pad-into-pool", &["Pool"], into_pool),
+    exact("taps-in-padding", &["Conv"], taps_in_padding),
 ];
 
 fn nothing(s: &mut Site) -> Result<Option<ValueId>> {
@@ -59,4 +60,71 @@ fn into_pool(s: &mut Site) -> Result<Option<ValueId>> {
     p.pads_after = sum(&p.pads_after, &after);
     p.count_include_pad |= p.kind == PoolKind::Average;
     s.emit(p, &[x]).map(Some)
+}
+
+/// Taps of an axis that some window reads inside the data: the first and how many.
+fn live_taps(
+    size: i64,
+    points: i64,
+    taps: i64,
+    (step, apart): (i64, i64),
+    before: i64,
+) -> Option<(i64, i64)> {
+    // Tap t of window o reads o * step + t * apart - before.
+    let live = |t: &i64| {
+        let first = t * apart - before;
+        let skip = (-first).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as i64;
+        skip < points && first + skip * step < size
+    };
+    let first = (0..taps).find(live)?;
+    let last = (first..taps).rev().find(live)?;
+    Some((first, last + 1 - first))
+}
+
+/// Wide dilated windows over small images: taps that only ever read padding go.
+fn taps_in_padding(s: &mut Site) -> Result<Option<ValueId>> {
+    let Op::Conv(c) = s.op else { return Ok(None) };
+    let x = s.ty(0);
+    let Some(w) = s.tensor(s.inputs[1]).filter(|w| !c.channels_last && !w.is_empty()) else {
+        return Ok(None);
+    };
+    let (mut new, mut starts, mut sizes) = (c.clone(), vec![0; 2], w.shape()[..2].to_vec());
+    for (i, &taps) in w.shape()[2..].iter().enumerate() {
+        let size = x.dims.get(2 + i).and_then(Expr::as_const);
+        let (before, after) = (c.pads_before[i].as_const(), c.pads_after[i].as_const());
+        let (Some(size), Some(before), Some(after)) = (size, before, after) else { return Ok(None) };
+        let (step, apart) = (c.strides[i] as i64, c.dilations[i] as i64);
+        let points = (size + before + after - (taps as i64 - 1) * apart - 1).div_euclid(step) + 1;
+        let Some((first, live)) = live_taps(size, points, taps as i64, (step, apart), before) else {
+            return Ok(None);
+        };
+        let behind = taps as i64 - first - live;
+        let pads = (before - first * apart, after - behind * apart);
+        if pads.0 < 0 || pads.1 < 0 {
+            return Ok(None);
+        }
+        (new.pads_before[i], new.pads_after[i]) = (pads.0.into(), pads.1.into());
+        starts.push(first as usize);
+        sizes.push(live as usize);
+    }
+    if sizes == w.shape() {
+        return Ok(None);
+    }
+    let count: usize = sizes.iter().product();
+    let at = |n: usize| {
+        let mut rest = n;
+        let place = sizes.iter().zip(&starts).zip(w.shape()).rev().fold(
+            (0, 1),
+            |(at, pitch), ((&n, &from), &all)| {
+                let here = from + rest % n;
+                rest /= n;
+                (at + here * pitch, pitch * all)
+            },
+        );
+        place.0
+    };
+    let places: Vec<usize> = (0..count).map(at).collect();
+    let w = w.load()?.pick(sizes, &places)?;
+    let w = s.constant(w)?;
+    s.emit(new, &[s.inputs[0], w]).map(Some)
 }
