@@ -1,10 +1,10 @@
 //! NonMaxSuppression: per image and class a heap of the boxes above the threshold, best score on top; each box taken
-//! is compared with those kept so far, which are read back from the result.
+//! is compared with those kept so far, many at once: their sides lie in scratch memory, each side by itself.
 
 use super::heap::{Heap, Pair, order_key, reversed};
 use super::{finish, guard, words};
 use crate::lower::body::{Body, Params};
-use crate::lower::contract::gemm::add_const;
+use crate::lower::contract::gemm::{add_const, scaled};
 use crate::lower::contract::micro::copy;
 use crate::lower::elementwise::name;
 use crate::lower::index::{Idx, linear};
@@ -12,8 +12,8 @@ use crate::lower::{Arg, LowerCx, Lowered, access};
 use sinter_ir::expr::product;
 use sinter_ir::op::NonMaxSuppression;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Access, BinOp, Bound, Buf, CmpOp, Elem, LoopKind, Reg};
-use sinter_ir::{DType, Expr, Result};
+use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, CmpOp, Elem, LoopKind, Reg};
+use sinter_ir::{DType, Expr, Result, TensorType};
 
 /// Lowers a NonMaxSuppression.
 pub fn lower(cx: &LowerCx, body: &Body, op: &NonMaxSuppression) -> Result<Lowered> {
@@ -40,7 +40,11 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &NonMaxSuppression) -> Result<Lowere
     let every = product(&scores.dims);
     let heap = Heap { buf: memory, base: zero, room, largest: false };
     let kept = copy(&mut b, zero);
-    let pass = Pass { op, boxes: bufs[0], count: &count, y, iou };
+    let sides = TensorType::new(DType::F32, vec![count.clone() * 4.into()]);
+    l.scratch.push(sides.numel() * 4.into());
+    let sides = p.buf(&mut b, Arg::Scratch(l.scratch.len() - 1), Access::ReadWrite, &sides);
+    let rows = [0, 1, 2, 3].map(|side| scaled(&mut b, room, side));
+    let pass = Pass { op, boxes: bufs[0], count: room, sides, rows, iou, lanes: cx.target.lanes(32) };
     let mut done = Ok(());
     b.range(&scores.dims[0], |b, image| {
         b.range(&scores.dims[1], |b, class| {
@@ -82,13 +86,18 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &NonMaxSuppression) -> Result<Lowere
                         let best = heap.pop(b, size);
                         let n = add_const(b, size, -1);
                         b.copy_to(size, n);
-                        let free = pass.is_free(b, (image, best.id), (first, kept));
+                        let own = pass.corners(b, image, best.id);
+                        let before = b.sub(kept, first);
+                        let free = pass.is_free(b, own, before);
                         b.if_(
                             free,
                             |b| {
                                 guard(cx, b, op.count, &every, kept);
                                 for (i, v) in [image, class, best.id].into_iter().enumerate() {
                                     b.store(y, Idx::reg(kept).times(3).addr().offset(i as i64), v, None);
+                                }
+                                for (&row, &side) in pass.rows.iter().zip(&own) {
+                                    b.store(pass.sides, Addr::reg(row).plus(before, 1), side, None);
                                 }
                                 let n = add_const(b, kept, 1);
                                 b.copy_to(kept, n);
@@ -109,16 +118,18 @@ pub fn lower(cx: &LowerCx, body: &Body, op: &NonMaxSuppression) -> Result<Lowere
 struct Pass<'a> {
     op: &'a NonMaxSuppression,
     boxes: Buf,
-    count: &'a Expr,
-    y: Buf,
+    count: Reg,
+    /// Of the boxes that are kept, `[4][count]`, and where each side begins.
+    sides: Buf,
+    rows: [Reg; 4],
     iou: Reg,
+    lanes: u16,
 }
 
 impl Pass<'_> {
     /// Low and high corner of a box.
     fn corners(&self, b: &mut KernelBuilder, image: Reg, j: Reg) -> [Reg; 4] {
-        let per = b.dim(self.count);
-        let row = b.mul(image, per);
+        let row = b.mul(image, self.count);
         let row = b.add(row, j);
         let v: [Reg; 4] = std::array::from_fn(|i| {
             b.load(Elem::F32, 1, self.boxes, Idx::reg(row).times(4).addr().offset(i as i64), None)
@@ -131,26 +142,36 @@ impl Pass<'_> {
         let mut ends = |op: BinOp, i: usize| b.bin(op, v[i], v[i + 2]);
         [ends(BinOp::Min, 0), ends(BinOp::Min, 1), ends(BinOp::Max, 0), ends(BinOp::Max, 1)]
     }
-    /// Whether a box overlaps none of the rows `from .. to` of the result too much.
-    fn is_free(&self, b: &mut KernelBuilder, (image, j): (Reg, Reg), (from, to): (Reg, Reg)) -> Reg {
-        let own = self.corners(b, image, j);
-        let yes = b.bool(1, true);
-        let free = copy(b, yes);
-        b.for_(Bound::Reg(from), Bound::Reg(to), 1, LoopKind::Serial, |b, row| {
-            let q = b.load(Elem::I64, 1, self.y, Idx::reg(row).times(3).addr().offset(2), None);
-            let other = self.corners(b, image, q);
-            let overlap = overlap(b, own, other);
-            let ok = b.cmp(CmpOp::Le, overlap, self.iou);
-            let all = b.bin(BinOp::And, free, ok);
-            b.copy_to(free, all);
+    /// Whether a box overlaps none of the first `n` that are kept too much.
+    fn is_free(&self, b: &mut KernelBuilder, own: [Reg; 4], n: Reg) -> Reg {
+        let lanes = self.lanes;
+        let own = own.map(|v| b.splat(v, lanes));
+        let none = access::constant(b, Elem::F32, lanes, f64::NEG_INFINITY);
+        let most = copy(b, none);
+        let step = |b: &mut KernelBuilder, i: Reg, tail: Option<Reg>| {
+            let other =
+                self.rows.map(|row| b.load(Elem::F32, lanes, self.sides, Addr::reg(row).plus(i, 1), tail));
+            // Lanes behind the last box have one of no size, which overlaps nothing.
+            let share = overlap(b, own, other);
+            let larger = b.bin(BinOp::Max, most, share);
+            b.copy_to(most, larger);
+        };
+        let mask = b.i64(-i64::from(lanes));
+        let whole = b.bin(BinOp::And, n, mask);
+        let every = i64::from(lanes);
+        b.for_(Bound::Const(0), Bound::Reg(whole), every, LoopKind::Serial, |b, i| step(b, i, None));
+        b.for_(Bound::Reg(whole), Bound::Reg(n), every, LoopKind::Serial, |b, i| {
+            let left = b.sub(n, i);
+            step(b, i, Some(left));
         });
-        free
+        let most = if lanes > 1 { b.fold(BinOp::Max, most) } else { most };
+        b.cmp(CmpOp::Le, most, self.iou)
     }
 }
 
 /// Intersection over union.
 fn overlap(b: &mut KernelBuilder, x: [Reg; 4], y: [Reg; 4]) -> Reg {
-    let zero = access::constant(b, Elem::F32, 1, 0.0);
+    let zero = access::constant(b, Elem::F32, b.ty(x[0]).lanes, 0.0);
     let mut side = |i: usize| {
         let (hi, lo) = (b.bin(BinOp::Min, x[i + 2], y[i + 2]), b.bin(BinOp::Max, x[i], y[i]));
         let d = b.sub(hi, lo);
