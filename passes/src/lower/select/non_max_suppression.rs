@@ -13,7 +13,7 @@ use sinter_ir::expr::product;
 use sinter_ir::op::NonMaxSuppression;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Access, Addr, BinOp, Bound, Buf, CmpOp, Elem, LoopKind, Reg};
-use sinter_ir::{DType, Expr, Result, TensorType};
+use sinter_ir::{DType, Result, TensorType};
 
 /// Lowers a NonMaxSuppression.
 pub fn lower(cx: &LowerCx, body: &Body, op: &NonMaxSuppression) -> Result<Lowered> {
