@@ -5,6 +5,7 @@ use super::args;
 use crate::eval::EvalCx;
 use crate::{DType, Diag, Expr, Result, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
+use std::ops::{Add, Div, Mul, Sub};
 
 /// Interpolation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -168,6 +169,20 @@ impl Taps {
     }
 }
 
+/// Arithmetic of coordinates.
+trait Real:
+    Copy
+    + PartialOrd
+    + From<f32>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+{
+}
+impl Real for f32 {}
+impl Real for f64 {}
+
 impl Resize {
     /// The taps of an axis with `n` operand and `m` result elements.
     pub fn taps(&self, axis: usize, n: usize, m: usize) -> Taps {
@@ -181,7 +196,13 @@ impl Resize {
                 taps.rows.push(vec![(o, 1.0)]);
                 continue;
             }
-            let c = self.source(axis, o as f64, n as f64, m as f64, scale);
+            // Which element is nearest can hang on the last bit: runtimes and frameworks decide it in f32.
+            let c = if self.mode == ResizeMode::Nearest {
+                let scale = given.unwrap_or(m as f32 / n.max(1) as f32);
+                f64::from(self.source(axis, o as f32, n as f32, m as f32, scale))
+            } else {
+                self.source(axis, o as f64, n as f64, m as f64, scale)
+            };
             if self.coordinate == Coordinate::TfCropAndResize {
                 taps.outside[o] = c < 0.0 || c > n as f64 - 1.0;
             }
@@ -189,33 +210,35 @@ impl Resize {
         }
         taps
     }
-    fn source(&self, axis: usize, o: f64, n: f64, m: f64, scale: f64) -> f64 {
+    /// Operand coordinate of result coordinate `o`, for operand dim `n` and result dim `m`.
+    fn source<T: Real>(&self, axis: usize, o: T, n: T, m: T, scale: T) -> T {
+        let [zero, half, one, two]: [T; 4] = [0.0, 0.5, 1.0, 2.0].map(|v: f32| v.into());
         match self.coordinate {
-            Coordinate::HalfPixel => (o + 0.5) / scale - 0.5,
+            Coordinate::HalfPixel => (o + half) / scale - half,
             Coordinate::HalfPixelSymmetric => {
                 let adjustment = m / (scale * n);
-                n / 2.0 * (1.0 - adjustment) + (o + 0.5) / scale - 0.5
+                n / two * (one - adjustment) + (o + half) / scale - half
             }
-            Coordinate::PytorchHalfPixel if m > 1.0 => (o + 0.5) / scale - 0.5,
-            Coordinate::PytorchHalfPixel => 0.0,
-            Coordinate::AlignCorners if m > 1.0 => {
+            Coordinate::PytorchHalfPixel if m > one => (o + half) / scale - half,
+            Coordinate::PytorchHalfPixel => zero,
+            Coordinate::AlignCorners if m > one => {
                 // A given scale makes the result as long as it says, not a whole number of elements.
                 let length = if self.scales[axis].is_some() { scale * n } else { m };
-                o * (n - 1.0) / (length - 1.0)
+                o * (n - one) / (length - one)
             }
-            Coordinate::AlignCorners => 0.0,
+            Coordinate::AlignCorners => zero,
             Coordinate::Asymmetric => o / scale,
-            Coordinate::TfHalfPixelForNn => (o + 0.5) / scale,
+            Coordinate::TfHalfPixelForNn => (o + half) / scale,
             Coordinate::TfCropAndResize => {
                 let rank = self.roi.len() / 2;
-                let (a, b) = match (self.roi.get(axis), self.roi.get(axis + rank)) {
-                    (Some(&a), Some(&b)) => (f64::from(a), f64::from(b)),
-                    _ => (0.0, 1.0),
+                let (a, b): (T, T) = match (self.roi.get(axis), self.roi.get(axis + rank)) {
+                    (Some(&a), Some(&b)) => (a.into(), b.into()),
+                    _ => (zero, one),
                 };
-                if m > 1.0 {
-                    a * (n - 1.0) + o * (b - a) * (n - 1.0) / (m - 1.0)
+                if m > one {
+                    a * (n - one) + o * (b - a) * (n - one) / (m - one)
                 } else {
-                    0.5 * (a + b) * (n - 1.0)
+                    half * (a + b) * (n - one)
                 }
             }
         }

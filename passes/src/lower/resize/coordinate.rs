@@ -1,21 +1,27 @@
 //! Where a result element of a resize lies in the operand.
 
-use crate::lower::coords::num;
+use crate::lower::access;
 use sinter_ir::op::Resize;
-use sinter_ir::op::resize::{Coordinate, NearestMode};
+use sinter_ir::op::resize::{Coordinate, NearestMode, ResizeMode};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Reg, UnOp};
+
+/// Type of coordinates: which element is nearest can hang on the last bit, and is decided in f32 as elsewhere.
+pub fn elem(op: &Resize) -> Elem {
+    if op.mode == ResizeMode::Nearest { Elem::F32 } else { Elem::F64 }
+}
 
 /// Factor from operand to result dims.
 pub fn scale(b: &mut KernelBuilder, op: &Resize, axis: usize, n: Reg, m: Reg) -> Reg {
     match op.scales[axis] {
-        Some(s) => num(b, f64::from(s)),
+        Some(s) => access::constant(b, elem(op), 1, f64::from(s)),
         None => b.bin(BinOp::Div, m, n),
     }
 }
 
 /// Operand coordinate of a result coordinate; operand dim, result dim and scale are given.
 pub fn coordinate(b: &mut KernelBuilder, op: &Resize, axis: usize, o: Reg, [n, m, scale]: [Reg; 3]) -> Reg {
+    let num = |b: &mut KernelBuilder, v: f64| access::constant(b, elem(op), 1, v);
     let (half, one, zero) = (num(b, 0.5), num(b, 1.0), num(b, 0.0));
     let centred = |b: &mut KernelBuilder| {
         let t = b.add(o, half);
@@ -60,7 +66,9 @@ pub fn coordinate(b: &mut KernelBuilder, op: &Resize, axis: usize, o: Reg, [n, m
             let roi = |i: usize, d: f64| op.roi.get(i).map_or(d, |&v| f64::from(v));
             let (lo, hi) = (roi(axis, 0.0), roi(axis + rank, 1.0));
             let (n1, m1) = (b.sub(n, one), b.sub(m, one));
-            let (lo_r, span, mid) = (num(b, lo), num(b, hi - lo), num(b, 0.5 * (lo + hi)));
+            let (lo_r, hi_r) = (num(b, lo), num(b, hi));
+            let (span, both) = (b.sub(hi_r, lo_r), b.add(lo_r, hi_r));
+            let mid = b.mul(half, both);
             let start = b.mul(lo_r, n1);
             let t = b.mul(o, span);
             let t = b.mul(t, n1);
@@ -74,7 +82,7 @@ pub fn coordinate(b: &mut KernelBuilder, op: &Resize, axis: usize, o: Reg, [n, m
 
 /// The whole coordinate that stands for one.
 pub fn nearest(b: &mut KernelBuilder, op: &Resize, c: Reg) -> Reg {
-    let half = num(b, 0.5);
+    let half = access::constant(b, elem(op), 1, 0.5);
     let i = match op.nearest {
         NearestMode::RoundPreferFloor => {
             let t = b.sub(c, half);

@@ -1,7 +1,8 @@
 //! Which operand positions make up each result position of one axis, and their weights.
 //!
 //! A table has the same number of taps for every position; those that it does not need have weight 0 and the index of
-//! one that it needs. Tables of fixed sizes are data; others are computed by a kernel, in f64 as the evaluator does.
+//! one that it needs. Tables of fixed sizes are data; others are computed by a kernel, in f64 (f32 where the nearest
+//! one is taken) as the evaluator does.
 //! An axis that only repeats its elements needs none.
 
 use super::coordinate;
@@ -234,10 +235,11 @@ impl Axis<'_> {
     fn compute(&self, b: &mut KernelBuilder, taps: &Expr, bufs: &[Buf]) {
         b.parallel(&self.m, |b, o| {
             let (n, m) = (b.dim(&self.n), b.dim(&self.m));
-            let (nf, mf, of) = (float(b, n), float(b, m), float(b, o));
+            let elem = coordinate::elem(self.op);
+            let [nf, mf, of] = [n, m, o].map(|r| b.cvt(CvtOp::SToF, elem, r));
             let scale = coordinate::scale(b, self.op, self.axis, nf, mf);
             let c = coordinate::coordinate(b, self.op, self.axis, of, [nf, mf, scale]);
-            let (zero, one) = (num(b, 0.0), num(b, 1.0));
+            let [zero, one] = [0.0, 1.0].map(|v| access::constant(b, elem, 1, v));
             if let (true, Some(&flags)) = (self.crops(), bufs.last()) {
                 let last = b.sub(nf, one);
                 let (low, high) = (b.cmp(CmpOp::Lt, c, zero), b.cmp(CmpOp::Gt, c, last));
