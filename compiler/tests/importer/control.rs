@@ -160,3 +160,98 @@ fn inner_initialisers_hide_outer_names() {
     assert_eq!(run(&m, &[f(&[1.0, 2.0])])[0].to_f32().unwrap(), [2.0, 3.0]);
     assert_eq!(run(&m, &[f(&[-1.0, -2.0])])[0].to_f32().unwrap(), [1.0, 0.0]);
 }
+
+/// Rows that a loop collects in a sequence: joined in both ways, counted, and one of them picked.
+#[test]
+fn a_loop_carries_a_sequence() {
+    let inner = graph(
+        vec![value("i", I64, &[]), value("c", BOOL, &[]), value("s", F32, &[])],
+        vec![value("c_out", BOOL, &[]), value("s_out", F32, &[])],
+        vec![],
+        vec![
+            node("Identity", &["c"], &["c_out"], vec![]),
+            node("Gather", &["x", "i"], &["row"], vec![]),
+            node("Neg", &["row"], &["item"], vec![]),
+            node("SequenceInsert", &["s", "item"], &["s_out"], vec![]),
+        ],
+    );
+    let nodes = vec![
+        node("SequenceEmpty", &[], &["none"], vec![]),
+        node("Loop", &["n", "yes", "none"], &["all"], vec![subgraph("body", inner)]),
+        node("ConcatFromSequence", &["all"], &["long"], vec![int("axis", 0)]),
+        node("ConcatFromSequence", &["all"], &["wide"], vec![int("axis", 1), int("new_axis", 1)]),
+        node("SequenceLength", &["all"], &["count"], vec![]),
+        node("SequenceAt", &["all", "last"], &["end"], vec![]),
+    ];
+    let outs = vec![
+        value("long", F32, &[-1]),
+        value("wide", F32, &[2, -1]),
+        value("count", I64, &[]),
+        value("end", F32, &[2]),
+    ];
+    let ins = vec![value("x", F32, &[3, 2]), value("n", I64, &[])];
+    let m = model(graph(ins, outs, vec![truth("yes"), i64s("last", &[], &[-1])], nodes));
+    let x = Tensor::f32s(vec![3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+    let out = run(&m, &[x.clone(), Tensor::i64(3)]);
+    assert_eq!(out[0].to_f32().unwrap(), [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]);
+    assert_eq!(
+        (out[1].shape(), out[1].to_f32().unwrap()),
+        (&[2, 3][..], vec![-1.0, -3.0, -5.0, -2.0, -4.0, -6.0])
+    );
+    assert_eq!(out[2].to_i64().unwrap(), [3]);
+    assert_eq!(out[3].to_f32().unwrap(), [-5.0, -6.0]);
+    assert_eq!(run(&m, &[x, Tensor::i64(1)])[0].to_f32().unwrap(), [-1.0, -2.0]);
+}
+
+/// `x[i:i + 1]` with a number from the model's input is one row.
+#[test]
+fn a_slice_of_one_element_has_a_known_size() {
+    let nodes = vec![
+        node("Add", &["i", "one"], &["next"], vec![]),
+        node("Slice", &["at", "i", "next"], &["begin"], vec![]),
+        node("Add", &["begin", "one"], &["end"], vec![]),
+        node("Slice", &["x", "begin", "end"], &["y"], vec![]),
+    ];
+    let ins = vec![value("x", F32, &[4]), value("at", I64, &[3]), value("i", I64, &[1])];
+    let m = model(graph(ins, vec![value("y", F32, &[1])], vec![i64s("one", &[1], &[1])], nodes));
+    let at = |i: i64| run(&m, &[f(&[5.0, 6.0, 7.0, 8.0]), Tensor::i64s(&[3, 0, 2]), Tensor::i64s(&[i])]);
+    assert_eq!(at(0)[0].to_f32().unwrap(), [8.0]);
+    assert_eq!(at(2)[0].to_f32().unwrap(), [7.0]);
+}
+
+/// Scales that are an input: the result has the dims that they give.
+#[test]
+fn scales_of_a_resize_may_come_at_run_time() {
+    let nodes = vec![node("Resize", &["x", "", "s"], &["y"], vec![])];
+    let ins = vec![value("x", F32, &[1, 1, 2, 2]), value("s", F32, &[4])];
+    let m = model(graph(ins, vec![value("y", F32, &[1, 1, -1, -1])], vec![], nodes));
+    let x = Tensor::f32s(vec![1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+    let out = run(&m, &[x, f(&[1.0, 1.0, 1.0, 2.0])]);
+    assert_eq!(
+        (out[0].shape(), out[0].to_f32().unwrap()),
+        (&[1, 1, 2, 4][..], vec![1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0])
+    );
+}
+
+/// A value that grows by a row per round has room for as many rounds as there can be.
+#[test]
+fn a_loop_carries_a_value_that_grows() {
+    let inner = graph(
+        vec![value("i", I64, &[]), value("c", BOOL, &[]), value("a", F32, &[-1, 2])],
+        vec![value("c_out", BOOL, &[]), value("a_out", F32, &[-1, 2])],
+        vec![],
+        vec![
+            node("Identity", &["c"], &["c_out"], vec![]),
+            node("Gather", &["x", "i"], &["row"], vec![]),
+            node("Unsqueeze", &["row", "zero"], &["rows"], vec![]),
+            node("Concat", &["a", "rows"], &["a_out"], vec![int("axis", 0)]),
+        ],
+    );
+    let nodes = vec![node("Loop", &["n", "yes", "x"], &["y"], vec![subgraph("body", inner)])];
+    let held = vec![truth("yes"), i64s("zero", &[1], &[0])];
+    let ins = vec![value("x", F32, &[2, 2]), value("n", I64, &[])];
+    let m = model(graph(ins, vec![value("y", F32, &[4, 2])], held, nodes));
+    let x = Tensor::f32s(vec![2, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+    let out = run(&m, &[x, Tensor::i64(2)]);
+    assert_eq!(out[0].to_f32().unwrap(), [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+}

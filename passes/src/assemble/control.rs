@@ -105,8 +105,9 @@ impl Assembler<'_> {
             let label = super::emit::label(node);
             body.push(VStep::Call { kernel, args: vec![src, dst], sizes: vec![], label });
         }
-        self.carry(&outs[1..1 + op.carried], carried, op, &mut body)?;
-        self.update_syms(&op.shape_syms, &mut body);
+        let sizes = self.next_sizes(&op.shape_syms, &mut body);
+        self.carry(&outs[1..1 + op.carried], carried, op, &sizes, &mut body)?;
+        self.update_syms(&sizes, &mut body);
         steps.push(VStep::Loop {
             trip: (!unbounded).then_some(*trip),
             cond,
@@ -124,18 +125,30 @@ impl Assembler<'_> {
 
     /// Copies the next carried values into the carried buffers, all at once: a value that is itself in a
     /// carried buffer is saved first.
-    fn carry(&mut self, next: &[Place], carried: &[Place], op: &Loop, body: &mut Vec<VStep>) -> Result<()> {
+    fn carry(
+        &mut self,
+        next: &[Place],
+        carried: &[Place],
+        op: &Loop,
+        sizes: &[CarriedSym],
+        body: &mut Vec<VStep>,
+    ) -> Result<()> {
         let own: BTreeSet<_> = carried.iter().map(|p| p.buf).collect();
         let mut copies = Vec::new();
         for ((&src, &dst), &v) in next.iter().zip(carried).zip(&op.body.outputs[1..]) {
             if src == dst {
                 continue;
             }
-            let ty = op.body.ty(v);
-            let bytes = Self::bytes(ty);
+            let mut ty = op.body.ty(v).clone();
+            for d in &mut ty.dims {
+                if let Some(i) = op.shape_syms.iter().position(|c| c.next == *d) {
+                    *d = sizes[i].next.clone();
+                }
+            }
+            let bytes = Self::bytes(&ty);
             let mut from = src;
             if own.contains(&src.buf) {
-                let max = self.max_bytes(ty)?;
+                let max = self.max_bytes(&ty)?;
                 from = self.arena("saved carried value", max);
                 body.push(VStep::Copy { dst: from, src, bytes: bytes.clone() });
             }
@@ -143,6 +156,22 @@ impl Assembler<'_> {
         }
         body.extend(copies);
         Ok(())
+    }
+
+    /// The carried symbols with their next values. Those that could leave their ranges become symbols of their own, with
+    /// the same ranges, in front of the copies: what does not fit is noticed before it is written.
+    fn next_sizes(&mut self, syms: &[CarriedSym], body: &mut Vec<VStep>) -> Vec<CarriedSym> {
+        let mut out = syms.to_vec();
+        for c in &mut out {
+            let (own, next) = (self.symbols.range(&c.sym.into()), self.symbols.range(&c.next));
+            if next.0 < own.0 || next.1 > own.1 {
+                let size =
+                    self.symbols.fresh(format!("size behind s{}", c.sym.0), own.0, own.1, SymKind::Run);
+                body.push(VStep::SetSym { sym: size, value: c.next.clone() });
+                c.next = size.into();
+            }
+        }
+        out
     }
 
     /// Sets the carried symbols to their next values, all at once.
