@@ -22,7 +22,7 @@ pub struct RunArgs {
     pub bundle: String,
     /// Inputs in order, or by name as INPUT=FILE: .npy, .pb, .json, .png, .jpg, .wav, anything else raw.
     pub inputs: Vec<String>,
-    /// Dims of a model compiled on the fly.
+    /// Dims of a model compiled on the fly; default: ranges that hold the inputs.
     #[arg(long = "dim", value_name = "NAME=N|MIN..MAX")]
     pub dims: Vec<String>,
     /// Fill inputs that are not given with random numbers from this seed.
@@ -140,6 +140,12 @@ pub fn run(a: &RunArgs) -> Result<(), Vec<Diag>> {
         None => open(&a.bundle, &a.dims, a.threads)?,
     };
     let inputs = inputs(a, &session.manifest).map_err(one)?;
+    let outside = outside(&session.manifest, &inputs);
+    let on_the_fly = a.through.is_none() && !system::is_dir(Path::new(&a.bundle));
+    if on_the_fly && a.dims.is_empty() && !outside.is_empty() {
+        // Nobody asked for the default ranges; where the model has no such dims, the run says so.
+        session = open(&a.bundle, &outside, a.threads).unwrap_or(session);
+    }
     let clock = Clock::start();
     let outputs = session.run(&inputs).map_err(one)?;
     let seconds = clock.seconds();
@@ -163,6 +169,19 @@ pub fn run(a: &RunArgs) -> Result<(), Vec<Diag>> {
     }
     eprintln!("{:.2} ms, {} thread(s)", seconds * 1e3, a.threads.max(1));
     Ok(())
+}
+
+/// Dims of inputs that are not in the ranges of open dims, in the form of `--dim`.
+fn outside(m: &Manifest, inputs: &[Tensor]) -> Vec<String> {
+    let mut dims = Vec::new();
+    for (port, t) in m.inputs.iter().zip(inputs).filter(|(p, t)| p.range.len() == t.rank()) {
+        for (axis, (n, range)) in t.shape().iter().zip(&port.range).enumerate() {
+            if !(range.0..=range.1).contains(n) {
+                dims.push(format!("{}.{axis}={n}", port.name));
+            }
+        }
+    }
+    dims
 }
 
 fn inputs(a: &RunArgs, m: &Manifest) -> Result<Vec<Tensor>> {

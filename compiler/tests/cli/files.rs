@@ -30,6 +30,16 @@ fn every_kind_of_file_gives_the_same() {
     assert!(ok(&dir, &["run", model, "x.npy"]).starts_with("y: f32[2, 3] 1.5 2 0.25 0.125"));
 }
 
+/// A first dim that is open is one sample by default; a model compiled on the fly takes as many as are given.
+#[test]
+fn open_dims_hold_what_is_given() {
+    let dir = scratch("open");
+    let model = abs_model(&dir, &[-1, 2]);
+    std::fs::write(dir.join("x.npy"), npy::write(&Tensor::f32s(vec![3, 2], &DATA).unwrap())).unwrap();
+    assert_eq!(output(&ok(&dir, &["run", model, "x.npy", "--json"]), "y").0, [3, 2]);
+    refused(&dir, &["run", model, "x.npy", "--dim", "x.0=1..2"], &["[3, 2]", "1..2"]);
+}
+
 /// What JSON has no numbers for is printed as the words that are read.
 #[test]
 fn infinities_and_nan_in_json() {
