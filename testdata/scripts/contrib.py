@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes testdata/contrib: one-node models of com.microsoft operators with what ONNX Runtime's CPU provider answers.
+"""Makes testdata/contrib: one-node models of com.microsoft and ai.onnx.ml operators with what ONNX Runtime's CPU provider answers.
 
 Usage: contrib.py OUTPUT_FOLDER [CASE...]      (needs numpy, onnx, onnxruntime)
 
@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 OUT = sys.argv[1]
 ONLY = sys.argv[2:]
 MS = "com.microsoft"
+ML = "ai.onnx.ml"
 rng = np.random.default_rng(7)
 f32, f16, i8, u8, i32, i64 = np.float32, np.float16, np.int8, np.uint8, np.int32, np.int64
 
@@ -68,6 +69,8 @@ def case(name, op, operands, outputs=1, rtol=1e-4, atol=1e-5, domain=MS, opset=1
     results = [helper.make_empty_tensor_value_info(o) for o in outs if o]
     graph = helper.make_graph([node], name, inputs, results, held)
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MS, 1)]
+    if domain == ML:
+        opsets[1] = helper.make_opsetid(ML, 5 if op == "TreeEnsemble" else 3)
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -346,6 +349,9 @@ def moving():
          W(np.array([3, 4], i32))], extrapolation_value=9.0)
     case("crop_and_resize_nearest", "CropAndResize", [rnd(2, 3, 6, 7), np.array([[0.13, 0.22, 0.84, 0.93]], f32), np.array([1], i32), W(np.array([3, 4], i32))],
          mode="nearest")
+    # 17 / 1.7 is 10 in f32 alone
+    case("resize_last_bit", "Resize", [rnd(1, 20, 20, 1), None, W(np.array([1, 1.7, 1.7, 1], f32))], domain="", mode="nearest", nearest_mode="floor",
+         coordinate_transformation_mode="asymmetric")
     case("unfold_tensor", "UnfoldTensor", [rnd(2, 9)], dim=1, size=3, step=2)
 
 
@@ -366,6 +372,108 @@ def more_attention():
           None, None, None, rnd(1, 1, s, s)], 3, num_heads=hq, kv_num_heads=h)
 
 
+def columns():
+    """ai.onnx.ml: features column by column."""
+    x, words = rnd(3, 4), np.array([["b", "x"], ["a", "b"]], object)
+    ml = lambda name, op, operands, outputs=1, **more: case(f"ml_{name}", op, operands, outputs, domain=ML, **more)
+    ml("columns", "ArrayFeatureExtractor", [x, W(np.array([2, 0], i64))])
+    ml("columns_flat", "ArrayFeatureExtractor", [ints(0, 9, 5, dtype=i64), np.array([4, 1, 1], i64)])
+    ml("columns_text", "ArrayFeatureExtractor", [words, W(np.array([1], i64))])
+    ml("binarizer", "Binarizer", [x], threshold=0.2)
+    ml("vectorizer", "FeatureVectorizer", [rnd(3, 2), rnd(3, 1)], inputdimensions=[2, 1])
+    gaps = x.copy()
+    gaps[0, 1] = gaps[2, 3] = np.nan
+    ml("imputer", "Imputer", [gaps], imputed_value_floats=[1.0, 2.0, 3.0, 4.0], replaced_value_float=float("nan"))
+    ml("imputer_int", "Imputer", [ints(0, 3, 3, 4, dtype=i64)], imputed_value_int64s=[7], replaced_value_int64=1)
+    for norm in ("MAX", "L1", "L2"):
+        ml(f"normalizer_{norm.lower()}", "Normalizer", [np.concatenate([x, np.zeros((1, 4), f32)])], norm=norm)
+    ml("scaler", "Scaler", [x], offset=[0.5, 0.1, -1.0, 2.0], scale=[2.0, 1.0, 0.5, 3.0])
+    ml("scaler_int", "Scaler", [ints(0, 9, 3, 2, dtype=i64)], offset=[0.5], scale=[2.0])
+    ml("one_hot", "OneHotEncoder", [ints(0, 5, 2, 3, dtype=i64)], cats_int64s=[3, 0, 1])
+    ml("one_hot_float", "OneHotEncoder", [np.array([1, 3, 2], f32)], cats_int64s=[3, 1, 2], zeros=0)
+    ml("one_hot_text", "OneHotEncoder", [words], cats_strings=["x", "a"])
+    ml("categories", "CategoryMapper", [words], cats_strings=["x", "a"], cats_int64s=[5, 9], default_int64=-3)
+    ml("categories_back", "CategoryMapper", [np.array([9, 5, 1], i64)], cats_strings=["x", "a"], cats_int64s=[5, 9], default_string="?")
+
+
+def vectors():
+    """ai.onnx.ml: linear models and support vector machines."""
+    ml = lambda name, op, operands, outputs=1, **more: case(f"ml_{name}", op, operands, outputs, domain=ML, **more)
+    x, flat = rnd(7, 4), lambda *shape: rnd(*shape).ravel().tolist()
+    ml("linear", "LinearRegressor", [x], coefficients=flat(2, 4), intercepts=[0.1, 0.2], targets=2)
+    for post in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"):
+        scale = 0.02 if post == "PROBIT" else 1.0  # quantiles of probabilities
+        ml(f"linear_{post.lower()}", "LinearClassifier", [np.abs(x) * f32(scale)], 2, coefficients=np.abs(rnd(3, 4)).ravel().tolist(),
+           intercepts=[0.1, 0.2, 0.15], classlabels_strings=["a", "b", "c"], post_transform=post)
+    ml("linear_two", "LinearClassifier", [x], 2, coefficients=flat(1, 4), intercepts=[0.1], classlabels_ints=[4, 9])
+    n = 5
+    for kind, params in (("LINEAR", [0, 0, 0]), ("RBF", [0.3, 0, 0]), ("POLY", [0.4, 1.1, 3]), ("SIGMOID", [0.2, 0.1, 0])):
+        params = [float(p) for p in params]
+        ml(f"svr_{kind.lower()}", "SVMRegressor", [x], kernel_type=kind, kernel_params=params, support_vectors=flat(n, 4), coefficients=flat(n), rho=[0.3],
+           n_supports=n, rtol=1e-3)
+        ml(f"svc_{kind.lower()}", "SVMClassifier", [x], 2, kernel_type=kind, kernel_params=params, support_vectors=flat(n, 4), coefficients=flat(2, n),
+           rho=flat(3), vectors_per_class=[2, 1, 2], classlabels_ints=[3, 7, 5], rtol=1e-3)
+    ml("svr_one_class", "SVMRegressor", [x], kernel_type="RBF", kernel_params=[0.3, 0.0, 0.0], support_vectors=flat(n, 4), coefficients=flat(n), rho=[-0.1],
+       n_supports=n, one_class=1)
+    ml("svc_two", "SVMClassifier", [x], 2, kernel_type="RBF", kernel_params=[0.3, 0.0, 0.0], support_vectors=flat(n, 4), coefficients=flat(n), rho=[0.1],
+       vectors_per_class=[3, 2], classlabels_strings=["a", "b"])
+    ml("svc_probable", "SVMClassifier", [x], 2, kernel_type="RBF", kernel_params=[0.3, 0.0, 0.0], support_vectors=flat(n, 4), coefficients=flat(2, n), rho=flat(3),
+       prob_a=[-1.2, -0.7, -2.0], prob_b=[0.1, -0.2, 0.3], vectors_per_class=[2, 1, 2], classlabels_ints=[3, 7, 5])
+    ml("svc_two_probable", "SVMClassifier", [x], 2, kernel_type="RBF", kernel_params=[0.3, 0.0, 0.0], support_vectors=flat(n, 4), coefficients=flat(n), rho=[0.1],
+       prob_a=[-1.2], prob_b=[0.1], vectors_per_class=[3, 2], classlabels_strings=["a", "b"])
+    ml("svc_products", "SVMClassifier", [x], 2, kernel_type="LINEAR", kernel_params=[0.0, 0.0, 0.0], coefficients=flat(3, 4), rho=[0.2],
+       classlabels_ints=[0, 1, 2])
+
+
+def grow(trees, depth, features, modes):
+    """Attributes nodes_* of full trees, and their leaves as pairs of tree and node."""
+    a = {k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing_value_tracks_true")}
+    leaves, inner = [], 2**depth - 1
+    for t in range(trees):
+        for i in range(2 * inner + 1):
+            leaf = i >= inner
+            row = (t, i, 0 if leaf else int(rng.integers(features)), 0.0 if leaf else float(rng.integers(-2, 3) / 2),
+                   "LEAF" if leaf else modes[rng.integers(len(modes))], *((0, 0) if leaf else (2 * i + 2, 2 * i + 1)), int(rng.integers(2)))
+            for k, v in zip(a, row):
+                a[k].append(v)
+            leaves += [(t, i)] if leaf else []
+    return {f"nodes_{k}": v for k, v in a.items()}, leaves
+
+
+def trees():
+    """ai.onnx.ml: ensembles of trees. Features hit limits, and some are missing."""
+    ml = lambda name, op, operands, outputs=1, **more: case(f"ml_{name}", op, operands, outputs, domain=ML, **more)
+    x = (ints(-4, 5, 24, 3, dtype=f32) / f32(4)).astype(f32)
+    x[3, 1] = x[7, 0] = x[8, 2] = np.nan
+    speak = lambda what, leaves, ids, weights: {f"{what}_treeids": [t for t, _ in leaves], f"{what}_nodeids": [n for _, n in leaves],
+                                                f"{what}_ids": ids, f"{what}_weights": weights}
+    six = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
+    for mode in six:
+        nodes, leaves = grow(3, 3, 3, [mode])
+        ml(f"trees_{mode[7:].lower()}", "TreeEnsembleRegressor", [x], n_targets=1, **nodes,
+           **speak("target", leaves, [0] * len(leaves), rnd(len(leaves)).tolist()))
+    for how in ("SUM", "AVERAGE", "MIN", "MAX"):
+        nodes, leaves = grow(4, 2, 3, six)
+        twice = [p for p in leaves for _ in range(2)]
+        ml(f"trees_{how.lower()}", "TreeEnsembleRegressor", [x], n_targets=2, aggregate_function=how, base_values=[0.5, -0.25], **nodes,
+           **speak("target", twice, [0, 1] * len(leaves), rnd(len(twice)).tolist()))
+    nodes, leaves = grow(4, 2, 3, six[:1])
+    three = [p for p in leaves for _ in range(3)]
+    ml("trees_classes", "TreeEnsembleClassifier", [x], 2, classlabels_strings=["a", "b", "c"], post_transform="SOFTMAX", **nodes,
+       **speak("class", three, [0, 1, 2] * len(leaves), rnd(len(three)).tolist()))
+    logistic = {"post_transform": "LOGISTIC"}
+    for name, at, weights, more in (("positive", 0, np.abs(rnd(len(leaves))) / 4, {}), ("mixed", 0, rnd(len(leaves)), {}), ("second", 1, rnd(len(leaves)), {}),
+                                    ("logistic", 0, rnd(len(leaves)), {**logistic, "base_values": [0.2]}), ("logistic_second", 1, rnd(len(leaves)), logistic)):
+        ml(f"trees_{name}", "TreeEnsembleClassifier", [x], 2, classlabels_int64s=[4, 9], **nodes,
+           **speak("class", leaves, [at] * len(leaves), weights.tolist()), **more)
+    pack = lambda dtype, values: numpy_helper.from_array(np.array(values, dtype))
+    ml("trees_v5", "TreeEnsemble", [x], n_targets=2, aggregate_function=1, post_transform=0, tree_roots=[0, 2], nodes_featureids=[0, 1, 2],
+       nodes_modes=pack(u8, [0, 6, 3]), nodes_splits=pack(f32, [0.25, 0.0, -0.5]), nodes_truenodeids=[1, 0, 2], nodes_trueleafs=[0, 1, 1],
+       nodes_falsenodeids=[3, 1, 4], nodes_falseleafs=[1, 1, 1], membership_values=pack(f32, [1.0, 2.0, np.nan]),
+       leaf_targetids=[0, 1, 0, 1, 0], leaf_weights=pack(f32, [1.5, -2.0, 0.5, 3.0, 0.25]))
+
+
 os.makedirs(OUT, exist_ok=True)
-for family in (activations, normalisations, without_cpu_kernels, attention, matrices, quantised, moving, experts, more_attention):
+for family in (activations, normalisations, without_cpu_kernels, attention, matrices, quantised, moving, experts, more_attention,
+               columns, vectors, trees):
     family()

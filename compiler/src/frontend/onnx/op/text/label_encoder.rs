@@ -41,7 +41,7 @@ pub fn build(cx: &mut NodeCx) -> Result<Vec<Item>> {
 }
 
 /// Index of the first key that equals each number, -1 where none does.
-fn nearest(cx: &mut NodeCx, x: ValueId, keys: Tensor) -> Result<ValueId> {
+pub fn nearest(cx: &mut NodeCx, x: ValueId, keys: Tensor) -> Result<ValueId> {
     let rank = cx.rank(x);
     let column = cx.unsqueeze(x, &[rank])?;
     let keys = cx.constant(keys)?;

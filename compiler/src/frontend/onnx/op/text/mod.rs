@@ -10,6 +10,7 @@ mod tfidf;
 
 use crate::frontend::onnx::node::{Build, NodeCx};
 pub use equal::equal;
+pub use label_encoder::nearest;
 use sinter_ir::op::StringFind;
 use sinter_ir::{Result, ValueId};
 
@@ -24,13 +25,13 @@ pub const OPS: &[(&str, Build)] = &[
 ];
 
 /// Strings of an attribute.
-fn strings(cx: &NodeCx, name: &str) -> Vec<String> {
+pub fn strings(cx: &NodeCx, name: &str) -> Vec<String> {
     let list = cx.attr(name).map(|a| a.strings.as_slice()).unwrap_or_default();
     list.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect()
 }
 
 /// Distinct words, sorted, and for each of the given ones its place among them.
-fn dictionary(words: &[String]) -> (Vec<String>, Vec<usize>) {
+pub fn dictionary(words: &[String]) -> (Vec<String>, Vec<usize>) {
     let mut sorted = words.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
@@ -39,6 +40,6 @@ fn dictionary(words: &[String]) -> (Vec<String>, Vec<usize>) {
 }
 
 /// Index of each string among sorted words, -1 where it is none of them.
-fn find(cx: &mut NodeCx, x: ValueId, words: Vec<String>) -> Result<ValueId> {
+pub fn find(cx: &mut NodeCx, x: ValueId, words: Vec<String>) -> Result<ValueId> {
     cx.emit(StringFind { words }, &[x])
 }
