@@ -35,6 +35,10 @@ impl Fraction {
             d => self.num.exact_div(&d.into()),
         }
     }
+    /// The number, when it does not hang on symbols.
+    pub fn as_number(&self) -> Option<f64> {
+        Some(self.num.as_const()? as f64 / self.den as f64)
+    }
     fn of_float(v: f64) -> Option<Self> {
         // Fractions with small power-of-two or small integer denominators cover what exporters write.
         for den in [1i64, 2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 10, 100] {

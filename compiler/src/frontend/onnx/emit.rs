@@ -18,7 +18,7 @@ const MAX_EAGER: usize = 1 << 14;
 /// Ops that shape arithmetic is made of: their work is bounded by the sizes of operands and results. Windows, loops
 /// and the like can work long on little data and are left to the passes.
 fn eager(op: &Op) -> bool {
-    !matches!(
+    let short = !matches!(
         op,
         Op::Constant(_)
             | Op::Random(_)
@@ -31,7 +31,15 @@ fn eager(op: &Op) -> bool {
             | Op::Resize(_)
             | Op::GridSample(_)
             | Op::Recurrent(_)
-    ) && op.defines().is_empty()
+    );
+    short && op.defines().is_empty() && !has_symbols(op)
+}
+
+/// Whether attributes hang on symbols.
+fn has_symbols(op: &Op) -> bool {
+    let mut found = false;
+    op.clone().map_exprs(&mut |e| found |= e.as_const().is_none());
+    found
 }
 
 impl NodeCx<'_, '_> {
@@ -49,9 +57,7 @@ impl NodeCx<'_, '_> {
         if let Some(args) = consts.filter(eager) {
             let types: Vec<TensorType> = args.iter().map(TensorType::of).collect();
             let outs = op.infer(&mut self.im.symbols, &types.iter().collect::<Vec<_>>())?;
-            if outs.iter().all(|t| t.const_dims().is_some_and(|d| small(&d)))
-                && !matches!(&op, Op::FromDims(f) if f.values.iter().any(|v| v.as_const().is_none()))
-            {
+            if outs.iter().all(|t| t.const_dims().is_some_and(|d| small(&d))) {
                 let out = op.eval(&mut EvalCx::default(), &args)?;
                 return out
                     .into_iter()

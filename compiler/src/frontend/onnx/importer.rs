@@ -138,7 +138,7 @@ impl<'m> Importer<'m> {
     fn output(&mut self, name: &str) -> Result<sinter_ir::ValueId> {
         match self.lookup(name)? {
             Item::Tensor(level, v) => self.scope.reach(&mut self.symbols, level, v),
-            Item::Seq(_) => Err(Diag::unsupported("a sequence as model output")),
+            Item::Seq(_) | Item::Stack(..) => Err(Diag::unsupported("a sequence as model output")),
             Item::None => Err(Diag::unsupported("an optional as model output")),
             Item::Poison => Err(Self::poison()),
         }
@@ -260,7 +260,7 @@ impl<'m> Importer<'m> {
     fn operand_types(&self, n: &NodeProto) -> Vec<String> {
         let show = |name: &String| match self.scope.find(name) {
             Some(Item::Tensor(level, v)) => self.symbols.show_type(self.scope.levels[level].graph.ty(v)),
-            Some(Item::Seq(_)) => "sequence".to_owned(),
+            Some(Item::Seq(_) | Item::Stack(..)) => "sequence".to_owned(),
             _ if name.is_empty() => "none".to_owned(),
             _ => "unknown".to_owned(),
         };
@@ -311,15 +311,21 @@ impl<'m> Importer<'m> {
     pub fn leave(&mut self) {
         self.depth -= 1;
     }
-    /// Imports a region: `bind` gives the names of its explicit inputs and their types. Returns the finished
-    /// level and its outputs as items.
-    pub fn region(&mut self, graph: &GraphProto, types: &[TensorType]) -> Result<(Level, Vec<Item>)> {
+    /// Imports a region. `types`: its explicit inputs, and those that it takes for [stacks](Item::Stack). Returns the
+    /// finished level and its outputs as items.
+    pub fn region(
+        &mut self,
+        graph: &GraphProto,
+        types: &[TensorType],
+        stacks: &[bool],
+    ) -> Result<(Level, Vec<Item>)> {
         self.enter()?;
         self.scope.push_level();
         self.note_hints(graph);
-        for (i, ty) in graph.input.iter().zip(types) {
+        for (n, (i, ty)) in graph.input.iter().zip(types).enumerate() {
             let v = self.scope.top().graph.add_input(ty.clone(), Some(Arc::from(i.name.as_str())));
-            let item = Item::Tensor(self.scope.depth(), v);
+            let make = if stacks.get(n) == Some(&true) { Item::Stack } else { Item::Tensor };
+            let item = make(self.scope.depth(), v);
             self.bind_new(&i.name, item);
         }
         self.scope.top().explicit_inputs = types.len();
@@ -328,14 +334,38 @@ impl<'m> Importer<'m> {
         let level = self.scope.pop_level()?;
         Ok((level, done?))
     }
+    /// The results of a region that is forgotten again. `inputs`: tensors of a type; none: empty sequences.
+    pub fn probe(&mut self, graph: &GraphProto, inputs: &[Option<TensorType>]) -> Result<(Level, Vec<Item>)> {
+        let mark = self.mark();
+        self.enter()?;
+        self.scope.push_level();
+        for (i, ty) in graph.input.iter().zip(inputs) {
+            let item = match ty {
+                Some(ty) => {
+                    Item::Tensor(self.scope.depth(), self.scope.top().graph.add_input(ty.clone(), None))
+                }
+                None => Item::Seq(vec![]),
+            };
+            self.bind_new(&i.name, item);
+        }
+        let done = self.body(graph);
+        let outs = graph.output.iter().map(|o| self.lookup(&o.name)).collect::<Result<Vec<_>>>();
+        self.leave();
+        let level = self.scope.pop_level();
+        let problem = self.diags.get(mark.0).cloned();
+        self.rewind(mark);
+        done.and(outs).map_err(|d| problem.unwrap_or(d)).and_then(|o| Ok((level?, o)))
+    }
     fn region_outputs(&mut self, graph: &GraphProto) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         for out in &graph.output {
-            let item = match self.lookup(&out.name)? {
-                Item::Tensor(level, v) => {
+            let item = self.lookup(&out.name)?;
+            let item = match item {
+                Item::Tensor(level, v) | Item::Stack(level, v) => {
                     let v = self.scope.reach(&mut self.symbols, level, v)?;
                     self.scope.top().graph.outputs.push(v);
-                    Item::Tensor(self.scope.depth(), v)
+                    let make = if matches!(item, Item::Stack(..)) { Item::Stack } else { Item::Tensor };
+                    make(self.scope.depth(), v)
                 }
                 other => other,
             };

@@ -5,7 +5,8 @@ use super::importer::Importer;
 use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType as Kind};
 use super::scope::Item;
 use sinter_ir::op;
-use sinter_ir::{DType, Diag, Expr, Origin, Result, SymKind, Symbols, Tensor, TensorType, ValueId};
+use sinter_ir::op::binary::BinaryKind;
+use sinter_ir::{DType, Diag, Expr, Op, Origin, Result, SymKind, Symbols, Tensor, TensorType, ValueId};
 use std::cell::RefCell;
 
 /// Builder of one op: results in order.
@@ -148,7 +149,9 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     pub fn tensor(&mut self, item: Item) -> Result<ValueId> {
         match item {
             Item::Tensor(level, v) => self.im.scope.reach(&mut self.im.symbols, level, v),
-            Item::Seq(_) => Err(Diag::input("a sequence is given where a tensor is needed")),
+            Item::Seq(_) | Item::Stack(..) => {
+                Err(Diag::input("a sequence is given where a tensor is needed"))
+            }
             Item::None => Err(Diag::input("an empty optional is given where a tensor is needed")),
             Item::Poison => Err(Importer::poison()),
         }
@@ -227,6 +230,11 @@ impl<'a, 'm> NodeCx<'a, 'm> {
         if let Some(known) = self.known_ints(v) {
             return Ok(known);
         }
+        if let Some(made) = self.made_ints(v, range)? {
+            let level = self.im.scope.top();
+            level.contents.insert(v, made.iter().cloned().map(Fraction::whole).collect());
+            return Ok(made);
+        }
         let n = self.ty(v).numel().as_const().filter(|&n| n <= contents::MAX_TRACKED as i64);
         let n = n.ok_or_else(|| {
             Diag::unsupported(format!("{} decides a shape, but its length is not known", self.ty(v)))
@@ -245,6 +253,60 @@ impl<'a, 'm> NodeCx<'a, 'm> {
         let level = self.im.scope.top();
         level.contents.insert(v, exprs.iter().cloned().map(Fraction::whole).collect());
         Ok(exprs)
+    }
+    /// Integers as what they are made of has them, so that values which hang together do so as expressions: parts of a
+    /// list, and sums with constants.
+    fn made_ints(&mut self, v: ValueId, range: &dyn Fn(usize) -> (i64, i64)) -> Result<Option<Vec<Expr>>> {
+        let ty = self.ty(v);
+        if ty.rank() > 1 || !matches!(ty.dtype, DType::I32 | DType::I64) {
+            return Ok(None);
+        }
+        let Some(node) = self.im.scope.levels[self.im.scope.depth()].graph.def(v) else { return Ok(None) };
+        let (op, inputs) = (node.op.clone(), node.inputs.clone());
+        let small = |cx: &Self, v: ValueId| {
+            cx.ty(v)
+                .numel()
+                .as_const()
+                .and_then(|n| usize::try_from(n).ok())
+                .filter(|&n| n <= contents::MAX_TRACKED)
+        };
+        match op {
+            Op::Concat(_) => {
+                let lengths: Option<Vec<usize>> = inputs.iter().map(|&p| small(self, p)).collect();
+                let Some(lengths) = lengths else { return Ok(None) };
+                let (mut all, mut at) = (vec![], 0);
+                for (&part, n) in inputs.iter().zip(lengths) {
+                    all.extend(self.ints(part, &|i| range(at + i))?);
+                    at += n;
+                }
+                Ok((at <= contents::MAX_TRACKED).then_some(all))
+            }
+            Op::Reshape(_) if small(self, inputs[0]).is_some() => self.ints(inputs[0], range).map(Some),
+            Op::Cast(_)
+                if matches!(self.dtype(inputs[0]), DType::I32 | DType::I64)
+                    && small(self, inputs[0]).is_some() =>
+            {
+                self.ints(inputs[0], range).map(Some)
+            }
+            Op::Binary(b) if matches!(b.kind, BinaryKind::Add | BinaryKind::Sub) => {
+                let constant = |cx: &Self, v: ValueId| match cx.const_ints(v)?.as_slice() {
+                    [c] => Some(*c),
+                    _ => None,
+                };
+                let (x, c) = match (constant(self, inputs[0]), constant(self, inputs[1])) {
+                    (None, Some(c)) if b.kind == BinaryKind::Add => (inputs[0], c),
+                    (None, Some(c)) => (inputs[0], -c),
+                    (Some(c), None) if b.kind == BinaryKind::Add => (inputs[1], c),
+                    _ => return Ok(None),
+                };
+                if small(self, x).is_none() || self.ty(x).numel() != self.ty(v).numel() || c.abs() > 1 << 30 {
+                    return Ok(None);
+                }
+                let own = self.ints(x, &|i| (range(i).0 - c, range(i).1 - c))?;
+                Ok(Some(own.into_iter().map(|e| e + c.into()).collect()))
+            }
+            _ => Ok(None),
+        }
     }
     /// Symbolic integers of a single value.
     pub fn int_value(&mut self, v: ValueId, range: (i64, i64)) -> Result<Expr> {

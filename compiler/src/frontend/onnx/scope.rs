@@ -12,6 +12,8 @@ pub enum Item {
     Tensor(usize, ValueId),
     /// A list of tensors, known at import.
     Seq(Vec<Item>),
+    /// A list of tensors of one shape, as one tensor with a new first axis: how many they are is not known at import.
+    Stack(usize, ValueId),
     /// An empty optional.
     None,
     /// The result of a node that could not be imported: users are skipped without further complaint.

@@ -1,5 +1,6 @@
-//! If, Loop and Scan as regions.
+//! If and Loop as regions.
 
+use super::sequence::stacked;
 use super::shape::run_symbol;
 use crate::frontend::onnx::node::{Build, DEFAULT_RUN_MAX, NodeCx};
 use crate::frontend::onnx::proto::GraphProto;
@@ -12,7 +13,7 @@ use sinter_ir::{DType, Diag, Expr, Graph, Result, Sym, Tensor, TensorType, Value
 type Out = Result<Vec<Item>>;
 
 /// Operators.
-pub const OPS: &[(&str, Build)] = &[("If", branch), ("Loop", repeat), ("Scan", scan)];
+pub const OPS: &[(&str, Build)] = &[("If", branch), ("Loop", repeat)];
 
 fn branch(cx: &mut NodeCx) -> Out {
     let cond = cx.input(0)?;
@@ -21,8 +22,8 @@ fn branch(cx: &mut NodeCx) -> Out {
         return cx.im.inline(if c.to_i64()?.first() == Some(&1) { then_g } else { else_g });
     }
     let mark = cx.im.mark();
-    let (a, a_out) = cx.im.region(then_g, &[])?;
-    let (b, b_out) = cx.im.region(else_g, &[])?;
+    let (a, a_out) = cx.im.region(then_g, &[], &[])?;
+    let (b, b_out) = cx.im.region(else_g, &[], &[])?;
     if let Some(taken) = squeezing(&a, &b) {
         // Exporters write squeeze(x) of an open dim as "squeeze if it is 1, else as it is". What follows fits one
         // of the two only: the squeezed one is taken, and its condition is demanded when this code runs.
@@ -86,7 +87,7 @@ fn squeezing(a: &Level, b: &Level) -> Option<bool> {
 }
 
 /// Gives a region an input for every capture, in that order, after its explicit inputs.
-fn with_captures(cx: &NodeCx, level: Level, captures: &[ValueId]) -> Graph {
+pub fn with_captures(cx: &NodeCx, level: Level, captures: &[ValueId]) -> Graph {
     let mut g = level.graph;
     let mut inputs = g.inputs[..level.explicit_inputs].to_vec();
     for &outer in captures {
@@ -103,6 +104,8 @@ struct LoopParts<'g> {
     trip: ValueId,
     cond: ValueId,
     carried: Vec<ValueId>,
+    /// Which of them are stacks, and grow.
+    stacks: Vec<bool>,
     /// Largest number of iterations.
     max: i64,
 }
@@ -119,7 +122,9 @@ fn repeat(cx: &mut NodeCx) -> Out {
         }
         None => (cx.constant(Tensor::i64(i64::MAX))?, None),
     };
-    let carried = (2..cx.arity()).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
+    let items = (2..cx.arity()).map(|i| cx.item(i)).collect::<Result<Vec<_>>>()?;
+    let stacks: Vec<bool> = items.iter().map(|i| matches!(i, Some(Item::Seq(_) | Item::Stack(..)))).collect();
+    let carried = (0..items.len()).map(|i| entry(cx, body, &items, i)).collect::<Result<Vec<_>>>()?;
     // A declared length of a scanned result bounds the iterations.
     let declared =
         (carried.len()..cx.node.output.len()).find_map(|i| cx.declared(i)?.first().copied().flatten());
@@ -132,7 +137,45 @@ fn repeat(cx: &mut NodeCx) -> Out {
         Some(c) => cx.reshape(c, vec![])?,
         None => cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?,
     };
-    emit_loop(cx, LoopParts { body, trip, cond, carried, max })
+    emit_loop(cx, LoopParts { body, trip, cond, carried, stacks, max })
+}
+
+/// A carried value as it enters: a tensor, or a stack. Of what an empty sequence is one the body tells.
+fn entry(cx: &mut NodeCx, body: &GraphProto, items: &[Option<Item>], i: usize) -> Result<ValueId> {
+    match &items[i] {
+        Some(Item::Seq(list)) if list.is_empty() => {}
+        Some(item @ (Item::Seq(_) | Item::Stack(..))) => return stacked(cx, item.clone()),
+        _ => return cx.input(2 + i),
+    }
+    let mut inputs =
+        vec![Some(TensorType::new(DType::I64, vec![])), Some(TensorType::new(DType::Bool, vec![]))];
+    for (k, item) in items.iter().enumerate() {
+        inputs.push(match item {
+            Some(Item::Seq(_) | Item::Stack(..)) => None,
+            _ => {
+                let v = cx.input(2 + k)?;
+                Some(cx.ty(v).clone())
+            }
+        });
+    }
+    let known = cx.symbols().table.len();
+    let (level, outs) = cx.im.probe(body, &inputs)?;
+    let depth = cx.im.scope.depth() + 1;
+    let first = match outs.get(1 + i) {
+        Some(Item::Seq(list)) => list.first(),
+        _ => None,
+    };
+    let Some(Item::Tensor(at, v)) = first else {
+        return Err(Diag::unsupported("a Loop that carries a sequence and puts nothing into it"));
+    };
+    let ty =
+        if *at == depth { level.graph.ty(*v).clone() } else { cx.im.scope.levels[*at].graph.ty(*v).clone() };
+    if ty.dims.iter().flat_map(Expr::syms).any(|s| s.0 as usize >= known) {
+        return Err(Diag::unsupported("a sequence of tensors whose sizes are known only at run time"));
+    }
+    let mut dims = ty.dims;
+    dims.insert(0, 0.into());
+    cx.full(ty.dtype, dims, 0.0)
 }
 
 /// Imports the body with carried shapes as they enter; where the body changes a dim, once more with that dim as a
@@ -157,16 +200,28 @@ fn emit_loop(cx: &mut NodeCx, parts: LoopParts) -> Out {
             let mut t = t.clone();
             for (k, d) in t.dims.iter_mut().enumerate().filter(|(k, _)| open.contains(&(i, *k))) {
                 let hint = cx.declared(i).and_then(|h| h.get(k).copied().flatten());
-                let max = hint.unwrap_or(DEFAULT_RUN_MAX).max(cx.symbols().max(d));
+                let begin = cx.symbols().max(d);
+                let max = match parts.stacks[i] && k == 0 {
+                    true => begin.saturating_add(parts.max),
+                    false => hint.unwrap_or(DEFAULT_RUN_MAX).max(begin),
+                };
                 let s = run_symbol(cx, "carried", 0, max);
                 syms.push((s, i, k));
                 *d = s.into();
             }
             types.push(t);
         }
-        let (level, outs) = cx.im.region(parts.body, &types)?;
-        if !outs.iter().all(|i| matches!(i, Item::Tensor(..))) {
-            return Err(Diag::unsupported("Loop with sequences or optionals as carried values"));
+        let stacks: Vec<bool> = [false; 2].iter().chain(&parts.stacks).copied().collect();
+        let (level, outs) = cx.im.region(parts.body, &types, &stacks)?;
+        let fits = |(k, item): (usize, &Item)| match item {
+            Item::Tensor(..) => stacks.get(k + 1) != Some(&true),
+            Item::Stack(..) => stacks.get(k + 1) == Some(&true),
+            _ => false,
+        };
+        if !outs.iter().enumerate().all(fits) {
+            return Err(Diag::unsupported(
+                "a Loop whose results are optionals, or sequences that do not go on from those that it carries",
+            ));
         }
         let next: Vec<TensorType> =
             level.graph.outputs[1..1 + n].iter().map(|&v| level.graph.ty(v).clone()).collect();
@@ -204,7 +259,13 @@ fn emit_loop(cx: &mut NodeCx, parts: LoopParts) -> Out {
         let operands = [&[parts.trip, parts.cond], parts.carried.as_slice(), &captures].concat();
         let op = op::Loop { body, carried: n, scanned, count, shape_syms };
         let out = cx.add(op.into(), &operands)?;
-        return cx.many(&out);
+        let mut items = cx.many(&out)?;
+        for (item, _) in items.iter_mut().zip(&parts.stacks).filter(|(_, s)| **s) {
+            if let Item::Tensor(level, v) = *item {
+                *item = Item::Stack(level, v);
+            }
+        }
+        return Ok(items);
     }
     Err(Diag::unsupported("a Loop whose carried shapes do not settle"))
 }
@@ -223,122 +284,35 @@ fn drop_condition(body: &mut Graph, inside: ValueId) -> Result<()> {
     patch.apply(body)
 }
 
-/// Scan as a loop: scanned inputs become slices picked by the iteration number.
-fn scan(cx: &mut NodeCx) -> Out {
-    if cx.opset < 9 {
-        return Err(Diag::unsupported("Scan before opset 9"));
-    }
-    let body = cx.graph("body")?;
-    let m = usize::try_from(cx.int("num_scan_inputs", 0)).unwrap_or(0);
-    let n = cx
-        .arity()
-        .checked_sub(m)
-        .ok_or_else(|| Diag::input("num_scan_inputs is larger than the operands"))?;
-    let ints = |name: &str, len: usize| cx.int_list(name).unwrap_or_else(|| vec![0; len]);
-    let k = body.output.len().saturating_sub(n);
-    let (in_axes, in_back) = (ints("scan_input_axes", m), ints("scan_input_directions", m));
-    let (out_axes, out_back) = (ints("scan_output_axes", k), ints("scan_output_directions", k));
-    let states = (0..n).map(|i| cx.input(i)).collect::<Result<Vec<_>>>()?;
-    let mut scanned = vec![];
-    for i in 0..m {
-        let x = cx.input(n + i)?;
-        let rank = cx.rank(x);
-        let axis = cx.axis(*in_axes.get(i).unwrap_or(&0), rank)?;
-        let mut perm: Vec<usize> = (0..rank).collect();
-        perm.remove(axis);
-        perm.insert(0, axis);
-        let mut x = cx.transpose(x, perm)?;
-        if in_back.get(i) == Some(&1) {
-            x = reversed(cx, x)?;
-        }
-        scanned.push(x);
-    }
-    let first = *scanned.first().ok_or_else(|| Diag::input("Scan without scanned inputs"))?;
-    let length = cx.dims_at_least(first, 1)?[0].clone();
-    let max = cx.symbols().max(&length);
-    let count = run_symbol(cx, "iterations", 0, max);
-    // Build the core body by hand: states, slices at the iteration, then the Scan body inline.
+/// A value after `trips` rounds of the same. The body gets the value so far; others reach it as items.
+pub fn times(
+    cx: &mut NodeCx,
+    trips: i64,
+    start: ValueId,
+    body: &mut dyn FnMut(&mut NodeCx, ValueId) -> Result<ValueId>,
+) -> Result<ValueId> {
+    let count = run_symbol(cx, "iterations", 0, trips);
+    let ty = cx.ty(start).clone();
     cx.im.enter()?;
     cx.im.scope.push_level();
-    let iter = cx.im.scope.top().graph.add_input(TensorType::new(DType::I64, vec![]), None);
-    let outer = cx.im.scope.depth() - 1;
-    let result = scan_body(cx, body, iter, &states, &scanned, outer);
+    cx.im.scope.top().graph.add_input(TensorType::new(DType::I64, vec![]), None);
+    let own = cx.im.scope.top().graph.add_input(ty.clone(), None);
+    cx.im.scope.top().explicit_inputs = 2;
+    let next = body(cx, own).and_then(|v| {
+        let yes = cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?;
+        cx.im.scope.top().graph.outputs = vec![yes, v];
+        Ok(cx.ty(v).clone())
+    });
     let level = cx.im.scope.pop_level()?;
     cx.im.leave();
-    result?;
-    for (i, (&s, &v)) in states.iter().zip(level.graph.outputs.iter().skip(1)).enumerate() {
-        let (before, after) = (cx.ty(s), level.graph.ty(v));
-        if before != after {
-            return Err(Diag::input(format!("Scan: state {i} changes from {before} to {after}")));
-        }
+    if next? != ty {
+        return Err(Diag::bug("a value that changes its type from round to round"));
     }
     let captures: Vec<ValueId> = level.captures.iter().map(|c| c.0).collect();
-    let graph = with_captures(cx, level, &captures);
-    let scanned_out = (graph.outputs.len() - 1).checked_sub(n);
-    let scanned_out = scanned_out.ok_or_else(|| {
-        Diag::input(format!("the body has {} outputs for {n} states", graph.outputs.len() - 1))
-    })?;
-    let trip = cx.dim_scalar(length.clone(), DType::I64)?;
+    let body = with_captures(cx, level, &captures);
+    let trip = cx.constant(Tensor::i64(trips))?;
     let cond = cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?;
-    let operands = [&[trip, cond], states.as_slice(), &captures].concat();
-    let op = op::Loop { body: graph, carried: n, scanned: scanned_out, count, shape_syms: vec![] };
-    let mut out = cx.add(op.into(), &operands)?;
-    for (i, v) in out[n..].iter_mut().enumerate() {
-        // All iterations run, so the leading dim is the known length.
-        let mut dims = cx.dims_at_least(*v, 1)?;
-        dims[0] = length.clone();
-        *v = cx.reshape(*v, dims)?;
-        if out_back.get(i) == Some(&1) {
-            *v = reversed(cx, *v)?;
-        }
-        let rank = cx.rank(*v);
-        let axis = cx.axis(*out_axes.get(i).unwrap_or(&0), rank)?;
-        let mut perm: Vec<usize> = (1..rank).collect();
-        perm.insert(axis, 0);
-        *v = cx.transpose(*v, perm)?;
-    }
-    cx.many(&out)
-}
-
-fn scan_body(
-    cx: &mut NodeCx,
-    body: &GraphProto,
-    iter: ValueId,
-    states: &[ValueId],
-    scanned: &[ValueId],
-    outer: usize,
-) -> Result<()> {
-    let mut args = vec![];
-    for &s in states {
-        let ty = cx.im.scope.levels[outer].graph.ty(s).clone();
-        let v = cx.im.scope.top().graph.add_input(ty, None);
-        args.push(v);
-    }
-    cx.im.scope.top().explicit_inputs = 1 + states.len();
-    for &x in scanned {
-        let x = cx.tensor(Item::Tensor(outer, x))?;
-        args.push(cx.emit(op::Gather { axis: 0 }, &[x, iter])?);
-    }
-    for (i, &v) in body.input.iter().zip(&args) {
-        let item = cx.wrap(v);
-        cx.im.scope.bind(&i.name, item);
-    }
-    let outs = cx.im.inline(body)?;
-    let yes = cx.constant(Tensor::from_i64(DType::Bool, vec![], &[1])?)?;
-    let mut ids = vec![yes];
-    for o in outs {
-        ids.push(cx.tensor(o)?);
-    }
-    cx.im.scope.top().graph.outputs = ids;
-    Ok(())
-}
-
-/// The first axis backwards.
-fn reversed(cx: &mut NodeCx, x: ValueId) -> Result<ValueId> {
-    let dims = cx.dims_at_least(x, 1)?;
-    let mut starts = vec![Expr::from(0); dims.len()];
-    let mut steps = vec![Expr::from(1); dims.len()];
-    starts[0] = dims[0].clone() - 1.into();
-    steps[0] = (-1).into();
-    cx.emit(op::Slice { starts, sizes: dims, steps }, &[x])
+    let operands = [&[trip, cond, start], captures.as_slice()].concat();
+    let op = op::Loop { body, carried: 1, scanned: 0, count, shape_syms: vec![] };
+    cx.emit(op, &operands)
 }

@@ -21,9 +21,9 @@ mod fourier;
 
 families![
     activation, arithmetic, attention, blocks, control, conv, einsum, embed, experts, fused, gradient, group,
-    heads, image, index, linalg, logic, loss, matmul, misc, movement, normalize, optimizer, pool, qlinear,
-    quantize, random, recurrent, reduce, resize, select, sequence, shape, slice, spectrum, state, text,
-    window
+    heads, image, index, linalg, logic, loss, matmul, misc, ml, movement, normalize, optimizer, pool,
+    qlinear, quantize, random, recurrent, reduce, resize, scan, select, sequence, shape, slice, spectrum,
+    state, text, window
 ];
 
 fn table() -> &'static BTreeMap<&'static str, Build> {

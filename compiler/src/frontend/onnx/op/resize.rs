@@ -2,9 +2,12 @@
 
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
+use sinter_ir::op::compare::CompareKind as C;
+use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::resize::{Coordinate, NearestMode, ResizeMode};
+use sinter_ir::op::unary::UnaryKind as U;
 use sinter_ir::op::{self, grid_sample::GridPadding};
-use sinter_ir::{DType, Diag, Expr, Result};
+use sinter_ir::{DType, Diag, Expr, Result, ValueId};
 
 type Out = Result<Vec<Item>>;
 
@@ -36,6 +39,47 @@ fn scaled(d: &Expr, scale: f32) -> Expr {
     (d.clone() * ((f64::from(scale) * f64::from(1 << 20)) as i64).into()).div(&(1i64 << 20).into())
 }
 
+/// Scales that do not hang on run-time values.
+fn known_scales(cx: &mut NodeCx, s: ValueId) -> Result<Option<Vec<f32>>> {
+    if let Some(t) = cx.const_of(s) {
+        return t.to_f32().map(Some);
+    }
+    let contents = cx.contents_of(s);
+    Ok(contents.and_then(|c| c.iter().map(|f| f.as_number().map(|v| v as f32)).collect()))
+}
+
+/// Largest factor of scales that are known only at run time.
+const MOST_AT_RUN_TIME: i64 = 8;
+
+/// Result dims of scales that are known only at run time. Positions are then told by the dims alone, so that products
+/// must be whole; axes of samples and channels must stay as they are.
+fn sizes_at_run_time(cx: &mut NodeCx, s: ValueId, own: &[Expr], axes: &[usize]) -> Result<Vec<Expr>> {
+    if !cx.ty(s).numel().is(axes.len() as i64) {
+        return Err(Diag::input(format!("scales {} for {} axes", cx.ty(s), axes.len())));
+    }
+    let picked: Vec<Expr> = axes.iter().map(|&a| own[a].clone()).collect();
+    let dims = cx.dims_tensor(picked.clone())?;
+    let (dims, s) = (cx.cast(dims, DType::F32)?, cx.cast(s, DType::F32)?);
+    let product = cx.mul(dims, s)?;
+    let whole = cx.unary(U::Floor, product)?;
+    let rest = cx.sub(product, whole)?;
+    let rest = cx.reduce(R::Max, rest, &[0], false)?;
+    let limit = cx.scalar(DType::F32, 1e-3)?;
+    let fits = cx.compare(C::Le, rest, limit)?;
+    cx.expect_value(fits, 1)?;
+    let whole = cx.cast(whole, DType::I64)?;
+    let most: Vec<i64> =
+        picked.iter().map(|d| cx.symbols().max(d).saturating_mul(MOST_AT_RUN_TIME)).collect();
+    let mut sizes = cx.ints(whole, &|i| (1, most.get(i).copied().unwrap_or(1).max(1)))?;
+    if own.len() >= 3 {
+        for ((size, d), _) in sizes.iter_mut().zip(&picked).zip(axes).filter(|(_, a)| **a < 2) {
+            cx.expect(&(size.clone() - d.clone()), 0)?;
+            *size = d.clone();
+        }
+    }
+    Ok(sizes)
+}
+
 /// One usable scale per axis.
 fn check_scales(scales: &[f32], axes: usize) -> Result<()> {
     let usable = |v: &f32| *v > 0.0 && *v <= 1e6;
@@ -62,21 +106,29 @@ fn plain(dims: Vec<Expr>, scales: Vec<Option<f32>>, mode: ResizeMode, coordinate
 
 fn upsample(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
-    let scales = match cx.float_list("scales") {
-        Some(s) => s,
+    let own = cx.dims(x);
+    let known = match cx.float_list("scales") {
+        Some(s) => Some(s),
         None => {
             let s = cx.input(1)?;
-            cx.need_const(s, "the scales")?.to_f32()?
+            known_scales(cx, s)?
         }
     };
-    let own = cx.dims(x);
-    check_scales(&scales, own.len())?;
-    let dims = own.iter().zip(&scales).map(|(d, &s)| scaled(d, s)).collect();
-    let mode = mode(&cx.text("mode", "nearest"))?;
-    let op = op::Resize {
-        nearest: NearestMode::Floor,
-        ..plain(dims, scales.into_iter().map(Some).collect(), mode, Coordinate::Asymmetric)
+    let (dims, scales) = match known {
+        Some(scales) => {
+            check_scales(&scales, own.len())?;
+            let dims = own.iter().zip(&scales).map(|(d, &s)| scaled(d, s)).collect();
+            (dims, scales.into_iter().map(Some).collect())
+        }
+        None => {
+            let (s, all) = (cx.input(1)?, (0..own.len()).collect::<Vec<_>>());
+            let dims = sizes_at_run_time(cx, s, &own, &all)?;
+            let scales = dims.iter().zip(&own).map(|(d, n)| (d == n).then_some(1.0)).collect();
+            (dims, scales)
+        }
     };
+    let mode = mode(&cx.text("mode", "nearest"))?;
+    let op = op::Resize { nearest: NearestMode::Floor, ..plain(dims, scales, mode, Coordinate::Asymmetric) };
     let y = cx.emit(op, &[x])?;
     cx.one(y)
 }
@@ -140,16 +192,18 @@ fn resize(cx: &mut NodeCx) -> Out {
             dims[a] = s;
         }
     } else if let Some(s) = scales_in {
-        match (cx.const_of(s), &declared) {
-            (Some(t), _) => {
-                let values = t.to_f32()?;
-                check_scales(&values, axes.len())?;
-                for (&a, v) in axes.iter().zip(values) {
-                    dims[a] = scaled(&own[a], v);
-                    scales[a] = Some(v);
-                }
+        if let Some(values) = known_scales(cx, s)? {
+            check_scales(&values, axes.len())?;
+            for (&a, v) in axes.iter().zip(values) {
+                dims[a] = scaled(&own[a], v);
+                scales[a] = Some(v);
             }
-            (None, _) => return Err(Diag::unsupported("scales that are known only at run time")),
+        } else {
+            let sizes = sizes_at_run_time(cx, s, &own, &axes)?;
+            for (&a, size) in axes.iter().zip(sizes) {
+                scales[a] = (size == own[a]).then_some(1.0);
+                dims[a] = size;
+            }
         }
     } else {
         return Err(Diag::input("neither scales nor sizes"));

@@ -1,8 +1,9 @@
-//! Sequences and optionals whose lengths are known at import.
+//! Sequences and optionals: lists known at import, or stacks of tensors of one shape.
 
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
-use sinter_ir::{DType, Diag, Expr, Result, Tensor};
+use sinter_ir::op::Gather;
+use sinter_ir::{DType, Diag, Expr, Result, Tensor, ValueId};
 
 type Out = Result<Vec<Item>>;
 
@@ -14,13 +15,33 @@ pub const OPS: &[(&str, Build)] = &[
         Ok(vec![Item::Seq(items)])
     }),
     ("SequenceAt", |cx| {
+        let at = cx.input(1)?;
+        if cx.const_ints(at).is_none() || matches!(cx.item(0)?, Some(Item::Stack(..))) {
+            let item = cx.item(0)?.unwrap_or(Item::None);
+            let s = stacked(cx, item)?;
+            let at = cx.reshape(at, vec![])?;
+            let y = cx.emit(Gather { axis: 0 }, &[s, at])?;
+            return cx.one(y);
+        }
         let items = list(cx, 0)?;
         let i = position(cx, 1, items.len())?;
         Ok(vec![items.get(i).cloned().ok_or_else(|| Diag::input("the index is outside the sequence"))?])
     }),
     ("SequenceInsert", |cx| {
-        let mut items = list(cx, 0)?;
         let v = cx.input(1)?;
+        if let Some(item @ Item::Stack(..)) = cx.item(0)? {
+            let (s, one) = (stacked(cx, item)?, cx.unsqueeze(v, &[0])?);
+            let first = match cx.opt(2)? {
+                None => false,
+                Some(at) if cx.const_ints(at).as_deref() == Some(&[0]) => true,
+                Some(_) => {
+                    return Err(Diag::unsupported("an insertion into a sequence elsewhere than at its ends"));
+                }
+            };
+            let y = if first { cx.concat(&[one, s], 0)? } else { cx.concat(&[s, one], 0)? };
+            return Ok(vec![Item::Stack(cx.im.scope.depth(), y)]);
+        }
+        let mut items = list(cx, 0)?;
         let at = if cx.opt(2)?.is_some() { position(cx, 2, items.len())? } else { items.len() };
         if at > items.len() {
             return Err(Diag::input("the index is outside the sequence"));
@@ -39,6 +60,11 @@ pub const OPS: &[(&str, Build)] = &[
         Ok(vec![Item::Seq(items)])
     }),
     ("SequenceLength", |cx| {
+        if let Some(item @ Item::Stack(..)) = cx.item(0)? {
+            let s = stacked(cx, item)?;
+            let n = cx.dim_scalar(cx.dims(s)[0].clone(), DType::I64)?;
+            return cx.one(n);
+        }
         let n = list(cx, 0)?.len();
         let v = cx.constant(Tensor::i64(n as i64))?;
         cx.one(v)
@@ -84,9 +110,46 @@ fn map(cx: &mut NodeCx) -> Out {
     Ok(results.into_iter().map(Item::Seq).collect())
 }
 
+/// Elements of a list at most.
+const MAX_LIST: i64 = 4096;
+
+/// A sequence as one tensor with a new first axis.
+pub fn stacked(cx: &mut NodeCx, item: Item) -> Result<ValueId> {
+    match item {
+        Item::Stack(level, v) => cx.tensor(Item::Tensor(level, v)),
+        Item::Seq(items) if !items.is_empty() => {
+            let mut parts = vec![];
+            for item in items {
+                let v = cx.tensor(item)?;
+                parts.push(cx.unsqueeze(v, &[0])?);
+            }
+            let same = parts.iter().all(|&p| cx.ty(p) == cx.ty(parts[0]));
+            if !same {
+                return Err(Diag::unsupported(
+                    "a sequence of tensors of different types, indexed or extended at run time",
+                ));
+            }
+            cx.concat(&parts, 0)
+        }
+        _ => Err(Diag::unsupported("a sequence about whose elements nothing is known")),
+    }
+}
+
 fn list(cx: &mut NodeCx, i: usize) -> Result<Vec<Item>> {
     match cx.item(i)? {
         Some(Item::Seq(s)) => Ok(s),
+        Some(item @ Item::Stack(..)) => {
+            let s = stacked(cx, item)?;
+            let n = cx.dims(s)[0].as_const().filter(|&n| n <= MAX_LIST);
+            let n =
+                n.ok_or_else(|| Diag::unsupported("a sequence whose length is not known at compile time"))?;
+            let one = |k: i64| {
+                let part = cx.slice_axis(s, 0, k.into(), 1.into())?;
+                let part = cx.squeeze(part, &[0])?;
+                Ok(cx.wrap(part))
+            };
+            (0..n).map(one).collect()
+        }
         _ => Err(Diag::unsupported("a sequence whose length is not known at compile time")),
     }
 }
@@ -120,8 +183,19 @@ fn split(cx: &mut NodeCx) -> Out {
                 },
                 None => 1,
             };
-            let n = whole.as_const().filter(|n| n / each <= 4096);
-            let n = n.ok_or_else(|| Diag::unsupported("splitting an open dim into a sequence"))?;
+            let Some(n) = whole.as_const().filter(|n| n / each <= MAX_LIST) else {
+                if each != 1 {
+                    return Err(Diag::unsupported("splitting an open dim into a sequence"));
+                }
+                let keep = cx.opt(1)?.is_some() || cx.flag("keepdims", true);
+                let mut perm: Vec<usize> = (0..cx.rank(x)).filter(|&a| a != axis).collect();
+                perm.insert(0, axis);
+                let mut s = cx.transpose(x, perm)?;
+                if keep {
+                    s = cx.unsqueeze(s, &[axis + 1])?;
+                }
+                return Ok(vec![Item::Stack(cx.im.scope.depth(), s)]);
+            };
             (0..n)
                 .step_by(usize::try_from(each).unwrap_or(usize::MAX))
                 .map(|at| each.min(n - at).into())
@@ -143,6 +217,23 @@ fn split(cx: &mut NodeCx) -> Out {
 }
 
 fn concat(cx: &mut NodeCx) -> Out {
+    if let Some(item @ Item::Stack(..)) = cx.item(0)? {
+        let s = stacked(cx, item)?;
+        let new = cx.flag("new_axis", false);
+        let rank = cx.rank(s) - usize::from(!new);
+        let axis = cx.axis(cx.int("axis", 0), rank)?;
+        // The first axis goes in front of the one along which parts follow each other.
+        let mut perm: Vec<usize> = (1..cx.rank(s)).collect();
+        perm.insert(axis, 0);
+        let mut y = cx.transpose(s, perm)?;
+        if !new {
+            let mut dims = cx.dims(y);
+            let n = dims.remove(axis);
+            dims[axis] = dims[axis].clone() * n;
+            y = cx.reshape(y, dims)?;
+        }
+        return cx.one(y);
+    }
     let items = list(cx, 0)?;
     let mut parts = items.into_iter().map(|i| cx.tensor(i)).collect::<Result<Vec<_>>>()?;
     let first = *parts.first().ok_or_else(|| Diag::input("an empty sequence"))?;

@@ -3,7 +3,8 @@
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::scope::Item;
 use sinter_ir::op;
-use sinter_ir::{Diag, Expr, Result, Symbols};
+use sinter_ir::op::binary::BinaryKind as B;
+use sinter_ir::{DType, Diag, Expr, Op, Result, SymKind, Symbols, Tensor, ValueId};
 
 /// Operators.
 pub const OPS: &[(&str, Build)] = &[("Slice", slice)];
@@ -24,6 +25,7 @@ fn slice(cx: &mut NodeCx) -> Result<Vec<Item>> {
     } else {
         let (s, e) = (cx.input(1)?, cx.input(2)?);
         let range = |_: usize| (-most - 1, most + 1);
+        let (s, e) = (bound(cx, s, most)?, bound(cx, e, most)?);
         let (s, e) = (cx.ints(s, &range)?, cx.ints(e, &range)?);
         let axes = match cx.opt(3)? {
             None => None,
@@ -54,7 +56,10 @@ fn slice(cx: &mut NodeCx) -> Result<Vec<Item>> {
         if steps[i] == 0 {
             return Err(Diag::input("Slice step is 0"));
         }
-        let (s, n) = window(cx.symbols(), &starts[i], &ends[i], steps[i], &dims[a]);
+        let (s, n) = match index(cx, &starts[i], &ends[i], steps[i], &dims[a])? {
+            Some(s) => (s, 1.into()),
+            None => window(cx.symbols(), &starts[i], &ends[i], steps[i], &dims[a]),
+        };
         at[a] = s;
         sizes[a] = n;
         step[a] = steps[i].into();
@@ -62,6 +67,52 @@ fn slice(cx: &mut NodeCx) -> Result<Vec<Item>> {
     let whole = sizes == dims && at.iter().all(|s| s.is(0)) && step.iter().all(|s| s.is(1));
     let y = if whole { x } else { cx.emit(op::Slice { starts: at, sizes, steps: step }, &[x])? };
     cx.one(y)
+}
+
+/// A bound that is a choice known only at run time may be "to the end" in a number larger than any dim: brought near
+/// those. Others keep their names, by which dims are known to be equal.
+fn bound(cx: &mut NodeCx, v: ValueId, most: i64) -> Result<ValueId> {
+    if cx.known_ints(v).is_some() || !is_choice(cx, v) {
+        return Ok(v);
+    }
+    let v = cx.cast(v, DType::I64)?;
+    let (lo, hi) = (cx.constant(Tensor::i64(-most - 1))?, cx.constant(Tensor::i64(most + 1))?);
+    let v = cx.binary(B::Max, v, lo)?;
+    cx.binary(B::Min, v, hi)
+}
+
+fn is_choice(cx: &NodeCx, v: ValueId) -> bool {
+    let graph = &cx.im.scope.levels[cx.im.scope.depth()].graph;
+    let mut v = v;
+    while let Some(node) = graph.def(v) {
+        match &node.op {
+            Op::Select(_) => return true,
+            Op::Binary(b) => return matches!(b.kind, B::Min | B::Max),
+            Op::Cast(_) | Op::Reshape(_) => v = node.inputs[0],
+            Op::Concat(_) if node.inputs.len() == 1 => v = node.inputs[0],
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Where `i..i + 1` with a number known only at run time is an element, and demands that it is inside: as a range it
+/// could be empty, and nothing that follows would fit.
+fn index(cx: &mut NodeCx, start: &Expr, end: &Expr, step: i64, dim: &Expr) -> Result<Option<Expr>> {
+    let symbols = cx.symbols();
+    let run = |e: &Expr| e.syms().iter().any(|s| symbols.table[s.0 as usize].kind == SymKind::Run);
+    if step != 1 || !(end.clone() - start.clone()).is(1) || !run(start) || symbols.range(dim).0 < 1 {
+        return Ok(None);
+    }
+    let last = dim.clone() - 1.into();
+    let (lo, _) = symbols.range(start);
+    let (below, _) = symbols.range(&(last.clone() - start.clone()));
+    if lo < 0 || below < 0 {
+        let (yes, no) = (Expr::from(1), Expr::from(0));
+        let upper = Expr::select_ge0(&(last.clone() - start.clone()), &yes, &no);
+        cx.expect(&Expr::select_ge0(start, &upper, &no), 1)?;
+    }
+    Ok(Some(start.max_of(&0.into()).min_of(&last)))
 }
 
 /// First index and count, normalised and clamped as numpy does.
