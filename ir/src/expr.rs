@@ -325,7 +325,7 @@ impl Expr {
                 r = mul_range(r, (l.into(), h.into()));
             }
             lo += r.0;
-            hi += r.1;
+            hi += multiplied_again(atoms, *c, of).map_or(r.1, |h| h.min(r.1));
         }
         (clamp(lo), clamp(hi))
     }
@@ -333,6 +333,36 @@ impl Expr {
 
 fn clamp(v: i128) -> i64 {
     v.clamp(-i128::from(LIMIT), i128::from(LIMIT)) as i64
+}
+
+/// Upper end of a product that holds a quotient and all of its divisor, `d * floor(n / d) <= n`, where nothing in it is
+/// below zero: as large as a reshaped value with one dim left open.
+fn multiplied_again(atoms: &[Atom], c: i64, of: &dyn Fn(Sym) -> (i64, i64)) -> Option<i128> {
+    for (i, a) in atoms.iter().enumerate() {
+        let Atom::Div(n, d) = a else { continue };
+        let ([(factors, k)], 0) = (d.terms.as_slice(), d.constant) else { continue };
+        if c <= 0 || *k <= 0 || c % k != 0 {
+            continue;
+        }
+        let mut rest: Vec<&Atom> =
+            atoms.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, a)| a).collect();
+        let mut all = true;
+        for f in factors {
+            match rest.iter().position(|r| *r == f) {
+                Some(at) => drop(rest.remove(at)),
+                None => all = false,
+            }
+        }
+        let (n, d) = (n.range(of), d.range(of));
+        let others: Vec<(i64, i64)> = rest.iter().map(|a| a.range(of)).collect();
+        if !all || n.0 < 0 || d.0 < 0 || others.iter().any(|r| r.0 < 0) {
+            continue;
+        }
+        let whole = (0, i128::from(c / k));
+        let parts = others.into_iter().chain([n]).map(|r| (0, i128::from(r.1)));
+        return Some(parts.fold(whole, mul_range).1);
+    }
+    None
 }
 
 fn mul_range(a: (i128, i128), b: (i128, i128)) -> (i128, i128) {
@@ -664,5 +694,15 @@ mod tests {
         }
         let (lo, hi) = "div(s0 - 1, 2)".parse::<Expr>().unwrap().range(&|_| (1, 9));
         assert_eq!((lo, hi), (0, 4));
+    }
+
+    #[test]
+    fn a_quotient_times_its_divisor_is_at_most_the_dividend() {
+        let parse = |t: &str| t.parse::<Expr>().unwrap();
+        let e =
+            parse("div(4*s0*s1, 16*div(2*s0, 4)*div(2*s1, 4))") * parse("64*div(2*s0, 4)*div(2*s1, 4)*s2");
+        assert_eq!(e.range(&|_| (0, 100)), (0, 16 * 100 * 100 * 100));
+        // Not where something may be below zero.
+        assert!(e.range(&|_| (-1, 100)).1 > 16 * 100 * 100 * 100);
     }
 }

@@ -219,17 +219,27 @@ fn a_slice_of_one_element_has_a_known_size() {
     assert_eq!(at(2)[0].to_f32().unwrap(), [7.0]);
 }
 
-/// Scales that are an input: the result has the dims that they give.
+/// Scales that hang on values: the result has the dims that they give. As an input they are to be fixed.
 #[test]
 fn scales_of_a_resize_may_come_at_run_time() {
-    let nodes = vec![node("Resize", &["x", "", "s"], &["y"], vec![])];
-    let ins = vec![value("x", F32, &[1, 1, 2, 2]), value("s", F32, &[4])];
-    let m = model(graph(ins, vec![value("y", F32, &[1, 1, -1, -1])], vec![], nodes));
+    let nodes = vec![
+        node("Concat", &["ones", "s"], &["scales"], vec![int("axis", 0)]),
+        node("Resize", &["x", "", "scales"], &["y"], vec![]),
+    ];
+    let ins = vec![value("x", F32, &[1, 1, 2, 2]), value("s", F32, &[2])];
+    let outs = || vec![value("y", F32, &[1, 1, -1, -1])];
+    let m = model(graph(ins, outs(), vec![f32s("ones", &[2], &[1.0; 2])], nodes));
     let x = Tensor::f32s(vec![1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
-    let out = run(&m, &[x, f(&[1.0, 1.0, 1.0, 2.0])]);
-    assert_eq!(
-        (out[0].shape(), out[0].to_f32().unwrap()),
-        (&[1, 1, 2, 4][..], vec![1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0])
+    let out = run(&m, &[x, f(&[1.0, 2.0])]);
+    let want = vec![1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0];
+    assert_eq!((out[0].shape(), out[0].to_f32().unwrap()), (&[1, 1, 2, 4][..], want));
+    let ins = vec![value("x", F32, &[1, 1, 2, 2]), value("s", F32, &[4])];
+    let m = model(graph(ins, outs(), vec![], vec![node("Resize", &["x", "", "s"], &["y"], vec![])]));
+    let refused = crate::import(&m).err().unwrap();
+    assert!(
+        refused[0].message.contains("scales that are an input, known only at run time"),
+        "{}",
+        refused[0]
     );
 }
 

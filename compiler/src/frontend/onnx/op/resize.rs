@@ -57,6 +57,10 @@ fn sizes_at_run_time(cx: &mut NodeCx, s: ValueId, own: &[Expr], axes: &[usize]) 
     if !cx.ty(s).numel().is(axes.len() as i64) {
         return Err(Diag::input(format!("scales {} for {} axes", cx.ty(s), axes.len())));
     }
+    if cx.im.scope.levels[cx.im.scope.depth()].graph.def(s).is_none() {
+        return Err(Diag::unsupported("scales that are an input, known only at run time")
+            .help("give them with --fix INPUT=FILE"));
+    }
     let picked: Vec<Expr> = axes.iter().map(|&a| own[a].clone()).collect();
     let dims = cx.dims_tensor(picked.clone())?;
     let (dims, s) = (cx.cast(dims, DType::F32)?, cx.cast(s, DType::F32)?);
