@@ -28,13 +28,16 @@ fn wide(t: DType) -> DType {
     if t == DType::F64 { t } else { DType::F32 }
 }
 
-/// `(x - mean) / sqrt(var + eps)`; also gives mean and 1 / deviation.
+/// `(x - mean) / sqrt(var + eps)`; also gives mean and 1 / deviation, in f32 or wider. So is `eps`, which is nothing in
+/// 16 bits: rows of equal elements would become NaN.
 pub fn standardise(
     cx: &mut NodeCx,
     x: ValueId,
     axes: &[usize],
     eps: f64,
 ) -> Result<(ValueId, ValueId, ValueId)> {
+    let t = cx.dtype(x);
+    let x = cx.cast(x, wide(t))?;
     let mean = cx.reduce(R::Mean, x, axes, true)?;
     let d = cx.sub(x, mean)?;
     let sq = cx.mul(d, d)?;
@@ -43,7 +46,7 @@ pub fn standardise(
     let dev = cx.unary(U::Sqrt, var)?;
     let inv = cx.unary(U::Recip, dev)?;
     let y = cx.mul(d, inv)?;
-    Ok((y, mean, inv))
+    Ok((cx.cast(y, t)?, mean, inv))
 }
 
 fn batch_norm(cx: &mut NodeCx) -> Out {
@@ -229,6 +232,8 @@ fn lp_norm(cx: &mut NodeCx) -> Out {
 
 fn mean_variance(cx: &mut NodeCx) -> Out {
     let x = cx.input(0)?;
+    let t = cx.dtype(x);
+    let x = cx.cast(x, wide(t))?;
     let axes = cx.int_list("axes").unwrap_or_else(|| vec![0, 2, 3]);
     let axes = cx.axes(&axes, cx.rank(x))?;
     let mean = cx.reduce(R::Mean, x, &axes, true)?;
@@ -238,6 +243,7 @@ fn mean_variance(cx: &mut NodeCx) -> Out {
     let dev = cx.unary(U::Sqrt, var)?;
     let dev = cx.add_num(dev, 1e-9)?;
     let y = cx.div(d, dev)?;
+    let y = cx.cast(y, t)?;
     cx.one(y)
 }
 

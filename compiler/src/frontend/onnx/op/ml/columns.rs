@@ -121,10 +121,10 @@ pub fn join(cx: &mut NodeCx) -> Out {
         let dims = cx.dims(x);
         let (n, columns) =
             if dims.len() < 2 { (1.into(), product(&dims)) } else { (dims[0].clone(), product(&dims[1..])) };
-        if let Some(&size) = sizes.get(i) {
-            if columns != Expr::from(size) {
-                return Err(Diag::unsupported(format!("inputdimensions: {size} features of {}", cx.ty(x))));
-            }
+        if let Some(&size) = sizes.get(i)
+            && columns != Expr::from(size)
+        {
+            return Err(Diag::unsupported(format!("inputdimensions: {size} features of {}", cx.ty(x))));
         }
         parts.push(cx.reshape(x, vec![n, columns])?);
     }

@@ -97,8 +97,7 @@ pub fn classifier(cx: &mut NodeCx) -> Out {
     if classes > MAX_CLASSES {
         return Err(Diag::limit(format!("votes of all pairs of {classes} classes, at most {MAX_CLASSES}")));
     }
-    let pairs: Vec<(usize, usize)> =
-        (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j))).collect();
+    let pairs = pairs_of(classes);
     if weights.len() != count.saturating_mul(classes - 1) || rho.len() != pairs.len() {
         return Err(Diag::input(format!(
             "{} coefficients and {} rho for {classes} classes with {count} vectors",
@@ -154,6 +153,11 @@ pub fn classifier(cx: &mut NodeCx) -> Out {
     cx.many(&[label, y])
 }
 
+/// All pairs of classes, the smaller one first.
+fn pairs_of(classes: usize) -> Vec<(usize, usize)> {
+    (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j))).collect()
+}
+
 /// Probabilities `[rows, classes]` of scores of all pairs, by Platt's sigmoids `1 / (1 + exp(a s + b))`.
 fn probabilities(cx: &mut NodeCx, scores: ValueId, classes: usize, a: &[f64], b: &[f64]) -> Result<ValueId> {
     let pairs = classes * (classes - 1) / 2;
@@ -167,15 +171,11 @@ fn probabilities(cx: &mut NodeCx, scores: ValueId, classes: usize, a: &[f64], b:
     let p = cx.binary(B::Max, p, lo)?;
     let p = cx.binary(B::Min, p, hi)?;
     let mut table = vec![vec![p; classes]; classes];
-    let mut at = 0;
-    for i in 0..classes {
-        for j in i + 1..classes {
-            let own = cx.slice_axis(p, 1, at.into(), 1.into())?;
-            let other = cx.unary(U::Neg, own)?;
-            table[i][j] = own;
-            table[j][i] = cx.add_num(other, 1.0)?;
-            at += 1;
-        }
+    for (at, (i, j)) in pairs_of(classes).into_iter().enumerate() {
+        let own = cx.slice_axis(p, 1, at.into(), 1.into())?;
+        let other = cx.unary(U::Neg, own)?;
+        table[i][j] = own;
+        table[j][i] = cx.add_num(other, 1.0)?;
     }
     couple(cx, &table)
 }
