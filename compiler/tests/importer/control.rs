@@ -243,6 +243,16 @@ fn scales_of_a_resize_may_come_at_run_time() {
     );
 }
 
+/// 20 * 1.7 is 34 in f32, whether the 20 is known or not.
+#[test]
+fn scaled_dims_are_those_of_f32() {
+    let held = vec![f32s("s", &[2], &[1.0, 1.7])];
+    let nodes = vec![node("Resize", &["x", "", "s"], &["y"], vec![])];
+    let m = model(graph(vec![value("x", F32, &[1, -1])], vec![value("y", F32, &[1, -1])], held, nodes));
+    let at = |n: usize| run(&m, &[Tensor::f32s(vec![1, n], &vec![1.0; n]).unwrap()])[0].shape()[1];
+    assert_eq!([10, 20, 21, 30].map(at), [17, 34, 35, 51]);
+}
+
 /// A value that grows by a row per round has room for as many rounds as there can be.
 #[test]
 fn a_loop_carries_a_value_that_grows() {

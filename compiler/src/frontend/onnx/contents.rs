@@ -231,7 +231,12 @@ fn binary(symbols: &Symbols, kind: B, a: &Fraction, b: &Fraction, float: bool) -
         B::Div => {
             let (x, y) = (a.as_whole()?, b.as_whole()?);
             // Truncating and floor division agree for non-negative operands.
-            (symbols.range(&x).0 >= 0 && symbols.range(&y).0 >= 0).then(|| Fraction::whole(x.div(&y)))
+            if symbols.range(&x).0 >= 0 && symbols.range(&y).0 >= 0 {
+                return Some(Fraction::whole(x.div(&y)));
+            }
+            y.as_const().filter(|&c| c > 0)?;
+            let below = -(-x.clone()).div(&y);
+            Some(Fraction::whole(Expr::select_ge0(&x, &x.div(&y), &below)))
         }
         B::Mod | B::Rem => {
             let (x, y) = (a.as_whole()?, b.as_whole()?);

@@ -35,8 +35,10 @@ fn scaled(d: &Expr, scale: f32) -> Expr {
             return (d.clone() * (num as i64).into()).div(&den.into());
         }
     }
-    // An arbitrary fraction as 32.20 fixed point.
-    (d.clone() * ((f64::from(scale) * f64::from(1 << 20)) as i64).into()).div(&(1i64 << 20).into())
+    // Any other as a fraction of 32 bits, and up to half a step of f32 more: so far its products are rounded up.
+    let bits = (32 - f64::from(scale).log2().ceil() as i32).clamp(0, 52);
+    let num = (f64::from(scale) * (1.0 + f64::from(f32::EPSILON) / 3.0) * 2f64.powi(bits)).round();
+    (d.clone() * (num as i64).into()).div(&(2f64.powi(bits) as i64).into())
 }
 
 /// Scales that do not hang on run-time values.
