@@ -170,7 +170,11 @@ impl TargetDesc {
     }
     /// Whether products of bytes are summed up faster four at a time.
     pub fn dots(&self) -> bool {
-        ["avx512vnni", "byte-dots", "dotprod"].iter().any(|f| self.has(f))
+        ["avx512vnni", "byte-dots", "dotprod", "avx2"].iter().any(|f| self.has(f))
+    }
+    /// Whether four bytes are multiplied as two pairs of 16 bits, for want of dot products of bytes.
+    pub fn halves(&self) -> bool {
+        self.has("avx2") && !self.has("avx512vnni")
     }
     /// Whether dot products multiply bytes without a sign by bytes with one.
     pub fn mixed_dots(&self) -> bool {

@@ -31,7 +31,7 @@ fn on_any_target(c: &mut Case, rng: &mut Rng) {
     c.on_any_target(rng);
     // What dot products take: unsigned data; signed; either.
     let features: &[&str] =
-        rng.pick(&[&[][..], &["avx512vnni"], &["dotprod", "neon"], &["dotprod", "i8mm", "neon"]]);
+        rng.pick(&[&[][..], &["avx512vnni"], &["avx2"], &["dotprod", "neon"], &["dotprod", "i8mm", "neon"]]);
     if !features.is_empty() {
         c.target.features = features.iter().map(|f| (*f).to_owned()).collect();
     }
@@ -39,7 +39,8 @@ fn on_any_target(c: &mut Case, rng: &mut Rng) {
 
 fn has_dots(body: &[Stmt]) -> bool {
     body.iter().any(|s| {
-        matches!(s, Stmt::Let { inst: Inst::Dot4 { .. }, .. }) || s.blocks().into_iter().any(|b| has_dots(b))
+        matches!(s, Stmt::Let { inst: Inst::Dot4 { .. } | Inst::Dot2 { .. }, .. })
+            || s.blocks().into_iter().any(|b| has_dots(b))
     })
 }
 

@@ -1,4 +1,4 @@
-//! Dot products of pairs of bf16, one operation after the other.
+//! Dot products of pairs, one operation after the other.
 
 use super::kernel::Emit;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -8,6 +8,17 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 impl Emit<'_, '_> {
     /// `acc + a1 * b1 + a0 * b0`, see [`sinter_ir::tile::Inst::Dot2`].
     pub(super) fn dot2(&mut self, acc: Value, a: Value, b: Value) -> Value {
+        if self.b.func.dfg.value_type(acc) == I32 {
+            let high = |e: &mut Self, x| e.b.ins().sshr_imm_u(x, 16);
+            let low = |e: &mut Self, x| {
+                let x = e.b.ins().ishl_imm_u(x, 16);
+                high(e, x)
+            };
+            let (a0, b0, a1, b1) = (low(self, a), low(self, b), high(self, a), high(self, b));
+            let (even, odd) = (self.b.ins().imul(a0, b0), self.b.ins().imul(a1, b1));
+            let sum = self.b.ins().iadd(acc, even);
+            return self.b.ins().iadd(sum, odd);
+        }
         let mut sum = self.flushed(acc);
         for high in [true, false] {
             let (x, y) = (self.half_of_pair(a, high), self.half_of_pair(b, high));

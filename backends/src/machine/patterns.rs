@@ -1,10 +1,14 @@
-//! Several instructions of TileIR that are one of the machine: bounded floats and their way to integers.
+//! Several instructions of TileIR that are one of the machine: bounded floats and their way to integers, bytes of words.
 
 use sinter_ir::tile::{BinOp, CmpOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, UnOp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Floats from here on are no i32.
 const LIMIT: f64 = 2147483648.0;
+
+/// The highest bits of the bytes of a word, and its even bytes.
+const HIGHEST: u32 = 0x8080_8080;
+const EVEN: i64 = 0x00ff_00ff;
 
 /// What was found. A register here is assigned once: wherever it is read it has the value that was looked at.
 #[derive(Debug, Default)]
@@ -19,6 +23,10 @@ pub struct Patterns {
     pub places: BTreeMap<Reg, Reg>,
     /// Bytes of I32 vectors clamped to the range of bytes: what is clamped, and whether to that of signed ones.
     pub packs: BTreeMap<Reg, (Reg, bool)>,
+    /// Words of bytes that are all below 128: what the largest may be.
+    pub small_bytes: BTreeMap<Reg, u8>,
+    /// The odd bytes of words, in 16 bits each: those words.
+    pub odd: BTreeMap<Reg, Reg>,
     /// What nothing reads but such a selection or conversion.
     pub absent: BTreeSet<Reg>,
 }
@@ -38,8 +46,14 @@ pub struct Known<'a> {
 impl Patterns {
     /// Of a kernel.
     pub fn of(known: &Known, saturates: bool) -> Self {
-        let mut found =
-            Finder { known, made: BTreeMap::new(), low: BTreeSet::new(), saturates, out: Self::default() };
+        let mut found = Finder {
+            known,
+            made: BTreeMap::new(),
+            low: BTreeSet::new(),
+            bits: BTreeMap::new(),
+            saturates,
+            out: Self::default(),
+        };
         found.block(&known.k.body);
         found.out
     }
@@ -51,6 +65,8 @@ struct Finder<'a> {
     made: BTreeMap<Reg, &'a Inst>,
     /// Floats that are numbers and not below the range of I32.
     low: BTreeSet<Reg>,
+    /// Bits of I32 vectors that may be set.
+    bits: BTreeMap<Reg, u32>,
     saturates: bool,
     out: Patterns,
 }
@@ -82,15 +98,47 @@ impl<'a> Finder<'a> {
     fn only_read(&mut self, r: Reg) -> Option<&'a Inst> {
         self.made.get(&r).copied().filter(|_| self.known.reads[r.0 as usize] == 1)
     }
-    /// `min(max(v, lo), hi)` that nothing else reads: the maximum, v, and the bounds.
-    fn clamped(&mut self, x: Reg) -> Option<(Reg, Reg, i64, i64)> {
-        let number = |s: &Self, r: &Reg| match s.known.consts.get(r) {
+    /// An integer that is known.
+    fn number(&self, r: Reg) -> Option<i64> {
+        match self.known.consts.get(&r) {
             Some(Scalar::Int(v)) => Some(*v),
             _ => None,
+        }
+    }
+    /// Bits of words that may be set, and what their masks say.
+    fn word(&mut self, dst: Reg, op: BinOp, a: Reg, b: Reg) {
+        let of = |r: Reg| match self.number(r) {
+            Some(v) => v as u32,
+            None => self.bits.get(&r).copied().unwrap_or(u32::MAX),
         };
+        let by = self.number(b).and_then(|v| u32::try_from(v).ok()).filter(|v| *v < 32);
+        let bits = match (op, by) {
+            (BinOp::And, _) => of(a) & of(b),
+            (BinOp::Or, _) => of(a) | of(b),
+            (BinOp::ShrU, Some(by)) => of(a) >> by,
+            (BinOp::Shl, Some(by)) => of(a) << by,
+            _ => u32::MAX,
+        };
+        self.bits.insert(dst, bits);
+        if bits & HIGHEST == 0 {
+            let largest = bits.to_le_bytes().into_iter().fold(0, |all, b| all | b);
+            self.out.small_bytes.insert(dst, largest);
+        }
+        if op == BinOp::And
+            && self.number(b) == Some(EVEN)
+            && let Some(&Inst::Bin(BinOp::ShrU, from, by)) = self.only_read(a)
+            && self.number(by) == Some(8)
+            && self.once(from)
+        {
+            self.out.odd.insert(dst, from);
+            self.out.absent.insert(a);
+        }
+    }
+    /// `min(max(v, lo), hi)` that nothing else reads: the maximum, v, and the bounds.
+    fn clamped(&mut self, x: Reg) -> Option<(Reg, Reg, i64, i64)> {
         let Some(&Inst::Bin(BinOp::MinS, inner, hi)) = self.only_read(x) else { return None };
         let Some(&Inst::Bin(BinOp::MaxS, from, lo)) = self.only_read(inner) else { return None };
-        let (lo, hi) = (number(self, &lo)?, number(self, &hi)?);
+        let (lo, hi) = (self.number(lo)?, self.number(hi)?);
         self.once(from).then_some((inner, from, lo, hi))
     }
     /// `before`: the statement in front of it.
@@ -134,6 +182,12 @@ impl<'a> Finder<'a> {
                     && self.once(x) =>
             {
                 self.made.insert(dst, inst);
+            }
+            Inst::Bin(op @ (BinOp::And | BinOp::Or | BinOp::Shl | BinOp::ShrU), a, b)
+                if ty.elem == Elem::I32 && ty.lanes > 1 =>
+            {
+                self.made.insert(dst, inst);
+                self.word(dst, op, a, b);
             }
             Inst::Bin(BinOp::MaxS | BinOp::MinS, ..) if ty.elem == Elem::I32 && ty.lanes > 1 => {
                 self.made.insert(dst, inst);

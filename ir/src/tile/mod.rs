@@ -307,9 +307,10 @@ pub enum Inst {
         a_signed: bool,
         b_signed: bool,
     },
-    /// `acc + a1 * b1 + a0 * b0` on F32, where a and b are I32 lanes of two bf16, those with 0 in the low half. The
-    /// products come in that order, each added with one rounding; subnormal operands and results count as zeros of
-    /// their sign. Only some targets have it; lowering asks.
+    /// `acc + a1 * b1 + a0 * b0`, where a and b are I32 lanes of two parts, those with 0 in the low half. For an acc of
+    /// F32 they are bf16: the products come in that order, each added with one rounding; subnormal operands and results
+    /// count as zeros of their sign. For one of I32 they are integers of 16 bits with a sign. Only some targets have
+    /// either; lowering asks.
     Dot2 {
         acc: Reg,
         a: Reg,

@@ -135,6 +135,9 @@ impl Select<'_> {
         if !self.tails.is_empty() {
             self.tails.retain(|k, _| k.0 != r);
         }
+        if !self.words.is_empty() {
+            self.words.retain(|k, _| k.0 != r);
+        }
     }
     /// What is known now, to be given to [`Self::rejoin`].
     pub(super) fn fork(&self) -> Known {

@@ -39,6 +39,15 @@ pub enum Pending {
     Splat(Mem),
 }
 
+/// Sums of pairs of products in 16 bits, which go to sums of 32 later.
+#[derive(Debug, Clone)]
+pub struct Partial {
+    /// One per part.
+    pub regs: Vec<VReg>,
+    /// What may still be added without overflow.
+    pub room: u32,
+}
+
 /// Selection state of one kernel.
 pub struct Select<'k> {
     /// The code so far.
@@ -57,6 +66,10 @@ pub struct Select<'k> {
     dims: BTreeMap<Expr, VReg>,
     sums: address::Sums,
     tails: tails::Tails,
+    /// Bytes of words in 16 bits, even ones and odd ones of every part, by their sign: known to the end of a block.
+    words: BTreeMap<(Reg, bool), Vec<(VReg, VReg)>>,
+    /// What sums of I32 still lack.
+    partial: BTreeMap<Reg, Partial>,
     bases: BTreeMap<u32, VReg>,
     syms: VReg,
     range: Option<(VReg, VReg)>,
@@ -103,6 +116,8 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
         dims: BTreeMap::new(),
         sums: address::Sums::new(),
         tails: tails::Tails::new(),
+        words: BTreeMap::new(),
+        partial: BTreeMap::new(),
         bases: BTreeMap::new(),
         syms,
         range: None,
@@ -202,6 +217,7 @@ impl Select<'_> {
             Some(Pending::Splat(m)) => self.splat_vector(r, m),
             None => {}
         }
+        self.settle(r);
         if let Some((op, a, b)) = self.compares.remove(&r) {
             let v = self.compare(op, a, b);
             self.f.copy(self.regs[r.0 as usize][0], v, 4);
@@ -278,8 +294,20 @@ impl Select<'_> {
     }
     /// A list of statements.
     fn block(&mut self, body: &[Stmt]) {
+        self.words.clear();
         for s in body {
+            if !s.blocks().is_empty() {
+                self.settle_all();
+            }
             self.stmt(s);
+        }
+        self.words.clear();
+        self.settle_all();
+    }
+    /// Brings all sums of 32 bits up to date.
+    fn settle_all(&mut self) {
+        while let Some(&r) = self.partial.keys().next() {
+            self.settle(r);
         }
     }
     /// A statement.
@@ -287,6 +315,9 @@ impl Select<'_> {
         match s {
             Stmt::Let { dst, inst } => {
                 self.assign(*dst, inst);
+                if !matches!(inst, Inst::Dot4 { acc, .. } if acc == dst) {
+                    self.partial.remove(dst);
+                }
                 self.forget(*dst);
             }
             Stmt::Store { buf, at, value, tail } => {

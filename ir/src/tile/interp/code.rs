@@ -289,7 +289,7 @@ impl<'a> Resolver<'a> {
                 Op::Map3 { dst, f, a: self.at(*a), b: self.at(*b), c: self.at(*c) }
             }
             Inst::Dot2 { acc, a, b } => {
-                Op::Map3 { dst, f: scalar::dot2, a: self.at(*a), b: self.at(*b), c: self.at(*acc) }
+                Op::Map3 { dst, f: scalar::dot2(elem), a: self.at(*a), b: self.at(*b), c: self.at(*acc) }
             }
             Inst::Dot4 { acc, a, b, a_signed, b_signed } => Op::Dot4 {
                 dst,

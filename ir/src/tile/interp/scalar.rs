@@ -339,7 +339,17 @@ fn flushed(x: f32) -> f32 {
 }
 
 /// [`Inst::Dot2`](crate::tile::Inst::Dot2).
-pub(super) fn dot2(a: u64, b: u64, acc: u64) -> u64 {
+pub(super) fn dot2(e: Elem) -> F3 {
+    if e == Elem::I32 { dot2_int } else { dot2_bf16 }
+}
+
+fn dot2_int(a: u64, b: u64, acc: u64) -> u64 {
+    let part = |x: u64, high: u32| (x >> (16 * high)) as i16 as i64;
+    let sum: i64 = [0, 1].into_iter().map(|i| part(a, i) * part(b, i)).sum();
+    mask::<32>(acc.wrapping_add(sum as u64))
+}
+
+fn dot2_bf16(a: u64, b: u64, acc: u64) -> u64 {
     let part = |x: u64, high: bool| flushed(s32(if high { x & 0xffff_0000 } else { (x & 0xffff) << 16 }));
     let add = |acc: f32, high| flushed(part(a, high).mul_add(part(b, high), acc));
     of32(add(add(flushed(s32(acc)), true), false))

@@ -109,7 +109,8 @@ impl Verifier<'_> {
                 [a, b, c].into_iter().for_each(|r| self.expect(*r, ty));
             }
             Inst::Dot2 { acc, a, b } => {
-                self.expect(dst, Ty { elem: Elem::F32, lanes });
+                let elem = if ty.elem == Elem::I32 { Elem::I32 } else { Elem::F32 };
+                self.expect(dst, Ty { elem, lanes });
                 self.expect(*acc, ty);
                 [a, b].into_iter().for_each(|r| self.expect(*r, Ty { elem: Elem::I32, lanes }));
             }

@@ -9,7 +9,7 @@
 //! has ways push each other out, and every broadcast comes from the second cache.
 
 use super::micro::Tile;
-use super::num::PAIR;
+use super::num::{Num, PAIR};
 use sinter_ir::Expr;
 use sinter_ir::target::{CostModel, TargetDesc};
 
@@ -55,11 +55,10 @@ const UNIFORM_ROWS: i64 = 8;
 /// Tiles kept for measuring.
 const CANDIDATES: usize = 8;
 
-/// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first. `group`: elements of a
-/// row of A that are loaded at a time, and stay in a register then.
+/// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first.
 pub fn tiles(
     target: &TargetDesc,
-    (lanes, group): (u16, usize),
+    (lanes, num): (u16, Num),
     m: &Expr,
     n: &Expr,
     rows: RowCache,
@@ -67,7 +66,8 @@ pub fn tiles(
     let registers = i64::from(target.vector_registers.max(4));
     let width = i64::from(lanes.max(1));
     let mut all: Vec<(i128, Tile)> = vec![];
-    let uniform = target.cost.uniform;
+    let cost = num.cost(&target.cost);
+    let uniform = cost.uniform;
     if uniform && m.as_const().is_none_or(|m| m >= UNIFORM_ROWS) {
         // Sums enough to hide latency, and panels that any number of columns can have.
         return vec![Tile { mr: UNIFORM_ROWS as usize, nv: 1, lanes, uniform }];
@@ -75,10 +75,12 @@ pub fn tiles(
     let most_nv = vectors(n, width).min(registers);
     for nv in 1..=most_nv {
         // Accumulators, one row of B and a broadcast of A.
-        let fits = match group {
+        let fits = match num.group() {
+            // Halves of a word, a product, and one to spare: B stays in memory.
+            _ if num.rows() > 1 => (registers - 4) / nv,
             1 => (registers - nv - 1) / nv,
             // Rows pass, two steps of B stay: nothing else is in the loop.
-            _ if group == usize::from(PAIR) => (registers + 1 - 2 * nv) / nv,
+            group if group == usize::from(PAIR) => (registers + 1 - 2 * nv) / nv,
             _ => (registers - nv) / (nv + 1),
         };
         let most_mr = fits.min(m.as_const().unwrap_or(i64::MAX).max(1));
@@ -87,7 +89,7 @@ pub fn tiles(
                 continue;
             }
             let tile = Tile { mr: mr as usize, nv: nv as usize, lanes, uniform };
-            all.push((score(&target.cost, tile, m, n, rows), tile));
+            all.push((score(&cost, tile, m, n, rows), tile));
         }
     }
     // Equal scores stay in the order of their size.
@@ -163,7 +165,7 @@ mod tests {
     }
 
     fn tile(registers: u32, lanes: u16, m: &Expr, n: &Expr, rows: RowCache) -> Tile {
-        tiles(&machine(registers), (lanes, 1), m, n, rows)[0]
+        tiles(&machine(registers), (lanes, Num::f32()), m, n, rows)[0]
     }
 
     fn pick(registers: u32, lanes: u16, m: i64, n: i64) -> (usize, usize) {
@@ -176,7 +178,7 @@ mod tests {
         let size = |steps| {
             let mut target = machine(32);
             target.cost = target.cost.dearer_code(steps);
-            let t = tiles(&target, (16, 1), &196.into(), &112.into(), rows(0))[0];
+            let t = tiles(&target, (16, Num::f32()), &196.into(), &112.into(), rows(0))[0];
             t.mr * t.nv
         };
         assert!(size(6) < size(0), "{} {}", size(6), size(0));
@@ -187,7 +189,7 @@ mod tests {
     fn uniform_code_has_one_tile_for_all_sizes() {
         let mut target = machine(32);
         target.cost.uniform = true;
-        let pick = |m: i64, n: i64| tiles(&target, (16, 1), &m.into(), &n.into(), rows(0));
+        let pick = |m: i64, n: i64| tiles(&target, (16, Num::f32()), &m.into(), &n.into(), rows(0));
         assert_eq!(pick(196, 112), pick(49, 512));
         assert_eq!(heights(8, &49.into(), true), heights(8, &sinter_ir::Sym(0).into(), true));
         // A single row has sums of its own.

@@ -190,9 +190,10 @@ impl Gemm {
         let (start, step) = match cols {
             Cols::InPlace { step, .. } => (b.add(base, col), Step::of(b, step)),
             Cols::Panels => {
-                let size = b.dim(&(self.k.clone() * self.tile.nr().into()));
+                let row = (self.a.1.rows() * self.tile.nr()) as i64;
+                let size = b.dim(&(self.k.clone() * row.into()));
                 let at = b.mul(panel, size);
-                (b.add(base, at), Step::Const(self.tile.nr() as i64))
+                (b.add(base, at), Step::Const(row))
             }
             Cols::Listed { starts, .. } => {
                 let first = held(b, *starts, panel, 0);

@@ -33,7 +33,7 @@ impl Tile {
         let bytes = pitch.as_const().map_or(0, |p| p.saturating_mul(num.bytes()));
         let rows = RowCache::new(cx.target, bytes);
         let lanes = cx.target.lanes(num.acc.bits());
-        let candidates = choose::tiles(cx.target, (lanes, num.group()), m, n, rows);
+        let candidates = choose::tiles(cx.target, (lanes, num), m, n, rows);
         let what = format!("{} rows {bytes}", num.dtype);
         let picked = cx.choices.tile(&what, (m, n), &candidates);
         picked.unwrap_or(Self { mr: 1, nv: 1, lanes, uniform: cx.target.cost.uniform })
@@ -193,6 +193,9 @@ impl Body<'_> {
     fn emit(&self, b: &mut KernelBuilder, n: i64, tails: &[Reg]) {
         let group = self.x.num.group();
         let grouped = group as i64 == n && n > 1 && self.x.step == Step::Const(1) && self.list.is_none();
+        if self.x.num.rows() > 1 {
+            return self.halved(b, n);
+        }
         if grouped && group == usize::from(PAIR) && matches!(self.y.step, Step::Const(_)) {
             return self.streamed(b, n, tails);
         }
@@ -278,6 +281,33 @@ impl Body<'_> {
                 }
             }
         }
+        self.advance(b, n);
+    }
+    /// `n` steps along k of words that are multiplied by halves. Vectors of B come from memory for every row: registers
+    /// hold sums.
+    fn halved(&self, b: &mut KernelBuilder, n: i64) {
+        let (Some(&(s, o)), Step::Const(pitch)) = (self.y.parts.first(), self.y.step) else { return };
+        for u in 0..n {
+            for (i, &(row, place)) in self.x.parts.iter().enumerate() {
+                let at = self.at(self.x, self.xs[row], place, u);
+                let x = self.x.num.load(b, 1, self.x.buf, at, None);
+                let x = b.splat(x, self.tile.lanes);
+                let x = self.x.num.flipped(b, x);
+                let Some(halves) = self.x.num.halves(b, x) else { continue };
+                for v in 0..self.tile.nv {
+                    for (h, x) in (0..).zip(halves) {
+                        let ahead = self.tile.column(v) + h * pitch / 2;
+                        let at = self.at(self.y, self.ys[s], o + ahead, u);
+                        let y = self.y.num.load(b, self.tile.lanes, self.y.buf, at, None);
+                        self.x.num.mul_add(b, x, y, self.acc[i * self.tile.nv + v]);
+                    }
+                }
+            }
+        }
+        self.advance(b, n);
+    }
+    /// Both operands move on by `n` steps, whose distances are known.
+    fn advance(&self, b: &mut KernelBuilder, n: i64) {
         for (o, run) in [(self.x, self.xs), (self.y, self.ys)] {
             let Step::Const(c) = o.step else { continue };
             let by = b.i64(c * n);

@@ -1,7 +1,7 @@
 //! Element types in memory and in the registers that contractions compute with.
 
 use crate::lower::access;
-use sinter_ir::target::TargetDesc;
+use sinter_ir::target::{CostModel, TargetDesc};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Buf, CvtOp, Elem, Inst, Reg};
 use sinter_ir::{DType, Diag, Result};
@@ -30,6 +30,8 @@ pub struct Words {
     pub flip: bool,
     /// Words of a row that are loaded at a time, where products take a lane of them: else 1.
     pub group: u8,
+    /// Whether a word is multiplied as two pairs of 16 bits: its even bytes, then its odd ones.
+    pub halves: bool,
 }
 
 impl Words {
@@ -43,7 +45,13 @@ impl Words {
             (true, true) => PAIR,
             (true, false) => 4,
         };
-        Self { signed: signed == takes, flip: !takes, group }
+        // Bytes without a sign are wider words by masks alone.
+        let halves = target.halves();
+        Self { signed: signed == takes, flip: !takes, group, halves }
+    }
+    /// Rows of B that a word takes.
+    pub fn rows(self) -> usize {
+        if self.halves { 2 } else { 1 }
     }
     /// A zero point of data in memory, as it is in products.
     pub fn zero(self, stored: i64) -> i64 {
@@ -60,6 +68,9 @@ pub const PAIR: u8 = 2;
 
 /// Turns four signed bytes into unsigned ones that are 128 larger, and back.
 pub const FLIP: i64 = 0x8080_8080;
+
+/// The even bytes of a word.
+const EVEN: i64 = 0x00ff_00ff;
 
 impl Num {
     /// The arithmetic of a dtype that contractions take.
@@ -131,6 +142,28 @@ impl Num {
         let flip = access::whole(b, Elem::I32, b.ty(x).lanes, FLIP);
         b.bin(BinOp::Xor, x, flip)
     }
+    /// The two halves of words in every lane: pairs of 16 bits without a sign.
+    pub fn halves(self, b: &mut KernelBuilder, x: Reg) -> Option<[Reg; 2]> {
+        self.words.filter(|w| w.halves)?;
+        let lanes = b.ty(x).lanes;
+        let [mask, by] = [EVEN, 8].map(|v| access::whole(b, Elem::I32, lanes, v));
+        let odd = b.bin(BinOp::ShrU, x, by);
+        Some([x, odd].map(|x| b.bin(BinOp::And, x, mask)))
+    }
+    /// The cost model of its products, from that of floats.
+    pub fn cost(self, floats: &CostModel) -> CostModel {
+        let mut cost = floats.clone();
+        if self.rows() > 1 {
+            // Two products and two sums, all of them short; an element of A becomes two by three operations.
+            (cost.operation, cost.latency) = (2 * cost.operation, 1);
+            (cost.broadcast, cost.load) = (cost.broadcast + 3 * cost.operation / 4, 2 * cost.load);
+        }
+        cost
+    }
+    /// Rows of B per element of data.
+    pub fn rows(self) -> usize {
+        self.words.map_or(1, Words::rows)
+    }
     /// Whether [`Num::flipped`] does anything.
     pub fn flips(self) -> bool {
         self.words.is_some_and(|w| w.flip)
@@ -143,6 +176,7 @@ impl Num {
     pub fn mul_add(self, b: &mut KernelBuilder, x: Reg, y: Reg, acc: Reg) {
         let inst = match self.words {
             _ if self.pairs => Inst::Dot2 { acc, a: x, b: y },
+            Some(Words { halves: true, .. }) => Inst::Dot2 { acc, a: x, b: y },
             Some(w) => Inst::Dot4 { acc, a: x, b: y, a_signed: w.signed, b_signed: true },
             None => Inst::MulAdd(x, y, acc),
         };

@@ -2,7 +2,8 @@
 //!
 //! A word of data holds four neighbours along k; the word of weights beside it the same four of one column. Data is
 //! counted from a zero point z: instead of `Σ (x - z) w`, sums start with `-z Σ w`, which is known beforehand. Where
-//! dot products take no data with a sign, it loses it by counting from 128 below, and the other way round.
+//! dot products take no data with a sign, it loses it by counting from 128 below, and the other way round. Where there
+//! are products of 16 bits only, weights are such pairs already: two rows for every word of data.
 
 use super::num::{self, Num};
 use crate::lower::LowerCx;
@@ -12,7 +13,7 @@ use sinter_ir::{DType, Result, Tensor};
 /// A contraction of bytes by words.
 #[derive(Debug, Clone)]
 pub struct Words {
-    /// Weights: i32, with a quarter of the rows along k.
+    /// Weights: i32, with a quarter of the rows along k, or half of them ([`num::Words::rows`]).
     pub weights: Tensor,
     /// Words of data.
     pub data: Num,
@@ -44,15 +45,23 @@ impl Words {
         let inner: usize = w.shape()[axis + 1..].iter().product();
         let outer: usize = w.shape()[..axis].iter().product();
         let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
-        let mut words = Vec::with_capacity(w.bytes().len());
-        for (o, i) in (0..outer).flat_map(|o| (0..k.div_ceil(4)).map(move |i| (o, i))) {
+        let byte = |o, b, j| if b < k { at(o, b, j).unwrap_or(0) } else { 0 };
+        let form = num::Words::of(cx.target, data);
+        let rows = form.rows();
+        let mut words = Vec::with_capacity(rows * w.bytes().len());
+        for (o, i) in (0..outer).flat_map(|o| (0..rows * k.div_ceil(4)).map(move |i| (o, i))) {
             for j in 0..inner {
-                words.extend((4 * i..4 * i + 4).map(|b| if b < k { at(o, b, j).unwrap_or(0) } else { 0 }));
+                if form.halves {
+                    let first = i / 2 * 4 + i % 2;
+                    let pair = [first, first + 2].map(|b| i16::from(byte(o, b, j) as i8));
+                    words.extend(pair.into_iter().flat_map(i16::to_le_bytes));
+                } else {
+                    words.extend((4 * i..4 * i + 4).map(|b| byte(o, b, j)));
+                }
             }
         }
         let mut shape = w.shape().to_vec();
-        shape[axis] = k.div_ceil(4);
-        let form = num::Words::of(cx.target, data);
+        shape[axis] = rows * k.div_ceil(4);
         Ok(Some(Self {
             weights: Tensor::from_bytes(DType::I32, shape, words)?,
             data: Num::words(form),

@@ -3,6 +3,7 @@
 use super::codes::V;
 use super::emit::{Src, Vx};
 use crate::x86::mir::{Class, Opnd, VReg};
+use crate::x86::select::{Part, Partial};
 use sinter_ir::tile::{Elem, Reg};
 
 /// Flips the sign bit of every byte: adds 128, whatever the signedness.
@@ -12,29 +13,51 @@ impl Vx<'_, '_> {
     /// `acc + a . b` by groups.
     pub fn dot4(&mut self, dst: Reg, acc: Reg, (a, a_signed): (Reg, bool), (b, b_signed): (Reg, bool)) {
         let parts = self.layout(self.ty(dst));
+        if !self.isa.vnni {
+            let small = |s: &Self, r: Reg, signed: bool| {
+                s.facts.patterns.small_bytes.get(&r).filter(|_| !signed).map(|largest| u32::from(*largest))
+            };
+            return match (small(self, a, a_signed), small(self, b, b_signed)) {
+                (Some(largest), _) if b_signed => self.narrow(dst, acc, (a, largest), b),
+                (_, Some(largest)) if a_signed => self.narrow(dst, acc, (b, largest), a),
+                _ => self.by_pairs(dst, acc, (a, a_signed), (b, b_signed)),
+            };
+        }
         let acc = self.parts(acc);
         // Bytes have the layout of the sums: four times the lanes of a quarter of the width, or the same lanes.
         let (x, y) = (self.word_operand(a), self.word_operand(b));
-        for (i, (p, d)) in parts.iter().zip(self.dst(dst)).enumerate() {
-            let (x, y) = ((x[i], a_signed), (y[i], b_signed));
-            if p.class == Class::Vec {
-                self.dot_part(p.bytes, d, acc[i], x, y);
-                continue;
-            }
-            // Sums of one lane are Gprs.
-            let (sum, t) = (self.of_gpr(acc[i], 4), self.vec());
-            self.dot_part(16, t, sum, x, y);
-            self.scalar_of(Elem::I32, d, t);
+        for (i, p) in parts.iter().enumerate() {
+            let n = p.bytes.max(16);
+            self.add_part(p.class, self.dst(dst)[i], acc[i], |s, d, acc| {
+                s.vnni(n, d, acc, (x[i], a_signed), (y[i], b_signed));
+            });
         }
     }
-    /// `acc + a . b` by pairs of bf16; the pairs have the layout of the sums.
+    /// A part of a sum by `add`, from the third operand to the second. Sums of one lane are Gprs.
+    fn add_part(&mut self, class: Class, d: VReg, acc: VReg, add: impl FnOnce(&mut Self, VReg, VReg)) {
+        if class == Class::Vec {
+            return add(self, d, acc);
+        }
+        let (sum, t) = (self.of_gpr(acc, 4), self.vec());
+        add(self, t, sum);
+        self.scalar_of(Elem::I32, d, t);
+    }
+    /// `acc + a . b` by pairs of bf16 or of i16; the pairs have the layout of the sums.
     pub fn dot2(&mut self, dst: Reg, acc: Reg, a: Reg, b: Reg) {
+        let ints = self.ty(acc).elem == Elem::I32;
         let (parts, sums) = (self.layout(self.ty(dst)), self.parts(acc));
         let (x, y) = (self.word_operand(a), self.word_operand(b));
         for (i, (p, d)) in parts.iter().zip(self.dst(dst)).enumerate() {
             // The memory operand goes last; the order of factors does not matter.
             let (x, y) = if y[i].is_memory() { (x[i], y[i]) } else { (y[i], x[i]) };
             let (n, x) = (p.bytes, self.in_reg(x, 4, p.bytes));
+            if ints {
+                let n = n.max(16);
+                let product = self.vec();
+                self.v(V::Maddwd, n, &[Opnd::Def(product, n), Opnd::Use(x, n), y.opnd(n)]);
+                self.add_part(p.class, d, sums[i], |s, d, sum| s.v2(V::Addd, n, d, sum, product));
+                continue;
+            }
             let clash = d != sums[i] && (x == d || matches!(y, Src::Reg(r) if r == d));
             let t = if clash { self.vec() } else { d };
             self.mov(t, sums[i], n);
@@ -49,13 +72,6 @@ impl Vx<'_, '_> {
         }
         let x = self.one(r);
         vec![Src::Reg(self.of_gpr(x, 4))]
-    }
-    fn dot_part(&mut self, n: u8, d: VReg, acc: VReg, a: (Src, bool), b: (Src, bool)) {
-        if self.isa.vnni {
-            self.vnni(n, d, acc, a, b);
-        } else {
-            self.pairs(n, d, acc, a, b);
-        }
     }
     /// One instruction where one operand is unsigned and the other signed.
     fn vnni(&mut self, n: u8, d: VReg, acc: VReg, a: (Src, bool), b: (Src, bool)) {
@@ -98,13 +114,81 @@ impl Vx<'_, '_> {
         self.mov(d, acc, n);
         self.v(V::Dpbusd, n, &[Opnd::UseDef(d, n), Opnd::Use(u, n), signed.opnd(n)]);
     }
+    /// Bytes up to `largest`, below 128, by bytes with a sign: pairs of products fit 16 bits, and maybe sums of several.
+    fn narrow(&mut self, dst: Reg, acc: Reg, (small, largest): (Reg, u32), signed: Reg) {
+        let parts = self.layout(self.ty(dst));
+        let (x, y) = (self.word_operand(small), self.word_operand(signed));
+        let most = 2 * 128 * largest;
+        if dst != acc || self.partial.get(&dst).is_some_and(|p| p.room < most) {
+            self.settle(acc);
+        }
+        let before = if dst == acc { self.partial.remove(&dst) } else { None };
+        let mut regs = vec![];
+        for (i, p) in parts.iter().enumerate() {
+            let n = p.bytes.max(16);
+            let (t, x) = (self.vec(), self.in_reg(x[i], 4, n));
+            self.v(V::Maddubsw, n, &[Opnd::Def(t, n), Opnd::Use(x, n), y[i].opnd(n)]);
+            if let Some(sum) = before.as_ref().map(|b| b.regs[i]) {
+                self.v2(V::Addw, n, sum, sum, t);
+                regs.push(sum);
+            } else {
+                regs.push(t);
+            }
+        }
+        let room = before.map_or(i16::MAX as u32, |b| b.room) - most;
+        if dst == acc {
+            self.partial.insert(dst, Partial { regs, room });
+            return;
+        }
+        let from = self.parts(acc);
+        for ((p, d), from) in parts.iter().zip(self.dst(dst)).zip(from) {
+            self.mov(d, from, p.bytes);
+        }
+        self.partial.insert(dst, Partial { regs, room });
+        self.settle(dst);
+    }
+    /// Adds to a sum of 32 bits what it lacks.
+    pub fn settle(&mut self, r: Reg) {
+        let Some(Partial { regs, .. }) = self.partial.remove(&r) else { return };
+        let parts = self.layout(self.ty(r));
+        for ((p, d), sum) in parts.iter().zip(self.dst(r)).zip(regs) {
+            let n = p.bytes.max(16);
+            let ones = self.c(4, 0x0001_0001, n);
+            let sum = self.new2(V::Maddwd, n, sum, ones);
+            self.add_part(p.class, d, d, |s, d, acc| s.v2(V::Addd, n, d, acc, sum));
+        }
+    }
     /// Even and odd bytes as words, whose products are added in pairs without overflow.
-    fn pairs(&mut self, n: u8, d: VReg, acc: VReg, a: (Src, bool), b: (Src, bool)) {
-        let (x, y) = (self.words(n, a), self.words(n, b));
-        let even = self.new2(V::Maddwd, n, x.0, y.0);
-        let odd = self.new2(V::Maddwd, n, x.1, y.1);
-        let sum = self.new2(V::Addd, n, even, odd);
-        self.v2(V::Addd, n, d, acc, sum);
+    fn by_pairs(&mut self, dst: Reg, acc: Reg, a: (Reg, bool), b: (Reg, bool)) {
+        let parts = self.layout(self.ty(dst));
+        let (x, y, acc) = (self.words_of(&parts, a), self.words_of(&parts, b), self.parts(acc));
+        for (i, p) in parts.iter().enumerate() {
+            let n = p.bytes.max(16);
+            let even = self.new2(V::Maddwd, n, x[i].0, y[i].0);
+            let odd = self.new2(V::Maddwd, n, x[i].1, y[i].1);
+            let sum = self.new2(V::Addd, n, even, odd);
+            self.add_part(p.class, self.dst(dst)[i], acc[i], |s, d, acc| s.v2(V::Addd, n, d, acc, sum));
+        }
+    }
+    /// Bytes of a register as words: made once in a block.
+    fn words_of(&mut self, parts: &[Part], (r, signed): (Reg, bool)) -> Vec<(VReg, VReg)> {
+        if let Some(known) = self.words.get(&(r, signed)) {
+            return known.clone();
+        }
+        let sources = self.word_operand(r);
+        let made: Vec<_> =
+            parts.iter().zip(sources).map(|(p, s)| self.words(p.bytes.max(16), (s, signed))).collect();
+        self.words.insert((r, signed), made.clone());
+        made
+    }
+    /// The odd bytes of words.
+    pub fn odd_bytes(&mut self, dst: Reg) {
+        let Some(&from) = self.facts.patterns.odd.get(&dst) else { return };
+        let parts = self.layout(self.ty(dst));
+        let from = self.parts(from);
+        for ((p, d), x) in parts.iter().zip(self.dst(dst)).zip(from) {
+            self.v1i(V::Srlwi, p.bytes, d, x, 8);
+        }
     }
     fn words(&mut self, n: u8, (s, signed): (Src, bool)) -> (VReg, VReg) {
         let r = self.in_reg(s, 4, n);

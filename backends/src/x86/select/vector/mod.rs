@@ -24,14 +24,16 @@ use emit::{Src, Vx};
 use sinter_ir::tile::{Addr, BinOp, Buf, Elem, Inst, Kernel, Reg, Scalar, UnOp};
 
 /// Whether an assignment of or from a vector can be emitted; the reason where not.
-pub fn supports(_: &Kernel, isa: Isa, _: Reg, inst: &Inst) -> Result<(), String> {
+pub fn supports(k: &Kernel, isa: Isa, _: Reg, inst: &Inst) -> Result<(), String> {
     use UnOp::*;
     match inst {
         Inst::Un(Neg | Abs | Not | Ceil | Floor | Trunc | Nearest | Sqrt | Bf16ToF32, _) => Ok(()),
         Inst::Un(F16ToF32 | F32ToF16, _) if isa.f16c => Ok(()),
         Inst::Un(F32ToBf16Flush, _) if isa.bf16 => Ok(()),
         Inst::Un(op, _) => Err(format!("{op:?} of vectors")),
-        Inst::Dot2 { .. } if !isa.bf16 => Err("Dot2 without AVX512-BF16".into()),
+        Inst::Dot2 { acc, .. } if k.ty(*acc).elem == Elem::F32 && !isa.bf16 => {
+            Err("Dot2 without AVX512-BF16".into())
+        }
         Inst::Mat8 { .. } | Inst::Mat4 { .. } | Inst::Halves { .. } => {
             Err("products of small matrices".into())
         }
@@ -62,6 +64,7 @@ impl Select<'_> {
                 s.half_float(op, dst, a)
             }
             Inst::Un(op, a) => s.unary(op, dst, a),
+            Inst::Bin(..) if s.facts.patterns.odd.contains_key(&dst) => s.odd_bytes(dst),
             Inst::Bin(op, a, b) => s.binary(op, dst, a, b),
             Inst::Cmp(op, a, b) => s.compare(op, dst, a, b),
             Inst::Select(..) if s.facts.patterns.greater.contains_key(&dst) => s.greater(dst),
@@ -84,6 +87,10 @@ impl Select<'_> {
     /// Makes the mask of a tail, where it is not there yet.
     pub fn make_tail(&mut self, tail: Reg, lanes: u16) {
         Vx(self).tail_truth(tail, lanes);
+    }
+    /// Adds to a sum of 32 bits what it lacks.
+    pub fn settle(&mut self, r: Reg) {
+        Vx(self).settle(r);
     }
     /// Loads all parts of a register.
     pub fn load_vector(&mut self, r: Reg, from: Mem) {

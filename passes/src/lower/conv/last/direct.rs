@@ -146,7 +146,7 @@ impl Item<'_> {
         }
         let (panels, nr) = (plan.panels(), plan.tile.nr() as i64);
         let whole = plan.columns / nr;
-        let size = plan.depth() * nr;
+        let size = plan.depth() * plan.panel_row();
         let mut done = Ok(());
         let (lo, hi) = (reg(b, &lo), reg(b, &hi));
         b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, q| {
@@ -315,7 +315,7 @@ impl Sums<'_> {
     fn runs(&self, b: &mut KernelBuilder, from: Reg, tap: Reg) {
         let plan = self.item.plan;
         let taps = plan.inner.taps.as_const().unwrap_or(1);
-        let line = taps * plan.per_group * plan.tile.nr() as i64;
+        let line = taps * plan.per_group * plan.panel_row();
         let at = scaled(b, tap, line);
         let weights = b.add(self.p.weights, at);
         let merged = plan.inner.dilation == 1 && plan.per_group == self.pitch;
@@ -325,7 +325,7 @@ impl Sums<'_> {
         b.for_(Bound::Const(0), Bound::Const(taps), 1, LoopKind::Serial, |b, t| {
             let ahead = scaled(b, t, plan.inner.dilation * self.pitch);
             let from = b.add(from, ahead);
-            let ahead = scaled(b, t, plan.per_group * plan.tile.nr() as i64);
+            let ahead = scaled(b, t, plan.per_group * plan.panel_row());
             let weights = b.add(weights, ahead);
             self.run(b, from, weights, plan.per_group);
         });
@@ -349,7 +349,7 @@ impl Sums<'_> {
             num: plan.layer.weights,
             starts: vec![weights],
             parts: vec![(0, 0)],
-            step: Step::Const(plan.tile.nr() as i64),
+            step: Step::Const(plan.panel_row()),
         };
         let depth = Depth { all: Bound::Const(count), ragged: None, list: None };
         contract(b, self.tile, &depth, &x, &y, self.acc);

@@ -107,7 +107,8 @@ fn dense(layer: &Layer, w: &Tensor, axes: Vec<Axis>, words: Option<&Words>) -> R
 fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered> {
     let rank = layer.xt.rank();
     let (m, n) = (product(&layer.yt.dims[..rank - 1]), layer.wt.dims[0].clone());
-    let (o, c) = (w.shape()[0], w.shape()[1]);
+    let (o, rows) = (w.shape()[0], w.shape()[1]);
+    let c = rows / layer.num.rows();
     let tile = Tile::pick_strided(layer.cx, layer.num, &m, &n, &c.into());
     let gemm = Gemm {
         batch: vec![],
@@ -142,7 +143,7 @@ fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered
             &shape,
         );
     }
-    let packed = pack::panels(w, (1, c, o), tile.nr(), |_, k, j| Some(j * c + k))?;
+    let packed = pack::panels(w, (1, rows, o), tile.nr(), |_, k, j| Some(j * rows + k))?;
     let from = [Source::Value(layer.x), Source::Packed(packed, layer.wt.dtype)];
     let (family, start) = match words {
         Some(words) => ("conv1_dot", words.start(1, gemm.tile.nr())),

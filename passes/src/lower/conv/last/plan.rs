@@ -48,7 +48,7 @@ impl<'a> Plan<'a> {
         let (last, inner) = kept.pop().unwrap_or_else(|| (axes.len() - 1, axes[axes.len() - 1].clone()));
         let (mut places, outer): (Vec<usize>, Vec<Axis>) = kept.into_iter().unzip();
         places.push(last);
-        let per_group = w.shape()[1] as i64;
+        let per_group = (w.shape()[1] / layer.num.rows()) as i64;
         let channels = per_group * layer.op.group as i64;
         let columns = (w.shape()[0] / layer.op.group.max(1)) as i64;
         let aliased = |pitch: i64| (pitch * layer.num.bytes()) % ALIASED == 0;
@@ -149,9 +149,13 @@ impl<'a> Plan<'a> {
     fn taps(&self) -> i64 {
         product(&self.layer.wt.dims[2..]).as_const().unwrap_or(0)
     }
+    /// Weights of a panel per element of data.
+    pub fn panel_row(&self) -> i64 {
+        (self.layer.num.rows() * self.tile.nr()) as i64
+    }
     /// `[group][panel][tap][channel][nr]`.
     pub fn pack(&self, w: &Tensor) -> Result<bytes::Bytes> {
-        let (taps, per) = (self.taps() as usize, self.per_group as usize);
+        let (taps, per) = (self.taps() as usize, self.per_group as usize * self.layer.num.rows());
         let columns = self.columns as usize;
         let groups = self.layer.op.group;
         pack::panels(w, (groups, taps * per, columns), self.tile.nr(), |g, k, j| {
