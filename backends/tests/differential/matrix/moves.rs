@@ -2,7 +2,7 @@
 
 use super::{Build, FORMS, Form, LANES, TAILS, check, check_on, check_with, kernel};
 use crate::r#gen::NUMBERS;
-use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, Scalar, UnOp};
+use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, Reg, Scalar, UnOp};
 
 #[test]
 fn conversions() {
@@ -206,6 +206,82 @@ fn dot_products_of_pairs() {
     check_with("avx512bf16", &all);
     // One operation after the other.
     check_on(&|t| t.has("sse4.2") && !t.has("avx2"), &all);
+}
+
+#[test]
+fn dot_products_of_words() {
+    let mut all = vec![];
+    for form in FORMS {
+        for (own, swapped) in [(true, false), (false, false), (true, true)] {
+            let k = kernel(format!("Dot2 I32 {form:?} {own} {swapped}"), form, &LANES, &mut |b, n| {
+                let acc = b.load(Elem::I32, n);
+                let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
+                let (x, y) = if swapped { (y, x) } else { (x, y) };
+                let r = if own { acc } else { b.b.reg(Elem::I32, n) };
+                b.b.set(r, Inst::Dot2 { acc, a: x, b: y });
+                b.keep(r);
+                // Bytes of words in 16 bits.
+                let [mask, by] = [0x00ff_00ff, 8].map(|v| b.b.int(Elem::I32, n, v));
+                let odd = b.b.bin(BinOp::ShrU, x, by);
+                for half in [x, odd] {
+                    let half = b.b.bin(BinOp::And, half, mask);
+                    b.b.set(r, Inst::Dot2 { acc: r, a: half, b: y });
+                }
+                b.keep(r);
+            });
+            all.push((Elem::I32, k));
+        }
+    }
+    check_on(&|t| t.has("sse4.2"), &all);
+}
+
+/// Codes of few bits by bytes: several products to one sum, which is read in between, in loops and behind branches.
+#[test]
+fn dot_products_of_codes() {
+    let mut all = vec![];
+    for (form, bits, swapped) in FORMS.into_iter().flat_map(|f| (1..=8).map(move |b| (f, b, b % 2 == 0))) {
+        let k = kernel(format!("Dot4 {form:?} of {bits} bits"), form, &LANES, &mut |b, n| {
+            let acc = b.load(Elem::I32, n);
+            let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
+            let [mask, by, most] = [((1 << bits) - 1) * 0x0101_0101, 8 - bits, 0x8080_8080]
+                .map(|v: i64| b.b.int(Elem::I32, n, i64::from(v as i32)));
+            let low = b.b.bin(BinOp::And, x, mask);
+            let high = b.b.bin(BinOp::ShrU, x, by);
+            let high = b.b.bin(BinOp::And, high, mask);
+            let full = b.b.bin(BinOp::Or, low, mask);
+            let mut add = |b: &mut Build, to: Reg, acc: Reg, small: Reg, y: Reg| {
+                let dot = match swapped {
+                    true => Inst::Dot4 { acc, a: y, b: small, a_signed: true, b_signed: false },
+                    false => Inst::Dot4 { acc, a: small, b: y, a_signed: false, b_signed: true },
+                };
+                b.b.set(to, dot);
+            };
+            for _ in 0..5 {
+                add(b, acc, acc, low, y);
+                add(b, acc, acc, high, y);
+                // The largest codes by the smallest bytes.
+                add(b, acc, acc, full, most);
+            }
+            let other = b.b.reg(Elem::I32, n);
+            add(b, other, acc, low, y);
+            b.keep(other);
+            add(b, acc, acc, high, y);
+            b.b.range(&3.into(), |b, _| {
+                let twice = b.bin(BinOp::Add, acc, acc);
+                b.copy_to(acc, twice);
+                b.set(acc, Inst::Dot4 { acc, a: low, b: y, a_signed: false, b_signed: true });
+            });
+            add(b, acc, acc, high, y);
+            b.keep(acc);
+            // What was added goes with the old value.
+            add(b, acc, acc, high, y);
+            b.b.copy_to(acc, x);
+            add(b, acc, acc, low, y);
+            b.keep(acc);
+        });
+        all.push((Elem::I32, k));
+    }
+    check_on(&|t| t.has("avx2"), &all);
 }
 
 /// Floats on their way to bytes: one bound or both, in both forms, rounded or not.

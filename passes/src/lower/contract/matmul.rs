@@ -82,7 +82,7 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let second = match paired.as_ref().or(body.const_of(y)) {
         Some(t) => {
             let axes = (t.rank() - 2, t.rank() - 1);
-            let words = if shared { Words::of(cx, (a.dtype, zero), t, axes, false)? } else { None };
+            let words = if shared { Words::of(cx, (a.dtype, zero, &gemm.m), t, axes, false)? } else { None };
             match words {
                 Some(w) => {
                     gemm.k = gemm.k.div(&4.into());

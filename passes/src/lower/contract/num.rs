@@ -4,7 +4,7 @@ use crate::lower::access;
 use sinter_ir::target::{CostModel, TargetDesc};
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Buf, CvtOp, Elem, Inst, Reg};
-use sinter_ir::{DType, Diag, Result};
+use sinter_ir::{DType, Diag, Expr, Result};
 
 /// How elements of a dtype are held in memory and in arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub struct Words {
 }
 
 impl Words {
-    /// The form in which a target's dot products with signed weights take data.
-    pub fn of(target: &TargetDesc, data: DType) -> Self {
+    /// The form in which a target's dot products with signed weights take data of `rows` rows.
+    pub fn of(target: &TargetDesc, data: DType, rows: &Expr) -> Self {
         let signed = data == DType::I8;
         let takes = if signed { target.signed_dots() } else { target.mixed_dots() };
         // What changes every word is worth the registers for four.
@@ -45,8 +45,8 @@ impl Words {
             (true, true) => PAIR,
             (true, false) => 4,
         };
-        // Bytes without a sign are wider words by masks alone.
-        let halves = target.halves();
+        // Bytes without a sign are wider words by masks alone. Weights that few rows share had better be short.
+        let halves = target.halves() && rows.as_const().is_none_or(|m| m >= FEW);
         Self { signed: signed == takes, flip: !takes, group, halves }
     }
     /// Rows of B that a word takes.
@@ -62,6 +62,9 @@ impl Words {
         }
     }
 }
+
+/// Rows from which on weights of 16 bits are worth their room.
+const FEW: i64 = 4;
 
 /// Words that are loaded at a time and used at once: rows stay in no register.
 pub const PAIR: u8 = 2;

@@ -8,7 +8,7 @@
 use super::num::{self, Num};
 use crate::lower::LowerCx;
 use bytes::Bytes;
-use sinter_ir::{DType, Result, Tensor};
+use sinter_ir::{DType, Expr, Result, Tensor};
 
 /// A contraction of bytes by words.
 #[derive(Debug, Clone)]
@@ -28,10 +28,10 @@ pub struct Words {
 impl Words {
     /// Of signed weights with k along `axis` and columns along `column`; none where dot products do not pay, and where
     /// k is no whole number of words unless `pads`. `data` is the type of the data, counted from `zero` where that is
-    /// a contraction of bytes.
+    /// a contraction of bytes; `rows` is the number of its rows.
     pub fn of(
         cx: &LowerCx,
-        (data, zero): (DType, Option<i64>),
+        (data, zero, rows): (DType, Option<i64>, &Expr),
         w: &Tensor,
         (axis, column): (usize, usize),
         pads: bool,
@@ -46,7 +46,7 @@ impl Words {
         let outer: usize = w.shape()[..axis].iter().product();
         let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
         let byte = |o, b, j| if b < k { at(o, b, j).unwrap_or(0) } else { 0 };
-        let form = num::Words::of(cx.target, data);
+        let form = num::Words::of(cx.target, data, rows);
         let rows = form.rows();
         let mut words = Vec::with_capacity(rows * w.bytes().len());
         for (o, i) in (0..outer).flat_map(|o| (0..rows * k.div_ceil(4)).map(move |i| (o, i))) {

@@ -57,7 +57,7 @@ impl Columns {
                 }
             }
         }
-        let data = Words::of(layer.cx.target, layer.xt.dtype);
+        let data = Words::of(layer.cx.target, layer.xt.dtype, &1.into());
         let zero = data.zero(zero);
         let sum = |c: usize| -> i32 {
             (0..kh * kw).map(|t| i32::from(at(c, t / kw, t % kw) as i8)).sum::<i32>() * -(zero as i32)

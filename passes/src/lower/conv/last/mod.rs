@@ -79,7 +79,8 @@ fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     // Few channels are made whole words on the way to a slab.
     let vectors = layer.cx.target.lanes(32) > 1;
     let pads = vectors && group == 1 && w.shape()[1] <= MOST_PADDED;
-    let data = (layer.xt.dtype, layer.op.zero);
+    let points = product(&layer.yt.dims[..layer.yt.rank() - 1]);
+    let data = (layer.xt.dtype, layer.op.zero, &points);
     let words = if clipped { None } else { Words::of(layer.cx, data, w, (1, 0), pads)? };
     let Some(words) = words else { return dense(layer, w, axes, None) };
     let (mut xt, mut wt) = (layer.xt.clone(), layer.wt.clone());
