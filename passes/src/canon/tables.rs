@@ -2,14 +2,14 @@
 //!
 //! `Quantize(f(Dequantize(x)))` has 256 values, whatever `f` is: a rescaling, an activation, `x * sigmoid(x)` with a
 //! quantisation after every step. They are computed here by the reference evaluator. A chain that changes nothing goes
-//! altogether. Operations that move elements may be part of a chain: they then move the bytes at its beginning; and
-//! what is quantised behind a concatenation is quantised in front of it.
+//! altogether. Operations that move elements may be part of a chain: they then move the bytes at its beginning, pads
+//! with the byte that stands for what they fill in; and what is quantised behind a concatenation is quantised in front of it.
 
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
 use sinter_ir::eval::EvalCx;
 use sinter_ir::graph::Origin;
-use sinter_ir::op::Lookup;
+use sinter_ir::op::{Constant, Lookup};
 use sinter_ir::{DType, Graph, Module, Node, Op, Result, Symbols, Tensor, ValueId};
 use std::collections::BTreeMap;
 
@@ -99,15 +99,30 @@ impl Tables<'_> {
             }
             return Ok(());
         }
-        let moves = matches!(node.op, Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Broadcast(_));
-        if !moves || inputs.len() != 1 || byte(self.rb.graph.ty(x).dtype) {
+        if byte(self.rb.graph.ty(x).dtype) {
             return Ok(());
         }
-        if let Some(f) = self.known.get(&x).cloned() {
-            let of = self.rb.add1(node.op.clone(), &[f.of], &node.origin)?;
-            self.known.insert(y, Function { of, ..f });
-        }
+        let Some(f) = self.known.get(&x).cloned() else { return Ok(()) };
+        let operands = match (&node.op, inputs) {
+            (Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Broadcast(_), [_]) => vec![f.of],
+            (Op::Pad(_), &[_, value]) => match self.byte_of(&f, value, &node.origin)? {
+                Some(byte) => vec![f.of, byte],
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        let of = self.rb.add1(node.op.clone(), &operands, &node.origin)?;
+        self.known.insert(y, Function { of, ..f });
         Ok(())
+    }
+    /// The byte of which a function is this number.
+    fn byte_of(&mut self, f: &Function, value: ValueId, origin: &Origin) -> Result<Option<ValueId>> {
+        let Some(value) = self.number(value) else { return Ok(None) };
+        let size = value.bytes().len().max(1);
+        let at = f.values.bytes().chunks_exact(size).position(|v| v == value.bytes());
+        let Some(at) = at.and_then(|i| u8::try_from(i).ok()) else { return Ok(None) };
+        let byte = Tensor::from_bytes(self.rb.graph.ty(f.of).dtype, vec![], vec![at])?;
+        self.rb.add1(Constant { tensor: byte }, &[], origin).map(Some)
     }
     /// Another form of a node that gives bytes.
     fn rewritten(&mut self, node: &Node, inputs: &[ValueId]) -> Result<Option<ValueId>> {

@@ -40,7 +40,12 @@ impl Columns {
         let (Some(zero), [rows, row]) = (layer.op.zero, axes) else { return Ok(None) };
         let (Some(kh), Some(kw)) = (rows.taps.as_const(), row.taps.as_const()) else { return Ok(None) };
         let target = layer.cx.target;
-        if !target.dots() || target.halves() || w.dtype() != DType::I8 || !(2..=TALLEST).contains(&kh) || width < 2 {
+        if !target.dots()
+            || target.halves()
+            || w.dtype() != DType::I8
+            || !(2..=TALLEST).contains(&kh)
+            || width < 2
+        {
             return Ok(None);
         }
         let (channels, kh, kw) = (w.shape()[0], kh as usize, kw as usize);

@@ -77,8 +77,8 @@ fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     // Rows of the zero point stand for the padding of one outer axis.
     let clipped = axes.iter().rev().skip(2).any(|a| !a.unpadded());
     // Few channels are made whole words on the way to a slab.
-    let vectors = layer.cx.target.lanes(32) > 1;
-    let pads = vectors && group == 1 && w.shape()[1] <= MOST_PADDED;
+    let target = layer.cx.target;
+    let pads = target.lanes(32) > 1 && !target.halves() && group == 1 && w.shape()[1] <= MOST_PADDED;
     let points = product(&layer.yt.dims[..layer.yt.rank() - 1]);
     let data = (layer.xt.dtype, layer.op.zero, &points);
     let words = if clipped { None } else { Words::of(layer.cx, data, w, (1, 0), pads)? };
