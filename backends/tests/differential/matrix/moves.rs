@@ -249,7 +249,7 @@ fn dot_products_of_codes() {
             let high = b.b.bin(BinOp::ShrU, x, by);
             let high = b.b.bin(BinOp::And, high, mask);
             let full = b.b.bin(BinOp::Or, low, mask);
-            let mut add = |b: &mut Build, to: Reg, acc: Reg, small: Reg, y: Reg| {
+            let add = |b: &mut Build, to: Reg, acc: Reg, small: Reg, y: Reg| {
                 let dot = match swapped {
                     true => Inst::Dot4 { acc, a: y, b: small, a_signed: true, b_signed: false },
                     false => Inst::Dot4 { acc, a: small, b: y, a_signed: false, b_signed: true },
