@@ -56,13 +56,7 @@ const UNIFORM_ROWS: i64 = 8;
 const CANDIDATES: usize = 8;
 
 /// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first.
-pub fn tiles(
-    target: &TargetDesc,
-    (lanes, num): (u16, Num),
-    m: &Expr,
-    n: &Expr,
-    rows: RowCache,
-) -> Vec<Tile> {
+pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, rows: RowCache) -> Vec<Tile> {
     let registers = i64::from(target.vector_registers.max(4));
     let width = i64::from(lanes.max(1));
     let mut all: Vec<(i128, Tile)> = vec![];
