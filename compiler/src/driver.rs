@@ -27,7 +27,7 @@ use sinter_backends as backends;
 use sinter_ir::program::Program;
 use sinter_ir::target::Memory;
 use sinter_ir::{Diag, Module};
-use sinter_llm::info::TEMPLATE_FILE;
+use sinter_llm::info::{TABLES_FILE, TEMPLATE_FILE, TOKENIZER_FILE};
 use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, LowerOptions};
@@ -178,6 +178,9 @@ impl Bundle {
             let chats = files.contains_key(TEMPLATE_FILE);
             let more = crate::web::language_files(&self.manifest.name, &language.info, chats);
             files.extend(more.into_iter().map(|(path, text)| (path, text.into())));
+        } else if let Some(t) = files.get(TOKENIZER_FILE).and_then(|json| sinter_llm::tokenizer::tables(json))
+        {
+            files.insert(TABLES_FILE.to_owned(), t.into());
         }
         for (name, bytes) in files {
             self.manifest.files.insert(name.clone(), sha256(&bytes));

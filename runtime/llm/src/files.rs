@@ -4,7 +4,7 @@
 
 use crate::bundle::{BundleModel, Manifest};
 use crate::error::{Error, Result};
-use crate::info::{TEMPLATE_FILE, TOKENIZER_FILE};
+use crate::info::{TABLES_FILE, TEMPLATE_FILE, TOKENIZER_FILE};
 use crate::model::Model;
 use crate::session::{Language, Session};
 use crate::template::ChatTemplate;
@@ -34,7 +34,7 @@ pub fn language(manifest: &Manifest, file: &dyn Fn(&str) -> Result<Option<Vec<u8
         Error::input(format!("the bundle `{}` has no {TOKENIZER_FILE}", manifest.name))
             .help("the checkpoint must bring one: the `transformers` library makes it from a tokenizer.model")
     })?;
-    let tokenizer = Tokenizer::from_json(&tokenizer)?;
+    let tokenizer = Tokenizer::with_tables(&tokenizer, file(TABLES_FILE)?.as_deref())?;
     let template = match file(TEMPLATE_FILE)?.map(String::from_utf8) {
         Some(Ok(text)) => Some(ChatTemplate::new(&text)?),
         Some(Err(_)) => return Err(Error::input(format!("{TEMPLATE_FILE} is no UTF-8"))),

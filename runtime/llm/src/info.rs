@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// File of the tokenizer in a bundle.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// What was found out about it beforehand: [`crate::tokenizer::tables`].
+pub const TABLES_FILE: &str = "tokenizer.tables";
 /// File of the chat template in a bundle.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 

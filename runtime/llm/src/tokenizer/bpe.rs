@@ -3,6 +3,7 @@
 //! The library makes three maps of strings of its own for the same, and takes longer for that than a small model for
 //! its first token. What is encoded is the same, token for token.
 
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ fn mix(h: u64, word: u64) -> u64 {
     p as u64 ^ (p >> 64) as u64
 }
 
-fn hash(text: &[u8]) -> u64 {
+/// A hash of bytes, the same on all machines.
+pub(super) fn hash(text: &[u8]) -> u64 {
     let (words, rest) = text.as_chunks::<8>();
     let h = words.iter().fold(text.len() as u64 + 1, |h, w| mix(h, u64::from_le_bytes(*w)));
     mix(h, rest.iter().fold(0, |w, b| w << 8 | u64::from(*b)))
@@ -46,10 +48,12 @@ impl Index {
 /// The texts of all tokens.
 #[derive(Default)]
 pub(super) struct Vocab {
-    texts: String,
+    /// All of them, one behind the other.
+    pub texts: String,
     /// Where a text ends; it begins where the one before ends.
-    ends: Vec<u32>,
-    ids: Vec<u32>,
+    pub ends: Vec<u32>,
+    /// The numbers of tokens.
+    pub ids: Vec<u32>,
 }
 
 impl Vocab {
@@ -68,19 +72,20 @@ impl Vocab {
 }
 
 /// What a file says beside tokens and merges.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
-pub(super) struct Options<'a> {
-    pub unknown: Option<&'a str>,
+pub(super) struct Options {
+    pub unknown: Option<String>,
     pub fuse_unknown: bool,
     pub byte_fallback: bool,
     pub ignore_merges: bool,
 }
 
 /// Two tokens that become one; their number in the list is the rank.
-struct Merge {
-    pair: [u32; 2],
-    made: u32,
+#[allow(missing_docs)]
+pub(super) struct Merge {
+    pub pair: [u32; 2],
+    pub made: u32,
 }
 
 /// The model.
@@ -113,8 +118,20 @@ impl Bpe {
     pub fn new<'a>(
         vocab: Vocab,
         merges: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
-        options: Options,
+        options: &Options,
     ) -> Option<Self> {
+        let mut bpe = Self::of_tables(vocab, vec![], options)?;
+        let mut all = Vec::with_capacity(merges.len());
+        let mut joined = String::new();
+        for (a, b) in merges {
+            joined.clear();
+            joined.extend([a, b]);
+            all.push(Merge { pair: [bpe.id(a)?, bpe.id(b)?], made: bpe.id(&joined)? });
+        }
+        bpe.merge_by(all).then_some(bpe)
+    }
+    /// The same, of merges whose tokens are known.
+    pub fn of_tables(vocab: Vocab, merges: Vec<Merge>, options: &Options) -> Option<Self> {
         let count = vocab.ids.len();
         let last = vocab.ids.iter().max().map_or(0, |m| *m as usize + 1);
         if last > crate::MAX_TOKENS {
@@ -129,30 +146,45 @@ impl Bpe {
             }
             (by_text.0[at], by_id[id as usize]) = (entry as u32, entry as u32);
         }
-        let by_pair = Index::new(merges.len());
-        let (unknown, bytes) = (None, None);
-        let Options { fuse_unknown, ignore_merges, .. } = options;
-        let all = Vec::with_capacity(merges.len());
-        let mut bpe =
-            Self { vocab, by_text, by_id, merges: all, by_pair, unknown, bytes, fuse_unknown, ignore_merges };
-        let mut joined = String::new();
-        for (a, b) in merges {
-            joined.clear();
-            joined.extend([a, b]);
-            let merge = Merge { pair: [bpe.id(a)?, bpe.id(b)?], made: bpe.id(&joined)? };
-            let at = bpe.pair(merge.pair);
-            // A pair that comes twice has the later rank.
-            bpe.by_pair.0[at] = bpe.merges.len() as u32;
-            bpe.merges.push(merge);
-        }
-        if let Some(text) = options.unknown {
+        let Options { fuse_unknown, ignore_merges, .. } = *options;
+        let (by_pair, unknown, bytes) = (Index::new(0), None, None);
+        let mut bpe = Self {
+            vocab,
+            by_text,
+            by_id,
+            merges: vec![],
+            by_pair,
+            unknown,
+            bytes,
+            fuse_unknown,
+            ignore_merges,
+        };
+        if let Some(text) = &options.unknown {
             bpe.unknown = Some(bpe.id(text)?);
         }
         if options.byte_fallback {
             let all: Option<Vec<u32>> = (0..=255u8).map(|b| bpe.id(&format!("<0x{b:02X}>"))).collect();
             bpe.bytes = Some(all?);
         }
-        Some(bpe)
+        bpe.merge_by(merges).then_some(bpe)
+    }
+    /// Takes a list of merges; whether all of them are of tokens that there are.
+    fn merge_by(&mut self, merges: Vec<Merge>) -> bool {
+        self.by_pair = Index::new(merges.len());
+        self.merges = merges;
+        for (rank, m) in self.merges.iter().enumerate() {
+            if [m.pair[0], m.pair[1], m.made].into_iter().any(|id| self.text(id).is_none()) {
+                return false;
+            }
+            let at = self.pair(m.pair);
+            // A pair that comes twice has the later rank.
+            self.by_pair.0[at] = rank as u32;
+        }
+        true
+    }
+    /// Tokens, and merges in the order of their ranks.
+    pub fn parts(&self) -> (&Vocab, &[Merge]) {
+        (&self.vocab, &self.merges)
     }
     fn id(&self, text: &str) -> Option<u32> {
         let at = self.by_text.place(hash(text.as_bytes()), |e| self.vocab.text(e) == text);

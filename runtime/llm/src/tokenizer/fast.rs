@@ -7,7 +7,7 @@
 use super::bpe::{Bpe, Options, Vocab};
 use super::inner::Inner;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::fmt;
@@ -119,6 +119,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
     }
 }
 
+/// What is round the model.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Frame {
+    version: String,
+    added_tokens: Vec<AddedToken>,
+    normalizer: Value,
+    pre_tokenizer: Value,
+    post_processor: Value,
+    decoder: Value,
+    /// Those of the model.
+    pub options: Options,
+}
+
 /// What the file says, where it is of the usual kind.
 pub(super) struct Read {
     pub inner: Inner,
@@ -127,6 +140,12 @@ pub(super) struct Read {
 
 /// Reads a file of the usual kind; `None`: it is another one, or damaged.
 pub(super) fn read(bytes: &[u8]) -> Option<Read> {
+    let (frame, bpe) = parse(bytes)?;
+    assemble(frame, bpe)
+}
+
+/// The two parts of a file of the usual kind.
+pub(super) fn parse(bytes: &[u8]) -> Option<(Frame, Bpe)> {
     let File { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } =
         serde_json::from_slice(bytes).ok()?;
     let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
@@ -137,12 +156,18 @@ pub(super) fn read(bytes: &[u8]) -> Option<Read> {
         return None;
     }
     let options = Options {
-        unknown: model.unk_token.as_deref(),
+        unknown: model.unk_token,
         fuse_unknown: model.fuse_unk.unwrap_or_default(),
         byte_fallback: model.byte_fallback.unwrap_or_default(),
         ignore_merges: model.ignore_merges.unwrap_or_default(),
     };
-    let bpe = Bpe::new(model.vocab, model.merges.iter().map(Merge::parts), options)?;
+    let bpe = Bpe::new(model.vocab, model.merges.iter().map(Merge::parts), &options)?;
+    Some((Frame { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, options }, bpe))
+}
+
+/// The library round a model.
+pub(super) fn assemble(frame: Frame, bpe: Bpe) -> Option<Read> {
+    let Frame { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, .. } = frame;
     let around = json!({
         "version": version, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": post_processor,
         "decoder": null, "model": { "type": "BPE", "vocab": {}, "merges": [] },
@@ -163,6 +188,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Read> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::tables;
     use super::*;
 
     /// Letters, words of them, bytes and a mark for what is unknown.
@@ -207,9 +233,13 @@ mod tests {
             let text = file(merges.clone(), options.clone()).to_string();
             let (fast, whole) =
                 (read(text.as_bytes()).unwrap().inner, Tokenizer::from_bytes(text.as_bytes()).unwrap());
+            let made = tables::of_json(text.as_bytes()).unwrap();
+            let made = tables::read(text.as_bytes(), &made).unwrap().inner;
             for w in words() {
-                let (a, b) = (fast.encode(&w, true).unwrap(), whole.encode_fast(w.as_str(), true).unwrap());
-                assert_eq!(a.get_ids(), b.get_ids(), "{w} {options}");
+                let b = whole.encode_fast(w.as_str(), true).unwrap();
+                for ours in [&fast, &made] {
+                    assert_eq!(ours.encode(&w, true).unwrap().get_ids(), b.get_ids(), "{w} {options}");
+                }
             }
             for id in 0..300 {
                 assert_eq!(fast.text(id).map(Cow::into_owned), whole.id_to_token(id));
@@ -218,6 +248,25 @@ mod tests {
                 (fast.token("<end>"), fast.token("aba"), fast.token("c")),
                 (whole.token_to_id("<end>"), Some(5), None)
             );
+        }
+    }
+
+    #[test]
+    fn tables_are_for_their_own_file_and_may_be_damaged() {
+        let text = file(json!(["a b", "ab a"]), json!({"unk_token": "?"})).to_string();
+        let made = tables::of_json(text.as_bytes()).unwrap();
+        assert!(tables::read(format!("{text} ").as_bytes(), &made).is_none());
+        for cut in 0..made.len() {
+            assert!(tables::read(text.as_bytes(), &made[..cut]).is_none(), "{cut}");
+        }
+        // Nothing of it makes reading panic.
+        for (at, with) in (16..made.len()).flat_map(|at| [0, 1, 127, 255].map(|with| (at, with))) {
+            let mut bad = made.clone();
+            bad[at] = with;
+            if let Some(read) = tables::read(text.as_bytes(), &bad) {
+                let _ = read.inner.encode("ab?abéx", true);
+                (0..300).for_each(|id| drop(read.inner.text(id)));
+            }
         }
     }
 

@@ -6,8 +6,10 @@ mod fast;
 mod inner;
 mod pieces;
 mod stream;
+mod tables;
 
 pub use stream::Stream;
+pub use tables::of_json as tables;
 
 use crate::error::{Error, Result};
 use inner::Inner;
@@ -48,13 +50,18 @@ fn guarded<T>(body: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Resu
 impl Tokenizer {
     /// Reads the contents of a `tokenizer.json`.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
+        Self::with_tables(bytes, None)
+    }
+    /// The same, with what [`tables`] made of it, maybe: then it takes less time.
+    pub fn with_tables(bytes: &[u8], tables: Option<&[u8]>) -> Result<Self> {
         let bad = |e: &dyn std::fmt::Display| {
             let text = e.to_string();
             Error::input(format!("tokenizer.json: {}", text.lines().next().unwrap_or_default()))
                 .help("the file must be one that the `tokenizers` library has written")
         };
         let rules = |decoder: &Value| decoder::rules(decoder).map_err(|e| e.inside("tokenizer.json"));
-        if let Some(fast::Read { inner, decoder }) = fast::read(bytes) {
+        let read = tables.and_then(|t| tables::read(bytes, t)).or_else(|| fast::read(bytes));
+        if let Some(fast::Read { inner, decoder }) = read {
             let pieces = Pieces::new(&inner, rules(&decoder)?)?;
             return Ok(Self { inner, pieces });
         }
