@@ -29,6 +29,11 @@ if [ -n "$missing" ] && command -v apt-get >/dev/null; then
 fi
 [ -x target/zig/bin/python ] || { python3 -m venv target/zig && target/zig/bin/pip install --quiet ziglang; } ||
     echo "SKIP: could not install zig"
+# CMake looks for Java in fewer places than there are.
+if [ -z "${JAVA_HOME:-}" ] && javac=$(readlink -f "$(command -v javac)"); then
+    JAVA_HOME=${javac%/bin/javac}
+    export JAVA_HOME
+fi
 # Debian 12 has a qemu that fails on RISC-V vectors.
 case "$(qemu-riscv64-static --version 2>/dev/null)" in
     *" version "[1-7].*) [ -x target/qemu/qemu-riscv64 ] || testdata/scripts/qemu.sh target/qemu ||

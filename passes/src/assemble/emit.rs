@@ -171,6 +171,9 @@ impl Assembler<'_> {
                     args.len()
                 )));
             }
+            for (&at, buf) in args.iter().zip(&call.kernel.bufs) {
+                self.buffers.hold(at, self.symbols.max(&buf.bytes));
+            }
             let kernel = self.kernels.add(call.kernel, self.report);
             self.report.kernels.push(KernelStat {
                 kernel: self.kernels.name(kernel).to_owned(),

@@ -55,6 +55,12 @@ impl Buffers {
         self.all.push(VBuf { name: name.into(), bytes, home });
         BufId(self.all.len() as u32 - 1)
     }
+    /// Makes a buffer of the arena hold so many bytes behind a place: its size in other words may have a larger bound.
+    pub fn hold(&mut self, at: Place, bytes: i64) {
+        if let Some(b) = self.all.get_mut(at.buf.0 as usize).filter(|b| b.home == Home::Arena) {
+            b.bytes = b.bytes.max(at.offset.saturating_add(bytes.max(0).unsigned_abs()));
+        }
+    }
     /// A buffer by id.
     pub fn get(&self, b: BufId) -> &VBuf {
         &self.all[b.0 as usize]

@@ -54,6 +54,7 @@ impl Vx<'_, '_> {
             if ints {
                 let n = n.max(16);
                 let product = self.vec();
+                let y = self.whole(y, n);
                 self.v(V::Maddwd, n, &[Opnd::Def(product, n), Opnd::Use(x, n), y.opnd(n)]);
                 self.add_part(p.class, d, sums[i], |s, d, sum| s.v2(V::Addd, n, d, sum, product));
                 continue;
@@ -127,7 +128,8 @@ impl Vx<'_, '_> {
         for (i, p) in parts.iter().enumerate() {
             let n = p.bytes.max(16);
             let (t, x) = (self.vec(), self.in_reg(x[i], 4, n));
-            self.v(V::Maddubsw, n, &[Opnd::Def(t, n), Opnd::Use(x, n), y[i].opnd(n)]);
+            let y = self.whole(y[i], n);
+            self.v(V::Maddubsw, n, &[Opnd::Def(t, n), Opnd::Use(x, n), y.opnd(n)]);
             if let Some(sum) = before.as_ref().map(|b| b.regs[i]) {
                 self.v2(V::Addw, n, sum, sum, t);
                 regs.push(sum);
@@ -153,7 +155,7 @@ impl Vx<'_, '_> {
         let parts = self.layout(self.ty(r));
         for ((p, d), sum) in parts.iter().zip(self.dst(r)).zip(regs) {
             let n = p.bytes.max(16);
-            let ones = self.c(4, 0x0001_0001, n);
+            let ones = self.c_reg(4, 0x0001_0001, n);
             let sum = self.new2(V::Maddwd, n, sum, ones);
             self.add_part(p.class, d, d, |s, d, acc| s.v2(V::Addd, n, d, acc, sum));
         }
@@ -169,6 +171,10 @@ impl Vx<'_, '_> {
             let sum = self.new2(V::Addd, n, even, odd);
             self.add_part(p.class, self.dst(dst)[i], acc[i], |s, d, acc| s.v2(V::Addd, n, d, acc, sum));
         }
+    }
+    /// An operand of instructions on narrow elements, which take no single element from memory.
+    fn whole(&mut self, s: Src, n: u8) -> Src {
+        if matches!(s, Src::Bcast(_)) { Src::Reg(self.in_reg(s, 4, n)) } else { s }
     }
     /// Bytes of a register as words: made once in a block.
     fn words_of(&mut self, parts: &[Part], (r, signed): (Reg, bool)) -> Vec<(VReg, VReg)> {
