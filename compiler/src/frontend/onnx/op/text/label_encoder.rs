@@ -22,6 +22,16 @@ pub fn build(cx: &mut NodeCx) -> Result<Vec<Item>> {
         )));
     }
     let default = default(cx, values.dtype())?;
+    mapped(cx, x, keys, (values, default))
+}
+
+/// The value behind the first key that equals each element, or the default.
+pub fn mapped(
+    cx: &mut NodeCx,
+    x: ValueId,
+    keys: Tensor,
+    (values, default): (Tensor, Tensor),
+) -> Result<Vec<Item>> {
     // Place 0 is the default, place 1 + k the value of key k.
     let (place, values) = match keys.dtype() {
         DType::Str => {
@@ -41,7 +51,7 @@ pub fn build(cx: &mut NodeCx) -> Result<Vec<Item>> {
 }
 
 /// Index of the first key that equals each number, -1 where none does.
-pub fn nearest(cx: &mut NodeCx, x: ValueId, keys: Tensor) -> Result<ValueId> {
+fn nearest(cx: &mut NodeCx, x: ValueId, keys: Tensor) -> Result<ValueId> {
     let rank = cx.rank(x);
     let column = cx.unsqueeze(x, &[rank])?;
     let keys = cx.constant(keys)?;

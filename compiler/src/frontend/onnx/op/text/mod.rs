@@ -10,7 +10,7 @@ mod tfidf;
 
 use crate::frontend::onnx::node::{Build, NodeCx};
 pub use equal::equal;
-pub use label_encoder::nearest;
+pub use label_encoder::mapped;
 use sinter_ir::op::StringFind;
 use sinter_ir::{Result, ValueId};
 
