@@ -170,11 +170,15 @@ impl TargetDesc {
     }
     /// Whether products of bytes are summed up faster four at a time.
     pub fn dots(&self) -> bool {
-        ["avx512vnni", "byte-dots", "dotprod", "avx2"].iter().any(|f| self.has(f))
+        self.byte_dots() || self.has("avx2")
+    }
+    /// Whether that is one instruction.
+    pub fn byte_dots(&self) -> bool {
+        ["avx512vnni", "byte-dots", "dotprod"].iter().any(|f| self.has(f))
     }
     /// Whether four bytes are multiplied as two pairs of 16 bits, for want of dot products of bytes.
     pub fn halves(&self) -> bool {
-        self.has("avx2") && !self.has("avx512vnni")
+        self.dots() && !self.byte_dots()
     }
     /// Whether dot products multiply bytes without a sign by bytes with one.
     pub fn mixed_dots(&self) -> bool {

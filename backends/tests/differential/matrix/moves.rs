@@ -2,7 +2,7 @@
 
 use super::{Build, FORMS, Form, LANES, TAILS, check, check_on, check_with, kernel};
 use crate::r#gen::NUMBERS;
-use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, Reg, Scalar, UnOp};
+use sinter_ir::tile::{Addr, BinOp, CmpOp, CvtOp, Elem, Inst, Kernel, Reg, Scalar, UnOp};
 
 #[test]
 fn conversions() {
@@ -128,81 +128,75 @@ fn fields_of_bytes() {
     check(&all);
 }
 
-#[test]
-fn products_of_matrices() {
+/// Kernels of products, with sums in place and apart, and factors in both orders: `f` gets the registers of the result,
+/// of the sum and of both factors. Inputs are random `data`.
+fn products(
+    name: &str,
+    (data, sum): (Elem, Elem),
+    lanes: &[u16],
+    f: &mut dyn FnMut(&mut Build, u16, [Reg; 4]),
+) -> Vec<(Elem, Kernel)> {
     let mut all = vec![];
-    for a_signed in [true, false] {
-        for form in FORMS {
-            for (own, swapped) in [(true, false), (false, false), (true, true)] {
-                let name = format!("Mat8 {a_signed} {form:?} {own} {swapped}");
-                let k = kernel(name, form, &[4, 8, 12, 16, 32], &mut |b, n| {
-                    let acc = b.load(Elem::I32, n);
-                    let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
-                    let (x, y) = if swapped { (y, x) } else { (x, y) };
-                    let r = if own { acc } else { b.b.reg(Elem::I32, n) };
-                    b.b.set(r, Inst::Mat8 { acc, a: x, b: y, a_signed });
-                    b.keep(r);
-                    for high in [false, true] {
-                        let row = b.b.reg(Elem::I32, n);
-                        b.b.set(row, Inst::Halves { a: r, b: y, high });
-                        b.keep(row);
-                        // The result is an operand.
-                        b.b.set(row, Inst::Halves { a: x, b: row, high });
-                        b.keep(row);
-                        b.b.set(row, Inst::Mat8 { acc: r, a: row, b: row, a_signed });
-                        b.keep(row);
-                    }
-                });
-                all.push((Elem::I8, k));
-            }
+    for form in FORMS {
+        for (own, swapped) in [(true, false), (false, false), (true, true)] {
+            let k = kernel(format!("{name} {form:?} {own} {swapped}"), form, lanes, &mut |b, n| {
+                let acc = b.load(sum, n);
+                let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
+                let (x, y) = if swapped { (y, x) } else { (x, y) };
+                let r = if own { acc } else { b.b.reg(sum, n) };
+                f(b, n, [r, acc, x, y]);
+            });
+            all.push((data, k));
         }
     }
-    check_with("i8mm", &all);
+    all
+}
+
+#[test]
+fn products_of_matrices() {
+    let of = |a_signed: bool| {
+        let lanes = [4, 8, 12, 16, 32];
+        products(&format!("Mat8 {a_signed}"), (Elem::I8, Elem::I32), &lanes, &mut |b, n, [r, acc, x, y]| {
+            b.b.set(r, Inst::Mat8 { acc, a: x, b: y, a_signed });
+            b.keep(r);
+            for high in [false, true] {
+                let row = b.b.reg(Elem::I32, n);
+                b.b.set(row, Inst::Halves { a: r, b: y, high });
+                b.keep(row);
+                // The result is an operand.
+                b.b.set(row, Inst::Halves { a: x, b: row, high });
+                b.keep(row);
+                b.b.set(row, Inst::Mat8 { acc: r, a: row, b: row, a_signed });
+                b.keep(row);
+            }
+        })
+    };
+    check_with("i8mm", &[of(true), of(false)].concat());
 }
 
 #[test]
 fn products_of_matrices_of_bf16() {
-    let mut all = vec![];
-    for form in FORMS {
-        for (own, swapped) in [(true, false), (false, false), (true, true)] {
-            let k = kernel(format!("Mat4 {form:?} {own} {swapped}"), form, &[4, 8, 12, 16], &mut |b, n| {
-                let acc = b.load(Elem::F32, n);
-                let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
-                let (x, y) = if swapped { (y, x) } else { (x, y) };
-                let r = if own { acc } else { b.b.reg(Elem::F32, n) };
-                b.b.set(r, Inst::Mat4 { acc, a: x, b: y });
-                b.keep(r);
-                for high in [false, true] {
-                    let row = b.b.reg(Elem::F32, n);
-                    b.b.set(row, Inst::Halves { a: r, b: acc, high });
-                    b.keep(row);
-                    // The result is an operand.
-                    b.b.set(row, Inst::Mat4 { acc: row, a: y, b: x });
-                    b.keep(row);
-                }
-            });
-            all.push((Elem::F32, k));
+    let all = products("Mat4", (Elem::F32, Elem::F32), &[4, 8, 12, 16], &mut |b, n, [r, acc, x, y]| {
+        b.b.set(r, Inst::Mat4 { acc, a: x, b: y });
+        b.keep(r);
+        for high in [false, true] {
+            let row = b.b.reg(Elem::F32, n);
+            b.b.set(row, Inst::Halves { a: r, b: acc, high });
+            b.keep(row);
+            // The result is an operand.
+            b.b.set(row, Inst::Mat4 { acc: row, a: y, b: x });
+            b.keep(row);
         }
-    }
+    });
     check_with("bf16", &all);
 }
 
 #[test]
 fn dot_products_of_pairs() {
-    let mut all = vec![];
-    for form in FORMS {
-        for (own, swapped) in [(true, false), (false, false), (true, true)] {
-            let k = kernel(format!("Dot2 {form:?} {own} {swapped}"), form, &LANES, &mut |b, n| {
-                let acc = b.load(Elem::F32, n);
-                let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
-                let (x, y) = if swapped { (y, x) } else { (x, y) };
-                let r = if own { acc } else { b.b.reg(Elem::F32, n) };
-                b.b.set(r, Inst::Dot2 { acc, a: x, b: y });
-                b.keep(r);
-            });
-            all.push((Elem::F32, k));
-        }
-    }
+    let all = products("Dot2", (Elem::F32, Elem::F32), &LANES, &mut |b, _, [r, acc, x, y]| {
+        b.b.set(r, Inst::Dot2 { acc, a: x, b: y });
+        b.keep(r);
+    });
     check_with("avx512bf16", &all);
     // One operation after the other.
     check_on(&|t| t.has("sse4.2") && !t.has("avx2"), &all);
@@ -210,28 +204,18 @@ fn dot_products_of_pairs() {
 
 #[test]
 fn dot_products_of_words() {
-    let mut all = vec![];
-    for form in FORMS {
-        for (own, swapped) in [(true, false), (false, false), (true, true)] {
-            let k = kernel(format!("Dot2 I32 {form:?} {own} {swapped}"), form, &LANES, &mut |b, n| {
-                let acc = b.load(Elem::I32, n);
-                let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
-                let (x, y) = if swapped { (y, x) } else { (x, y) };
-                let r = if own { acc } else { b.b.reg(Elem::I32, n) };
-                b.b.set(r, Inst::Dot2 { acc, a: x, b: y });
-                b.keep(r);
-                // Bytes of words in 16 bits.
-                let [mask, by] = [0x00ff_00ff, 8].map(|v| b.b.int(Elem::I32, n, v));
-                let odd = b.b.bin(BinOp::ShrU, x, by);
-                for half in [x, odd] {
-                    let half = b.b.bin(BinOp::And, half, mask);
-                    b.b.set(r, Inst::Dot2 { acc: r, a: half, b: y });
-                }
-                b.keep(r);
-            });
-            all.push((Elem::I32, k));
+    let all = products("Dot2 I32", (Elem::I32, Elem::I32), &LANES, &mut |b, n, [r, acc, x, y]| {
+        b.b.set(r, Inst::Dot2 { acc, a: x, b: y });
+        b.keep(r);
+        // Bytes of words in 16 bits.
+        let [mask, by] = [0x00ff_00ff, 8].map(|v| b.b.int(Elem::I32, n, v));
+        let odd = b.b.bin(BinOp::ShrU, x, by);
+        for half in [x, odd] {
+            let half = b.b.bin(BinOp::And, half, mask);
+            b.b.set(r, Inst::Dot2 { acc: r, a: half, b: y });
         }
-    }
+        b.keep(r);
+    });
     check_on(&|t| t.has("sse4.2"), &all);
 }
 

@@ -35,8 +35,8 @@ pub struct Words {
 }
 
 impl Words {
-    /// The form in which a target's dot products with signed weights take data of `rows` rows.
-    pub fn of(target: &TargetDesc, data: DType, rows: &Expr) -> Self {
+    /// The form in which a target's dot products with signed weights take data.
+    pub fn of(target: &TargetDesc, data: DType) -> Self {
         let signed = data == DType::I8;
         let takes = if signed { target.signed_dots() } else { target.mixed_dots() };
         // What changes every word is worth the registers for four.
@@ -45,9 +45,12 @@ impl Words {
             (true, true) => PAIR,
             (true, false) => 4,
         };
-        // Bytes without a sign are wider words by masks alone. Weights that few rows share had better be short.
-        let halves = target.halves() && rows.as_const().is_none_or(|m| m >= FEW);
-        Self { signed: signed == takes, flip: !takes, group, halves }
+        Self { signed: signed == takes, flip: !takes, group, halves: false }
+    }
+    /// The same for this many rows of data: weights that few share had better be short.
+    pub fn for_rows(self, target: &TargetDesc, rows: &Expr) -> Self {
+        // Bytes without a sign are wider words by masks alone.
+        Self { halves: target.halves() && rows.as_const().is_none_or(|m| m >= FEW), ..self }
     }
     /// Rows of B that a word takes.
     pub fn rows(self) -> usize {
@@ -178,8 +181,7 @@ impl Num {
     /// `acc += x * y` on loaded elements, `x` data of this type and `y` weights.
     pub fn mul_add(self, b: &mut KernelBuilder, x: Reg, y: Reg, acc: Reg) {
         let inst = match self.words {
-            _ if self.pairs => Inst::Dot2 { acc, a: x, b: y },
-            Some(Words { halves: true, .. }) => Inst::Dot2 { acc, a: x, b: y },
+            _ if self.pairs || self.rows() > 1 => Inst::Dot2 { acc, a: x, b: y },
             Some(w) => Inst::Dot4 { acc, a: x, b: y, a_signed: w.signed, b_signed: true },
             None => Inst::MulAdd(x, y, acc),
         };

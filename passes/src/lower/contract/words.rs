@@ -46,7 +46,7 @@ impl Words {
         let outer: usize = w.shape()[..axis].iter().product();
         let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
         let byte = |o, b, j| if b < k { at(o, b, j).unwrap_or(0) } else { 0 };
-        let form = num::Words::of(cx.target, data, rows);
+        let form = num::Words::of(cx.target, data).for_rows(cx.target, rows);
         let rows = form.rows();
         let mut words = Vec::with_capacity(rows * w.bytes().len());
         for (o, i) in (0..outer).flat_map(|o| (0..rows * k.div_ceil(4)).map(move |i| (o, i))) {

@@ -33,7 +33,7 @@ fn segment(k: usize, chunk: usize) -> usize {
 /// Whether the product can be computed this way, and has or may have the rows for it.
 pub fn pays(target: &TargetDesc, view: &View, layout: &Layout) -> bool {
     let rows = view.m.as_const().is_none_or(|m| m >= MANY);
-    rows && layout.bits == 4 && target.dots() && !target.halves()
+    rows && layout.bits == 4 && target.byte_dots()
 }
 
 /// What it takes of activations.

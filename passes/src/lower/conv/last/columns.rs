@@ -39,13 +39,8 @@ impl Columns {
     pub fn of(layer: &Layer, w: &Tensor, axes: &[Axis], width: usize) -> Result<Option<Self>> {
         let (Some(zero), [rows, row]) = (layer.op.zero, axes) else { return Ok(None) };
         let (Some(kh), Some(kw)) = (rows.taps.as_const(), row.taps.as_const()) else { return Ok(None) };
-        let target = layer.cx.target;
-        if !target.dots()
-            || target.halves()
-            || w.dtype() != DType::I8
-            || !(2..=TALLEST).contains(&kh)
-            || width < 2
-        {
+        let dots = layer.cx.target.byte_dots();
+        if !dots || w.dtype() != DType::I8 || !(2..=TALLEST).contains(&kh) || width < 2 {
             return Ok(None);
         }
         let (channels, kh, kw) = (w.shape()[0], kh as usize, kw as usize);
@@ -62,7 +57,7 @@ impl Columns {
                 }
             }
         }
-        let data = Words::of(layer.cx.target, layer.xt.dtype, &1.into());
+        let data = Words::of(layer.cx.target, layer.xt.dtype);
         let zero = data.zero(zero);
         let sum = |c: usize| -> i32 {
             (0..kh * kw).map(|t| i32::from(at(c, t / kw, t % kw) as i8)).sum::<i32>() * -(zero as i32)

@@ -1,6 +1,6 @@
 //! Features column by column.
 
-use super::numbers;
+use super::{numbers, real};
 use crate::frontend::onnx::node::NodeCx;
 use crate::frontend::onnx::scope::Item;
 use sinter_ir::expr::product;
@@ -47,9 +47,7 @@ fn per_column(cx: &mut NodeCx, x: ValueId, name: &str, values: &[f64]) -> Result
 
 /// `(x - offset) * scale`.
 pub fn scaler(cx: &mut NodeCx) -> Out {
-    let x = cx.input(0)?;
-    let to = if cx.dtype(x) == DType::F64 { DType::F64 } else { DType::F32 };
-    let mut y = cx.cast(x, to)?;
+    let mut y = real(cx)?;
     for (name, kind) in [("offset", B::Sub), ("scale", B::Mul)] {
         let values = numbers(cx, name)?;
         if !values.is_empty() {
@@ -86,9 +84,7 @@ pub fn imputer(cx: &mut NodeCx) -> Out {
 
 /// Rows divided by their norm, unless that is 0.
 pub fn normalizer(cx: &mut NodeCx) -> Out {
-    let x = cx.input(0)?;
-    let to = if cx.dtype(x) == DType::F64 { DType::F64 } else { DType::F32 };
-    let x = cx.cast(x, to)?;
+    let x = real(cx)?;
     let axes = [cx.last_axis(x)?];
     let norm = match cx.text("norm", "MAX").as_str() {
         "MAX" => cx.reduce(R::Max, x, &axes, true)?,

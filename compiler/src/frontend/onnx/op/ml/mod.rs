@@ -61,11 +61,16 @@ fn places(cx: &NodeCx, name: &str, end: usize) -> Result<Vec<usize>> {
     })
 }
 
-/// Operand 0 as rows of features `[rows, features]` of f32, or of f64 where it is one.
-fn rows(cx: &mut NodeCx) -> Result<ValueId> {
+/// Operand 0 in f32, or in f64 where it is that.
+fn real(cx: &mut NodeCx) -> Result<ValueId> {
     let x = cx.input(0)?;
     let to = if cx.dtype(x) == DType::F64 { DType::F64 } else { DType::F32 };
-    let x = cx.cast(x, to)?;
+    cx.cast(x, to)
+}
+
+/// Operand 0 as rows of features `[rows, features]`, see [`real`].
+fn rows(cx: &mut NodeCx) -> Result<ValueId> {
+    let x = real(cx)?;
     match cx.dims(x).as_slice() {
         [_, _] => Ok(x),
         [n] => cx.reshape(x, vec![1.into(), n.clone()]),

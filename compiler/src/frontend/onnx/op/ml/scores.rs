@@ -137,7 +137,7 @@ pub fn above(cx: &mut NodeCx, score: ValueId, limit: f64, labels: Tensor) -> Res
 }
 
 /// Labels by their places.
-pub fn pick(cx: &mut NodeCx, at: ValueId, labels: Tensor) -> Result<ValueId> {
+fn pick(cx: &mut NodeCx, at: ValueId, labels: Tensor) -> Result<ValueId> {
     let list = cx.constant(labels)?;
     cx.emit(Gather { axis: 0 }, &[list, at])
 }

@@ -1,15 +1,15 @@
 //! Support vector machines.
 
 use super::coupling::couple;
-use super::scores::{Post, Second, above, labels, pick};
+use super::scores::{Post, Second, above, best, labels, plus};
 use super::{features, matrix, numbers, rows};
 use crate::frontend::onnx::node::NodeCx;
 use crate::frontend::onnx::scope::Item;
+use sinter_ir::op::MatMul;
 use sinter_ir::op::binary::BinaryKind as B;
 use sinter_ir::op::compare::CompareKind as C;
 use sinter_ir::op::reduce::ReduceKind as R;
 use sinter_ir::op::unary::UnaryKind as U;
-use sinter_ir::op::{ArgReduce, MatMul};
 use sinter_ir::{DType, Diag, Result, ValueId};
 
 type Out = Result<Vec<Item>>;
@@ -86,7 +86,7 @@ pub fn classifier(cx: &mut NodeCx) -> Out {
         let y = kernel(cx, x, &weights, classes)?;
         let y = cx.add_num(y, rho.first().copied().unwrap_or(0.0))?;
         let y = cx.cast(y, DType::F32)?;
-        let label = super::scores::best(cx, y, names)?;
+        let label = best(cx, y, names)?;
         let y = post.apply(cx, y)?;
         return cx.many(&[label, y]);
     }
@@ -119,7 +119,7 @@ pub fn classifier(cx: &mut NodeCx) -> Out {
     }
     let table = matrix(cx, x, vec![count, pairs.len()], &table, "coefficients")?;
     let y = cx.emit(MatMul::default(), &[alike, table])?;
-    let y = super::scores::plus(cx, y, "rho")?;
+    let y = plus(cx, y, "rho")?;
     let y = cx.cast(y, DType::F32)?;
     let (a, b) = (numbers(cx, "prob_a")?, numbers(cx, "prob_b")?);
     let likely = if a.is_empty() { None } else { Some(probabilities(cx, y, classes, &a, &b)?) };
@@ -137,18 +137,17 @@ pub fn classifier(cx: &mut NodeCx) -> Out {
     let first = cx.compare(C::Gt, y, zero)?;
     let first = cx.cast(first, DType::F32)?;
     // A vote for one class of a pair is none for the other.
-    let (mut plus, mut base) = (vec![0.0; pairs.len() * classes], vec![0.0; classes]);
+    let (mut more, mut base) = (vec![0.0; pairs.len() * classes], vec![0.0; classes]);
     for (p, &(i, j)) in pairs.iter().enumerate() {
-        plus[p * classes + i] = 1.0;
-        plus[p * classes + j] = -1.0;
+        more[p * classes + i] = 1.0;
+        more[p * classes + j] = -1.0;
         base[j] += 1.0;
     }
-    let plus = matrix(cx, first, vec![pairs.len(), classes], &plus, "votes")?;
-    let votes = cx.emit(MatMul::default(), &[first, plus])?;
+    let more = matrix(cx, first, vec![pairs.len(), classes], &more, "votes")?;
+    let votes = cx.emit(MatMul::default(), &[first, more])?;
     let base = matrix(cx, first, vec![classes], &base, "votes")?;
     let votes = cx.sum(votes, base)?;
-    let at = cx.emit(ArgReduce { largest: true, axis: 1, keepdims: false, last: false }, &[votes])?;
-    let label = pick(cx, at, names)?;
+    let label = best(cx, votes, names)?;
     let y = post.apply(cx, likely.unwrap_or(y))?;
     cx.many(&[label, y])
 }
