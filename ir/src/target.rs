@@ -25,6 +25,9 @@ pub struct CostModel {
     pub depthwise: i64,
     /// Vector operations that are worth handing to another thread.
     pub thread_work: i64,
+    /// Places from which a product of one row reads its weights in turns: memory may be faster than for one stream.
+    #[serde(default = "one")]
+    pub streams: usize,
     /// Code is to look alike whatever the shape: loops are not unrolled, rest rows come one by one.
     #[serde(skip)]
     pub uniform: bool,
@@ -42,9 +45,14 @@ impl Default for CostModel {
             code: 2500,
             depthwise: 48,
             thread_work: 40_000,
+            streams: one(),
             uniform: false,
         }
     }
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Memory of a device, where it is known.

@@ -55,11 +55,12 @@ fn product(rng: &mut Rng, [m, n, k]: [usize; 3], block: usize) -> Case {
     c
 }
 
-/// Targets whose dot products want bytes without a sign, or with one, among them.
+/// Targets whose dot products want bytes without a sign, or with one, or that have none, and such that read several strips.
 fn on_any_target(c: &mut Case, rng: &mut Rng) {
     c.on_any_target(rng);
-    if rng.flip() {
-        c.target.features = vec!["dotprod".into()];
+    c.target.cost.streams = rng.pick(&[1, 2, 3]);
+    if let Some(only) = rng.pick(&[None, Some("dotprod"), Some("avx2")]) {
+        c.target.features = vec![only.into()];
     }
 }
 

@@ -45,6 +45,9 @@ impl Forms for Code {
         let whole = [16, 32, 64].map(|b| [false, true].map(|wide| Self::reload(Class::Vec, b, wide)));
         whole.into_iter().flatten().any(|c| c == self)
     }
+    fn repeats(self) -> Option<usize> {
+        matches!(self, Code::VEX_Vpbroadcastd_ymm_xmmm32 | Code::VEX_Vpbroadcastd_xmm_xmmm32).then_some(4)
+    }
     fn is_constant(op: &Op) -> bool {
         matches!(op.code, Code::Mov_r32_imm32 | Code::Mov_r64_imm64 | Code::Mov_rm64_imm32)
             || matches!(op.opnds.first(), Some(Opnd::Def(_, 16..)))

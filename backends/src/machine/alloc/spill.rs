@@ -266,6 +266,20 @@ impl<C: Forms> Rewriter<'_, C> {
             }
         }
     }
+    /// Where `bytes` of the constant that an instruction makes lie in memory.
+    fn constant(&mut self, op: Op<C>, bytes: u8) -> Option<Mem> {
+        let [Opnd::Def(_, have), Opnd::Mem(m)] = op.opnds[..] else { return None };
+        match (op.code.repeats(), m.base) {
+            _ if have < bytes => None,
+            (Some(size), Base::Pool(at)) => {
+                let at = at as usize;
+                let element = self.f.pool.get(at..at + size)?.to_vec();
+                let all: Vec<u8> = element.into_iter().cycle().take(bytes.into()).collect();
+                Some(self.f.pool(&all, bytes.into()).into())
+            }
+            _ => op.code.is_reload().then_some(m),
+        }
+    }
     /// Turns one read of a spilled register into a memory operand where the instruction takes one.
     fn fold(&mut self, op: &mut Op<C>) {
         for n in 0..op.opnds.len() {
@@ -277,13 +291,10 @@ impl<C: Forms> Rewriter<'_, C> {
             if count != 1 || op.mask.is_some() || !C::takes_memory(op, n) {
                 continue;
             }
-            let mem: Option<Mem> = match self.homes.get(&v) {
-                Some(Home::Slot(base)) => Some((*base).into()),
-                Some(Home::Again(op)) if op.code.is_reload() => match op.opnds[..] {
-                    [Opnd::Def(_, have), Opnd::Mem(m)] if have >= bytes => Some(m),
-                    _ => None,
-                },
-                _ => None,
+            let mem: Option<Mem> = match self.homes.get(&v).cloned() {
+                Some(Home::Slot(base)) => Some(base.into()),
+                Some(Home::Again(op)) => self.constant(op, bytes),
+                None => None,
             };
             if let Some(m) = mem {
                 op.opnds[n] = Opnd::Mem(m);

@@ -28,7 +28,7 @@ pub use isa::Isa;
 pub use layout::{Part, layout};
 use sinter_ir::Expr;
 use sinter_ir::tile::{BinOp, CmpOp, Elem, Inst, Kernel, Reg, Scalar, Stmt, Ty, UnOp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A value that is not in registers yet: its only use may take it as a memory operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Partial {
     pub regs: Vec<VReg>,
     /// What may still be added without overflow.
     pub room: u32,
+    /// Whether the sum of 32 bits is zero so far.
+    pub alone: bool,
 }
 
 /// Selection state of one kernel.
@@ -70,6 +72,8 @@ pub struct Select<'k> {
     words: BTreeMap<(Reg, bool), Vec<(VReg, VReg)>>,
     /// What sums of I32 still lack.
     partial: BTreeMap<Reg, Partial>,
+    /// Vectors that are zero here.
+    zeros: BTreeSet<Reg>,
     bases: BTreeMap<u32, VReg>,
     syms: VReg,
     range: Option<(VReg, VReg)>,
@@ -118,6 +122,7 @@ pub fn select(k: &Kernel, isa: Isa) -> Func {
         tails: tails::Tails::new(),
         words: BTreeMap::new(),
         partial: BTreeMap::new(),
+        zeros: BTreeSet::new(),
         bases: BTreeMap::new(),
         syms,
         range: None,
@@ -304,8 +309,9 @@ impl Select<'_> {
         self.words.clear();
         self.settle_all();
     }
-    /// Brings all sums of 32 bits up to date.
+    /// Brings all sums of 32 bits up to date, where control comes from elsewhere or goes there.
     fn settle_all(&mut self) {
+        self.zeros.clear();
         while let Some(&r) = self.partial.keys().next() {
             self.settle(r);
         }
@@ -318,6 +324,10 @@ impl Select<'_> {
                 if !matches!(inst, Inst::Dot4 { acc, .. } if acc == dst) {
                     self.partial.remove(dst);
                 }
+                match inst {
+                    Inst::Const(Scalar::Int(0)) => self.zeros.insert(*dst),
+                    _ => self.zeros.remove(dst),
+                };
                 self.forget(*dst);
             }
             Stmt::Store { buf, at, value, tail } => {

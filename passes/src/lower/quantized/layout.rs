@@ -152,6 +152,11 @@ impl Layout {
     pub fn flipped(&self) -> bool {
         self.signed && self.bits == 8
     }
+    /// Whether sums of a block are in 16 bits till it ends, and one register each: bytes below 128 are multiplied where
+    /// that has no sum of its own.
+    pub fn partial(&self, target: &TargetDesc) -> bool {
+        target.halves() && self.bits < 8
+    }
     /// Terms per chunk.
     pub fn terms(&self) -> usize {
         self.planes().map(|p| 32 / p.bits).max().unwrap_or(4)

@@ -50,6 +50,7 @@ pub fn lower(cx: &LowerCx, body: &Body, view: &View, layout: Layout, rounded: bo
             a,
             activations: view.op.activations,
             offset: view.op.offset,
+            late: coded.exact && layout.partial(cx.target),
         };
         let exact = |view| {
             let tile = tile(cx.target, view, &layout);
@@ -104,16 +105,31 @@ pub fn lower(cx: &LowerCx, body: &Body, view: &View, layout: Layout, rounded: bo
 /// Registers that a tile needs beside its sums: a mask, activations, what is being joined.
 const BESIDE: usize = 3;
 
-/// The register tile: sums of a block and of all blocks are both in registers.
+/// The same where a block's sums are in 16 bits: masks are read from memory.
+const BESIDE_PARTIAL: usize = 2;
+
+/// Fewest rows for which two vectors are better than one with more rows.
+const LOW: usize = 5;
+
+/// The register tile. Sums of a block and of all blocks are both in registers; where the former are in 16 bits, the latter
+/// wait in memory: a block's end is far away.
 fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
+    let planes = layout.planes().count();
+    let registers = target.vector_registers as usize;
     // And words and a mask of every plane, for a strip of two vectors.
-    let beside = BESIDE + 2 * layout.planes().count();
-    let room = (target.vector_registers as usize).saturating_sub(beside) / 2;
+    let room = match layout.partial(target) && view.in_bytes() {
+        true => registers.saturating_sub(BESIDE_PARTIAL + 2 * (planes + 1)),
+        false => registers.saturating_sub(BESIDE + 2 * planes) / 2,
+    };
     let m = view.m.as_const().map_or(usize::MAX, |m| m.max(1) as usize);
+    let streams = target.cost.streams;
+    if m == 1 && streams > 1 && layout.strips().is_multiple_of(streams) {
+        return Tile { mr: 1, nv: streams * layout.rt, lanes: layout.lanes, uniform: target.cost.uniform };
+    }
     // Few rows: as wide as the strip. More: as many rows as fit beside two vectors, or one.
     let nv = [layout.rt, 2, 1]
         .into_iter()
-        .find(|&nv| nv <= layout.rt && (m.saturating_mul(nv) <= room || nv <= 2 && room / nv >= 6));
+        .find(|&nv| nv <= layout.rt && (m.saturating_mul(nv) <= room || nv <= 2 && room / nv >= LOW));
     let nv = nv.unwrap_or(1);
     let uniform = target.cost.uniform;
     let most = (room / nv).clamp(1, if uniform { 6 } else { 12 });

@@ -5,7 +5,7 @@ use super::layout::Layout;
 use super::nest::Panels;
 use super::streams::{Streams, advance};
 use crate::lower::access::whole;
-use crate::lower::contract::arith::scaled;
+use crate::lower::contract::arith::{add_const, scaled};
 use crate::lower::contract::micro::{Tile, copy};
 use sinter_ir::op::quantized_matmul::{Activations, Offset};
 use sinter_ir::tile::build::KernelBuilder;
@@ -28,11 +28,14 @@ pub struct Reader {
     pub activations: Activations,
     /// Offsets of weights.
     pub offset: Offset,
+    /// Whether sums begin with zero, and get their starts when they are done: see [`Layout::partial`].
+    pub late: bool,
 }
 
 /// Running positions.
 struct Runs {
-    weights: Streams,
+    /// Of every strip that the tile is of.
+    weights: Vec<Streams>,
     /// Activations: words of codes or floats.
     a: Reg,
     /// Scales and sums.
@@ -42,6 +45,9 @@ struct Runs {
 /// Dot products per iteration of the loop over chunks.
 const WORTH: usize = 64;
 
+/// The same where sums of 16 bits are made sums of 32 behind every iteration.
+const WORTH_PARTIAL: usize = 96;
+
 impl Panels for Reader {
     fn panel(&self, _: &mut KernelBuilder, _: Reg, number: Reg) -> Reg {
         number
@@ -49,7 +55,7 @@ impl Panels for Reader {
     fn sums(&self, b: &mut KernelBuilder, tile: Tile, row: Reg, number: Reg, _: Reg) -> Vec<Reg> {
         let acc: Vec<Reg> =
             (0..tile.mr * tile.nv).map(|_| b.zero(Ty { elem: Elem::F32, lanes: tile.lanes })).collect();
-        let runs = self.runs(b, row, number, tile.nv);
+        let runs = self.runs(b, row, number, tile);
         let (whole, rest) = self.layout.blocks();
         if whole == 1 {
             self.block(b, tile, &runs, self.layout.block, &acc);
@@ -73,11 +79,22 @@ impl Panels for Reader {
 }
 
 impl Reader {
-    fn runs(&self, b: &mut KernelBuilder, row: Reg, number: Reg, nv: usize) -> Runs {
-        let weights = Streams::new(b, self.layout, self.weights, number, nv);
+    fn runs(&self, b: &mut KernelBuilder, row: Reg, number: Reg, tile: Tile) -> Runs {
+        let count = self.strips(tile) as i64;
+        let first = scaled(b, number, count);
+        let stream = |i| {
+            let strip = add_const(b, first, i);
+            Streams::new(b, self.layout, self.weights, strip, tile.nv / count as usize)
+        };
+        let weights = (0..count).map(stream).collect();
         let a = scaled(b, row, self.a_pitch());
         let blocks = scaled(b, row, self.coded.blocks as i64);
         Runs { weights, a: copy(b, a), blocks: copy(b, blocks) }
+    }
+
+    /// Strips that a tile is of.
+    fn strips(&self, tile: Tile) -> usize {
+        tile.nv.div_ceil(self.layout.rt)
     }
 
     /// Distance of rows of activations, in words or floats.
@@ -85,24 +102,42 @@ impl Reader {
         if self.coded.exact { self.coded.pitch as i64 / 4 } else { self.layout.k as i64 }
     }
 
-    /// One block: exact sums from their starts, then scaled and added to `acc`. Positions move on.
+    /// One block of every strip, and positions move on.
     fn block(&self, b: &mut KernelBuilder, tile: Tile, runs: &Runs, terms: usize, acc: &[Reg]) {
-        let l = &self.layout;
+        let strip = Tile { nv: tile.nv / runs.weights.len(), ..tile };
+        for (s, weights) in runs.weights.iter().enumerate() {
+            let own = acc.chunks(tile.nv).flat_map(|row| &row[s * strip.nv..(s + 1) * strip.nv]);
+            let own: Vec<Reg> = own.copied().collect();
+            self.strip(b, strip, (runs, weights), terms, &own);
+            weights.advance(b, terms);
+        }
+        let per_word = if self.coded.exact { 4 } else { 1 };
+        advance(b, runs.a, self.layout.block as i64 / per_word);
+        advance(b, runs.blocks, 1);
+    }
+
+    /// One block of a strip: exact sums from their starts, then scaled and added to `acc`.
+    fn strip(
+        &self,
+        b: &mut KernelBuilder,
+        tile: Tile,
+        (runs, weights): (&Runs, &Streams),
+        terms: usize,
+        acc: &[Reg],
+    ) {
         let elem = if self.coded.exact { Elem::I32 } else { Elem::F32 };
         let ty = Ty { elem, lanes: tile.lanes };
         let mut dots = Vec::with_capacity(acc.len());
         for i in 0..tile.mr {
-            let start = self.bufs.starts.map(|s| self.of_row(b, elem, s, runs, i, tile));
+            let start = self.bufs.starts.filter(|_| !self.late);
+            let start = start.map(|s| self.of_row(b, elem, s, runs, i, tile));
             dots.extend((0..tile.nv).map(|_| match start {
                 Some(s) => copy(b, s),
                 None => b.zero(ty),
             }));
         }
-        self.chunks(b, tile, runs, terms, &dots);
-        self.finish(b, tile, runs, &dots, acc);
-        runs.weights.advance(b, terms);
-        advance(b, runs.a, if self.coded.exact { l.block as i64 / 4 } else { l.block as i64 });
-        advance(b, runs.blocks, 1);
+        self.chunks(b, tile, (weights, runs.a), terms, &dots);
+        self.finish(b, tile, (runs, weights), &dots, acc);
     }
 
     /// Value that row `i` has for this block, in every lane.
@@ -113,20 +148,26 @@ impl Reader {
     }
 
     /// Adds the products of all chunks to `dots`.
-    fn chunks(&self, b: &mut KernelBuilder, tile: Tile, runs: &Runs, terms: usize, dots: &[Reg]) {
+    fn chunks(
+        &self,
+        b: &mut KernelBuilder,
+        tile: Tile,
+        (weights, a): (&Streams, Reg),
+        terms: usize,
+        dots: &[Reg],
+    ) {
         let count = self.layout.chunks(terms);
         let cost = tile.mr
             * tile.nv
             * if self.coded.exact { self.layout.terms() / 4 } else { self.layout.terms() * 3 };
-        let most = (WORTH / cost).max(1);
+        let most = (if self.late { WORTH_PARTIAL } else { WORTH } / cost).max(1);
         if count <= most {
-            return (0..count)
-                .for_each(|q| self.chunk(b, tile, (&runs.weights, runs.weights.words, runs.a), q, dots));
+            return (0..count).for_each(|q| self.chunk(b, tile, (weights, weights.words, a), q, dots));
         }
         let step = (1..=most).rev().find(|u| count.is_multiple_of(*u)).unwrap_or(1);
-        let (words, a) = (copy(b, runs.weights.words), copy(b, runs.a));
+        let (words, a) = (copy(b, weights.words), copy(b, a));
         b.for_(Bound::Const(0), Bound::Const((count / step) as i64), 1, LoopKind::Serial, |b, _| {
-            (0..step).for_each(|q| self.chunk(b, tile, (&runs.weights, words, a), q, dots));
+            (0..step).for_each(|q| self.chunk(b, tile, (weights, words, a), q, dots));
             advance(b, words, (step * self.layout.chunk_words()) as i64);
             advance(b, a, (step * self.a_step()) as i64);
         });
@@ -196,10 +237,19 @@ impl Reader {
     }
 
     /// Adds the finished sums of a block to `acc`.
-    fn finish(&self, b: &mut KernelBuilder, tile: Tile, runs: &Runs, dots: &[Reg], acc: &[Reg]) {
-        let scales: Vec<Reg> = (0..tile.nv).map(|v| runs.weights.scale(b, v)).collect();
-        let offsets: Vec<Reg> = (0..tile.nv).filter_map(|v| runs.weights.offset(b, v)).collect();
+    fn finish(
+        &self,
+        b: &mut KernelBuilder,
+        tile: Tile,
+        (runs, weights): (&Runs, &Streams),
+        dots: &[Reg],
+        acc: &[Reg],
+    ) {
+        let scales: Vec<Reg> = (0..tile.nv).map(|v| weights.scale(b, v)).collect();
+        let offsets: Vec<Reg> = (0..tile.nv).filter_map(|v| weights.offset(b, v)).collect();
         for i in 0..tile.mr {
+            let start = self.bufs.starts.filter(|_| self.late);
+            let start = start.map(|s| self.of_row(b, Elem::I32, s, runs, i, tile));
             let sum = self.bufs.sums.map(|s| self.of_row(b, Elem::F32, s, runs, i, tile));
             let own = match (self.activations, self.bufs.scales) {
                 (Activations::Blocks, Some(s)) => Some(self.of_row(b, Elem::F32, s, runs, i, tile)),
@@ -208,6 +258,9 @@ impl Reader {
             for (v, &scale) in scales.iter().enumerate() {
                 let at = i * tile.nv + v;
                 let mut dot = dots[at];
+                if let Some(start) = start {
+                    dot = b.bin(BinOp::Add, dot, start);
+                }
                 if self.coded.exact {
                     dot = b.cvt(CvtOp::SToF, Elem::F32, dot);
                 }

@@ -137,25 +137,33 @@ impl Vx<'_, '_> {
                 regs.push(t);
             }
         }
-        let room = before.map_or(i16::MAX as u32, |b| b.room) - most;
+        let (room, alone) = match before {
+            Some(b) => (b.room, b.alone),
+            None => (i16::MAX as u32, self.zeros.contains(&acc)),
+        };
+        let partial = Partial { regs, room: room - most, alone };
         if dst == acc {
-            self.partial.insert(dst, Partial { regs, room });
+            self.partial.insert(dst, partial);
             return;
         }
         let from = self.parts(acc);
         for ((p, d), from) in parts.iter().zip(self.dst(dst)).zip(from) {
             self.mov(d, from, p.bytes);
         }
-        self.partial.insert(dst, Partial { regs, room });
+        self.partial.insert(dst, partial);
         self.settle(dst);
     }
     /// Adds to a sum of 32 bits what it lacks.
     pub fn settle(&mut self, r: Reg) {
-        let Some(Partial { regs, .. }) = self.partial.remove(&r) else { return };
+        let Some(Partial { regs, alone, .. }) = self.partial.remove(&r) else { return };
         let parts = self.layout(self.ty(r));
         for ((p, d), sum) in parts.iter().zip(self.dst(r)).zip(regs) {
             let n = p.bytes.max(16);
-            let ones = self.c_reg(4, 0x0001_0001, n);
+            let ones = self.pattern(&[1, 0], n);
+            if alone && p.class == Class::Vec {
+                self.v2(V::Maddwd, n, d, sum, ones);
+                continue;
+            }
             let sum = self.new2(V::Maddwd, n, sum, ones);
             self.add_part(p.class, d, d, |s, d, acc| s.v2(V::Addd, n, d, acc, sum));
         }
