@@ -391,6 +391,9 @@ def columns():
     ml("one_hot_text", "OneHotEncoder", [words], cats_strings=["x", "a"])
     ml("categories", "CategoryMapper", [words], cats_strings=["x", "a"], cats_int64s=[5, 9], default_int64=-3)
     ml("categories_back", "CategoryMapper", [np.array([9, 5, 1], i64)], cats_strings=["x", "a"], cats_int64s=[5, 9], default_string="?")
+    # The runtime answers with maps; we with what is in them.
+    ml("zip_map", "ZipMap", [x], expect=[x], classlabels_int64s=[7, 3, 5, 1])
+    ml("zip_map_text", "ZipMap", [x], expect=[x], classlabels_strings=["d", "b", "a", "c"])
 
 
 def vectors():

@@ -1,5 +1,5 @@
-//! ai.onnx.ml: what classical learning does before, instead of and behind networks. Maps (ZipMap, DictVectorizer) are no
-//! tensors and are not read.
+//! ai.onnx.ml: what classical learning does before, instead of and behind networks. Maps are no tensors: DictVectorizer,
+//! which reads them, is not there.
 
 mod columns;
 mod coupling;
@@ -8,6 +8,7 @@ mod linear;
 mod scores;
 mod svm;
 mod trees;
+mod zip;
 
 use crate::frontend::onnx::node::{Build, NodeCx};
 use crate::frontend::onnx::tensor;
@@ -30,6 +31,7 @@ pub const OPS: &[(&str, Build)] = &[
     ("ai.onnx.ml:TreeEnsemble", trees::ensemble),
     ("ai.onnx.ml:TreeEnsembleClassifier", trees::classifier),
     ("ai.onnx.ml:TreeEnsembleRegressor", trees::regressor),
+    ("ai.onnx.ml:ZipMap", zip::map),
 ];
 
 /// Numbers of a list attribute, or of the tensor attribute that later versions have beside it; empty without both.
