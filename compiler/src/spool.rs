@@ -1,6 +1,6 @@
 //! The weights file while it is made: packed constants go to it one by one, so that memory holds only one.
 
-use crate::system::Growing;
+use crate::system::{Growing, Mapping};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use sinter_abi::{HASH_START, WEIGHTS_HEADER_BYTES, hash_more};
@@ -14,6 +14,8 @@ pub struct Spool {
     file: Growing,
     /// Hash of what follows the header.
     sum: u64,
+    /// What was given out to be read.
+    read: Vec<Mapping>,
 }
 
 impl Spool {
@@ -21,7 +23,7 @@ impl Spool {
     pub fn create(folder: &Path) -> Result<Self> {
         let mut file = Growing::create(folder)?;
         file.append(&[0; WEIGHTS_HEADER_BYTES])?;
-        Ok(Self { file, sum: HASH_START })
+        Ok(Self { file, sum: HASH_START, read: vec![] })
     }
     /// Hash of the constants.
     pub fn sum(&self) -> u64 {
@@ -40,6 +42,10 @@ impl Spool {
     /// The file.
     pub fn file(&self) -> &Growing {
         &self.file
+    }
+    /// Gives back the memory of constants that were read; whoever reads them again gets them from the file.
+    fn release(&self) {
+        self.read.iter().for_each(Mapping::release);
     }
     fn add(&mut self, data: &[u8]) -> Result<()> {
         self.sum = hash_more(self.sum, data);
@@ -66,7 +72,46 @@ impl Store for Spool {
         Ok(same && rest.is_empty())
     }
     fn bytes(&mut self) -> Result<Bytes> {
-        Ok(self.file.map()?.bytes().slice(WEIGHTS_HEADER_BYTES..))
+        let map = self.file.map()?;
+        let bytes = map.bytes().slice(WEIGHTS_HEADER_BYTES..);
+        self.read.push(map);
+        Ok(bytes)
+    }
+}
+
+/// Packed bytes between two times that memory is given back.
+const OFTEN: usize = 8 << 20;
+
+/// Takes what is made of constants in another spool, and keeps little of that in memory.
+#[derive(Debug)]
+pub struct Packing<'a> {
+    to: &'a mut Spool,
+    from: Option<&'a Spool>,
+    /// Bytes since memory was given back.
+    since: usize,
+}
+
+impl<'a> Packing<'a> {
+    /// To one spool, from another where there is one.
+    pub fn new(to: &'a mut Spool, from: Option<&'a Spool>) -> Self {
+        Self { to, from, since: 0 }
+    }
+}
+
+impl Store for Packing<'_> {
+    fn append(&mut self, at: u64, data: &[u8]) -> Result<()> {
+        self.since += data.len();
+        if let (Some(from), OFTEN..) = (self.from, self.since) {
+            from.release();
+            self.since = 0;
+        }
+        self.to.append(at, data)
+    }
+    fn holds(&mut self, at: u64, data: &[u8]) -> Result<bool> {
+        self.to.holds(at, data)
+    }
+    fn bytes(&mut self) -> Result<Bytes> {
+        self.to.bytes()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Request;
 use super::splitting::{Before, split};
 use crate::dump::{Dump, Past};
-use crate::spool::Spool;
+use crate::spool::{Packing, Spool};
 use crate::tune::{self, Answers};
 use sinter_backends as backends;
 use sinter_ir::program::Program;
@@ -43,7 +43,7 @@ pub struct Lowering<'a> {
     /// What was split.
     told: Vec<String>,
     /// Weights of the module may be in it.
-    _codes: Option<Spool>,
+    codes: Option<Spool>,
 }
 
 /// What a target gets.
@@ -104,7 +104,7 @@ impl<'a> Lowering<'a> {
                 dump,
                 unused: vec![],
                 told: vec![],
-                _codes: codes,
+                codes,
             })),
             Ok(_) => failed(None, dump),
             Err(d) => failed(Some(d), dump),
@@ -213,8 +213,9 @@ impl<'a> Lowering<'a> {
             machine.cost.uniform = lower.share_shapes;
             let mut report = report.clone();
             let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
+            let mut packing = spool.as_mut().map(|s| Packing::new(s, self.codes.as_ref()));
             let mut options = options(self.request, lower);
-            options.store = spool.as_mut().map(|s| s as &mut dyn Store);
+            options.store = packing.as_mut().map(|s| s as &mut dyn Store);
             let program = pipeline::finish(module, &mut options, &machine, choices, &mut report)?;
             let problems = backends::legalise(&program, target);
             if !problems.is_empty() {

@@ -6,6 +6,8 @@ use std::path::Path;
 /// Peak memory of a compilation: so many times the model file, and so much for everything else.
 const TIMES_FILE: u64 = 3;
 const FIXED_BYTES: u64 = 200_000_000;
+/// The same of a language model whose weights are rounded: in hundredths of the file.
+const LANGUAGE_MODEL_PERCENT: u64 = 150;
 /// Largest arena as a part of the largest sum of live buffers.
 const ARENA_OF_BOUND: f64 = 1.1;
 /// Machine code of a bundle: of a language model, of any other.
@@ -49,6 +51,28 @@ fn memory_of_compilations_and_arenas() {
         failures.extend(code(&case.name, &out.join("native/manifest.json")));
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Weights go through one by one: from the file to codes, and from those to their packed form.
+#[test]
+fn memory_of_compiling_a_language_model() {
+    let Some(shared) = common::shared() else { return common::skip("there is no folder of shared models") };
+    let model = shared.join("models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let mut c = sinter();
+    c.arg("compile")
+        .arg(&model)
+        .args(["--quantize", "w4", "--timings", "-o"])
+        .arg(scratch("language_limits"));
+    let done = c.output().unwrap();
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{text}");
+    let Some(bytes) = peak(&text) else {
+        assert!(!cfg!(target_os = "linux"), "no peak: {text}");
+        return common::skip("peak memory is only known on Linux");
+    };
+    let file = std::fs::metadata(&model).unwrap().len();
+    println!("file {file}, peak {bytes} bytes");
+    assert!(bytes * 100 <= file * LANGUAGE_MODEL_PERCENT, "peak memory {bytes} bytes for a file of {file}");
 }
 
 /// Bytes of code within the bar.
