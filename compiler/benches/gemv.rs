@@ -140,7 +140,7 @@ fn compile(case: &Case, copies: usize, target: &TargetDesc, threads: usize) -> (
         graph.set_name(y, format!("y{i}").into());
         graph.outputs.push(y);
     }
-    let module = Module { name: "bench".into(), symbols, graph, states: vec![] };
+    let module = Module { name: "bench".into(), symbols, graph, ..Module::default() };
     let compiled = pipeline::run(module, &mut PipelineOptions::default(), target);
     let program = compiled.unwrap_or_else(|d| panic!("{}: {d:?}", case.name())).program.unwrap();
     for k in &program.kernels {

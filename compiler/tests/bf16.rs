@@ -98,7 +98,7 @@ impl Net {
     fn finish(mut self, y: ValueId) -> Module {
         self.g.set_name(y, "y".into());
         self.g.outputs = vec![y];
-        Module { name: "net".into(), symbols: self.symbols, graph: self.g, states: vec![] }
+        Module { name: "net".into(), symbols: self.symbols, graph: self.g, ..Module::default() }
     }
 }
 

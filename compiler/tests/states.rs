@@ -51,7 +51,7 @@ fn module() -> Module {
     let twice = add(op, &args)[0];
     g.outputs = vec![y, kept, left, twice];
     let states = vec![State { input: 1, output: 1 }, State { input: 3, output: 2 }];
-    Module { name: "stateful".into(), symbols, graph: g, states }
+    Module { name: "stateful".into(), symbols, graph: g, states, ..Module::default() }
 }
 
 fn x(n: usize, seed: usize) -> Tensor {

@@ -81,7 +81,7 @@ fn model(deferred: bool) -> Module {
     let x = g.add1(&mut s, tanh.into(), &[x], &vec![]).unwrap();
     let y = g.add1(&mut s, MatMul::default().into(), &[x, h], &vec![]).unwrap();
     g.outputs = vec![y];
-    Module { name: "toy".into(), symbols: s, graph: g, states: vec![] }
+    Module { name: "toy".into(), symbols: s, graph: g, ..Module::default() }
 }
 
 fn logits(m: &Module) -> Vec<f32> {

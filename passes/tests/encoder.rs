@@ -119,7 +119,8 @@ fn layers_of_an_encoder() {
         let y = n.layer(x, mask, (rows, heads, width));
         n.graph.set_name(y, "y".into());
         n.graph.outputs = vec![y];
-        let module = Module { name: "encoder".into(), symbols: n.symbols, graph: n.graph, states: vec![] };
+        let module =
+            Module { name: "encoder".into(), symbols: n.symbols, graph: n.graph, ..Module::default() };
         let hide: Vec<f64> = (0..rows).map(|i| if i + 3 > rows { -1e4 } else { 0.0 }).collect();
         let inputs = [
             n.rng.tensor(DType::F32, vec![1, rows, heads * width]),

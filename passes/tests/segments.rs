@@ -71,7 +71,7 @@ fn model() -> Module {
     }
     let logits = b.product(x, "head");
     b.g.outputs = vec![logits];
-    Module { name: "toy".into(), symbols: b.s, graph: b.g, states: vec![] }
+    Module { name: "toy".into(), symbols: b.s, graph: b.g, ..Module::default() }
 }
 
 fn ids() -> Tensor {

@@ -33,7 +33,7 @@ impl Net {
     fn module(mut self, y: ValueId) -> Module {
         self.graph.set_name(y, "y".into());
         self.graph.outputs = vec![y];
-        Module { name: "shapes".into(), symbols: self.symbols, graph: self.graph, states: vec![] }
+        Module { name: "shapes".into(), symbols: self.symbols, graph: self.graph, ..Module::default() }
     }
 }
 

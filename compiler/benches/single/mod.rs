@@ -31,7 +31,7 @@ pub fn compile_as(
     graph.set_name(y, "y".into());
     graph.outputs = vec![y];
     let bytes = graph.ty(y).numel().as_const().unwrap() as usize * 4;
-    let module = Module { name: "bench".into(), symbols, graph, states: vec![] };
+    let module = Module { name: "bench".into(), symbols, graph, ..Module::default() };
     let mut options = PipelineOptions::default();
     options.lower.precision = precision;
     let compiled = pipeline::run(module, &mut options, target);

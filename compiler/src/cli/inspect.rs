@@ -149,27 +149,29 @@ fn model(a: &InspectArgs) -> Result<(), Vec<Diag>> {
     let mut ops = BTreeMap::new();
     let mut constants = 0u64;
     count(&m.graph, &mut ops, &mut constants);
-    let port = |v: &sinter_ir::ValueId| {
-        let value = m.graph.value(*v);
-        format!("{} {}", value.name.as_deref().unwrap_or("?"), m.symbols.show_type(&value.ty))
+    let port = |name: Option<&str>, v: sinter_ir::ValueId| {
+        format!("{} {}", name.unwrap_or("?"), m.symbols.show_type(m.graph.ty(v)))
     };
+    let input = |v: &sinter_ir::ValueId| port(m.graph.value(*v).name.as_deref(), *v);
+    let inputs: Vec<String> = m.graph.inputs.iter().map(input).collect();
+    let outputs = m.graph.outputs.iter().enumerate().map(|(i, v)| port(m.output_name(i), *v));
+    let outputs: Vec<String> = outputs.collect();
     if a.json {
-        let list = |ids: &[sinter_ir::ValueId]| ids.iter().map(port).collect::<Vec<_>>();
         println!(
             "{}",
-            serde_json::json!({ "name": m.name, "inputs": list(&m.graph.inputs), "outputs": list(&m.graph.outputs),
-                "ops": ops, "constant_bytes": constants, "dims": m.symbols.table })
+            serde_json::json!({ "name": m.name, "inputs": inputs, "outputs": outputs, "ops": ops,
+                "constant_bytes": constants, "dims": m.symbols.table })
         );
         return Ok(());
     }
     println!("{}", m.name);
-    for (i, v) in m.graph.inputs.iter().enumerate() {
+    for (i, port) in inputs.iter().enumerate() {
         let state = m.states.iter().any(|s| s.input as usize == i);
-        println!("  {} {}", if state { "state " } else { "input " }, port(v));
+        println!("  {} {port}", if state { "state " } else { "input " });
     }
-    for (i, v) in m.graph.outputs.iter().enumerate() {
+    for (i, port) in outputs.iter().enumerate() {
         if m.states.iter().all(|s| s.output as usize != i) {
-            println!("  output {}", port(v));
+            println!("  output {port}");
         }
     }
     m.symbols.table.iter().for_each(|s| println!("  dim    {} {}..{}", s.name, s.min, s.max));

@@ -37,6 +37,7 @@ fn showing(module: &Module, values: &[ValueId]) -> Result<Module> {
         outputs.push(new);
     }
     m.graph.outputs = outputs;
+    m.output_names.clear();
     Ok(m)
 }
 

@@ -10,6 +10,7 @@ mod contrib;
 mod control;
 mod external;
 mod functions;
+mod outputs;
 mod signal;
 
 use sinter::frontend::onnx::proto::ModelProto;

@@ -120,7 +120,13 @@ fn module(twist: usize) -> Module {
     let logits = add(Binary { kind: BinaryKind::Add }.into(), &[sum, last]);
     g.set_name(logits, "logits".into());
     g.outputs = vec![logits, kept];
-    Module { name: "toy".into(), symbols, graph: g, states: vec![State { input: 2, output: 1 }] }
+    Module {
+        name: "toy".into(),
+        symbols,
+        graph: g,
+        states: vec![State { input: 2, output: 1 }],
+        ..Module::default()
+    }
 }
 
 /// How chats are written: a mark in front of every message.

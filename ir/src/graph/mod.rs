@@ -117,6 +117,9 @@ pub struct Module {
     pub graph: Graph,
     /// Inputs that are the caller's memory from one run to the next.
     pub states: Vec<State>,
+    /// Names of the main graph's outputs, in signature order, whatever their values are called: one value may be several.
+    /// Where there are fewer than outputs, the rest are called like their values.
+    pub output_names: Vec<Arc<str>>,
 }
 
 /// An input that the caller keeps between runs and that the graph changes in place: `output` is what it holds after a
@@ -128,6 +131,14 @@ pub struct State {
     pub input: u32,
     /// Index among its outputs.
     pub output: u32,
+}
+
+impl Module {
+    /// What an output of the main graph is called.
+    pub fn output_name(&self, i: usize) -> Option<&str> {
+        let own = || self.graph.outputs.get(i).and_then(|v| self.graph.value(*v).name.as_ref());
+        self.output_names.get(i).or_else(own).map(|n| n.as_ref())
+    }
 }
 
 impl Graph {

@@ -31,7 +31,13 @@ impl Ports {
                 false => (&mut p.inputs, Home::Input, "input"),
             };
             p.input_homes.push(home(ports.len() as u32));
-            ports.push(port(asm, module, v, what, ports.len())?);
+            let name = module.graph.value(v).name.as_deref();
+            ports.push(port(
+                asm,
+                module,
+                v,
+                name.map_or_else(|| format!("{what}{}", ports.len()), str::to_owned),
+            )?);
         }
         for (i, &v) in module.graph.outputs.iter().enumerate() {
             if module.states.iter().any(|s| s.output as usize == i) {
@@ -39,7 +45,9 @@ impl Ports {
                 continue;
             }
             p.output_homes.push(Some(Home::Output(p.outputs.len() as u32)));
-            p.outputs.push(port(asm, module, v, "output", p.outputs.len())?);
+            let name =
+                module.output_name(i).map_or_else(|| format!("output{}", p.outputs.len()), str::to_owned);
+            p.outputs.push(port(asm, module, v, name)?);
         }
         Ok(p)
     }
@@ -60,12 +68,7 @@ impl Ports {
     }
 }
 
-fn port(asm: &Assembler, module: &Module, v: ValueId, what: &str, i: usize) -> Result<Port> {
-    let value = module.graph.value(v);
-    Ok(Port {
-        name: value.name.as_deref().map_or_else(|| format!("{what}{i}"), str::to_owned),
-        dtype: value.ty.dtype,
-        dims: value.ty.dims.clone(),
-        max_bytes: asm.max_bytes(&value.ty)?,
-    })
+fn port(asm: &Assembler, module: &Module, v: ValueId, name: String) -> Result<Port> {
+    let ty = module.graph.ty(v);
+    Ok(Port { name, dtype: ty.dtype, dims: ty.dims.clone(), max_bytes: asm.max_bytes(ty)? })
 }

@@ -184,7 +184,8 @@ impl<'a> Piece<'a> {
             p.graph.set_name(*v, format!("out{i}").into());
         }
         p.graph.outputs = outputs;
-        let module = Module { name: "piece".into(), symbols: p.symbols, graph: p.graph, states };
+        let module =
+            Module { name: "piece".into(), symbols: p.symbols, graph: p.graph, states, ..Module::default() };
         Ok((module, p.feeds))
     }
     fn get(&self, v: ValueId) -> Result<ValueId> {

@@ -177,7 +177,7 @@ mod tests {
         let y = add(&mut g, &mut s, MatMul::default().into(), &[x, w]);
         g.outputs = std::iter::once(y).chain(written).collect();
         let states = (1..=layers.len() as u32).map(|i| State { input: i, output: i }).collect();
-        Module { name: "toy".into(), symbols: s, graph: g, states }
+        Module { name: "toy".into(), symbols: s, graph: g, states, ..Module::default() }
     }
 
     fn results(m: &Module) -> Vec<Tensor> {

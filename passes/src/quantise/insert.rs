@@ -32,6 +32,12 @@ pub struct Quantised {
     pub values: BTreeMap<ValueId, ValueId>,
 }
 
+/// What stays of a model whatever becomes of its graph.
+fn bare(m: &Module) -> Module {
+    let (name, states, output_names) = (m.name.clone(), m.states.clone(), m.output_names.clone());
+    Module { name, states, output_names, ..Module::default() }
+}
+
 /// Puts bytes into a model.
 pub fn insert(module: &Module, plan: &Plan, found: &Found, report: &mut PassReport) -> Result<Quantised> {
     let mut symbols = module.symbols.clone();
@@ -52,8 +58,7 @@ pub fn insert(module: &Module, plan: &Plan, found: &Found, report: &mut PassRepo
         }
     }
     let graph = pass.rb.finish(true)?;
-    let (name, states) = (module.name.clone(), module.states.clone());
-    Ok(Quantised { module: Module { name, symbols, graph, states }, values })
+    Ok(Quantised { module: Module { symbols, graph, ..bare(module) }, values })
 }
 
 /// Weights of a layer and their Dequantize in a graph; the float value of the rounded weights.
@@ -262,6 +267,5 @@ pub fn twins(module: &Module, plan: &Plan, found: &Found, report: &mut PassRepor
         pairs.push(Pair { layer: layer.clone(), float, rounded: twin, weights, channels });
     }
     let graph = pass.rb.finish(true)?;
-    let (name, states) = (module.name.clone(), module.states.clone());
-    Ok(Twins { module: Module { name, symbols, graph, states }, pairs })
+    Ok(Twins { module: Module { symbols, graph, ..bare(module) }, pairs })
 }

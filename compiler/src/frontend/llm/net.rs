@@ -123,7 +123,7 @@ impl Net {
         let states =
             self.states.iter().enumerate().map(|(i, s)| State { input: at(s.input), output: i as u32 + 1 });
         let states = states.collect();
-        Ok(Module { name, symbols: self.symbols, graph: self.graph, states })
+        Ok(Module { name, symbols: self.symbols, graph: self.graph, states, ..Module::default() })
     }
     /// Notes something wrong with the model and goes on, unless that is too much already.
     pub fn problem(&mut self, d: Diag) -> Result<()> {

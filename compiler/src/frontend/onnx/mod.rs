@@ -154,14 +154,17 @@ fn survey_bytes(
     let name = identifier(options.name.as_deref().unwrap_or(default_name));
     let module = match level {
         Ok(level) => {
-            let mut graph = level.graph;
+            let mut made = level.graph;
+            let mut output_names = graph.output.iter().map(|o| o.name.as_str().into()).collect();
             if !problems.is_empty() {
                 // What leads to a missing node is dead otherwise, and would not be looked at.
-                let uses = graph.uses();
-                let made: Vec<_> = graph.iter().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
-                graph.outputs = made.into_iter().filter(|v| uses[v.0 as usize].is_empty()).collect();
+                let uses = made.uses();
+                let ends: Vec<_> = made.iter().flat_map(|(_, n)| n.outputs.iter().copied()).collect();
+                made.outputs = ends.into_iter().filter(|v| uses[v.0 as usize].is_empty()).collect();
+                output_names = vec![];
             }
-            Some(Module { name, symbols: importer.symbols, graph, ..Module::default() })
+            let symbols = importer.symbols;
+            Some(Module { name, symbols, graph: made, output_names, ..Module::default() })
         }
         Err(d) => {
             problems.push(d);

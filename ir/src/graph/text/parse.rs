@@ -79,6 +79,9 @@ impl Parser<'_> {
             self.c.expect("output")?;
             m.states.push(State { input, output: self.c.number()? });
         }
+        while self.c.eat("output ") {
+            m.output_names.push(self.c.string()?.into());
+        }
         m.graph = self.graph("graph", 0)?;
         Ok(m)
     }

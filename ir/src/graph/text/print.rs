@@ -83,6 +83,9 @@ impl Printer<'_> {
         for s in &m.states {
             writeln!(self.out, "state input {} output {}", s.input, s.output)?;
         }
+        for name in &m.output_names {
+            writeln!(self.out, "output {}", quoted(name))?;
+        }
         self.graph(&m.graph, 0, "graph")
     }
     fn graph(&mut self, g: &Graph, depth: usize, title: &str) -> fmt::Result {

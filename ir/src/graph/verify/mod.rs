@@ -31,6 +31,9 @@ impl Module {
         let mut scope = Scope::inputs(&self.symbols);
         v.graph(&self.graph, &mut scope);
         v.states(self);
+        if self.output_names.len() > self.graph.outputs.len() {
+            v.problem(format!("{} names for {} outputs", self.output_names.len(), self.graph.outputs.len()));
+        }
         v.problems
     }
 }

@@ -65,7 +65,7 @@ impl Build {
     }
     fn finish(mut self, outputs: &[ValueId], states: Vec<State>) -> Module {
         self.g.outputs = outputs.to_vec();
-        Module { name: "toy".into(), symbols: self.s, graph: self.g, states }
+        Module { name: "toy".into(), symbols: self.s, graph: self.g, states, ..Module::default() }
     }
 }
 
