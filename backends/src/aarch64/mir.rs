@@ -83,9 +83,6 @@ impl Forms for Form {
     fn is_reload(self) -> bool {
         self == form::LDR_Q
     }
-    fn repeats(self) -> Option<usize> {
-        None
-    }
     fn is_constant(op: &Op) -> bool {
         // What is set by a condition depends on the flags.
         op.code != form::CSET

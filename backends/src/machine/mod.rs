@@ -41,7 +41,9 @@ pub trait Forms: Copy + Eq + Debug + 'static {
     /// Whether the form loads whole vectors and nothing else.
     fn is_reload(self) -> bool;
     /// Bytes of the element that the form repeats in all lanes, where it could be read from memory as often instead.
-    fn repeats(self) -> Option<usize>;
+    fn repeats(self) -> Option<usize> {
+        None
+    }
     /// Whether an instruction that has operands of constants alone neither depends on the flags nor changes them.
     fn is_constant(op: &Op<Self>) -> bool;
     /// Whether operand `n` may be memory instead of a register.

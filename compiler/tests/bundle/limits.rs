@@ -15,10 +15,21 @@ const CODE_BYTES: [u64; 2] = [150_000, 100_000];
 /// What the symbol array in front of the buffers may take.
 const SYMBOLS_BYTES: f64 = 4096.0;
 
-/// `peak memory: N bytes` in what `--timings` prints.
-fn peak(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|l| l.trim().strip_prefix("peak memory"))?;
-    line.split_whitespace().find_map(|w| w.parse().ok())
+/// Compiles a model; gives the peak memory, `peak memory: N bytes` in what `--timings` prints.
+fn peak(model: &Path, arguments: &[&str], out: &Path) -> Option<u64> {
+    let mut c = sinter();
+    let done =
+        c.arg("compile").arg(model).args(arguments).arg("--timings").arg("-o").arg(out).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{}: {text}", model.display());
+    let line = text.lines().find_map(|l| l.trim().strip_prefix("peak memory"));
+    let bytes = line.and_then(|l| l.split_whitespace().find_map(|w| w.parse().ok()));
+    match bytes {
+        None if cfg!(target_os = "linux") => panic!("{}: no peak: {text}", model.display()),
+        None => common::skip("peak memory is only known on Linux"),
+        Some(_) => {}
+    }
+    bytes
 }
 
 #[test]
@@ -31,21 +42,13 @@ fn memory_of_compilations_and_arenas() {
     let out = scratch("limits");
     let mut failures = vec![];
     for case in dirs.iter().flat_map(|d| common::cases(d)) {
-        let done =
-            sinter().arg("compile").arg(&case.model).arg("--timings").arg("-o").arg(&out).output().unwrap();
-        let text = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{}: {text}", case.name);
         let file = std::fs::metadata(&case.model).unwrap().len();
         let bound = TIMES_FILE * file + FIXED_BYTES;
-        match peak(&text) {
-            Some(bytes) => {
-                println!("{}: file {file}, peak {bytes} of {bound} bytes", case.name);
-                if bytes > bound {
-                    failures.push(format!("{}: peak memory {bytes} bytes, bound {bound}", case.name));
-                }
+        if let Some(bytes) = peak(&case.model, &[], &out) {
+            println!("{}: file {file}, peak {bytes} of {bound} bytes", case.name);
+            if bytes > bound {
+                failures.push(format!("{}: peak memory {bytes} bytes, bound {bound}", case.name));
             }
-            None if cfg!(target_os = "linux") => failures.push(format!("{}: no peak: {text}", case.name)),
-            None => common::skip("peak memory is only known on Linux"),
         }
         failures.extend(arena(&case.name, &out.join("native/report.json")));
         failures.extend(code(&case.name, &out.join("native/manifest.json")));
@@ -58,22 +61,10 @@ fn memory_of_compilations_and_arenas() {
 fn memory_of_compiling_a_language_model() {
     let Some(shared) = common::shared() else { return common::skip("there is no folder of shared models") };
     let model = shared.join("models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let mut c = sinter();
-    c.arg("compile")
-        .arg(&model)
-        .args(["--quantize", "w4", "--timings", "-o"])
-        .arg(scratch("language_limits"));
-    let done = c.output().unwrap();
-    let text = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{text}");
     let file = std::fs::metadata(&model).unwrap().len();
-    match peak(&text) {
-        Some(bytes) => {
-            println!("file {file}, peak {bytes} bytes");
-            assert!(bytes * 100 <= file * LANGUAGE_MODEL_PERCENT, "peak memory {bytes} bytes, file {file}");
-        }
-        None if cfg!(target_os = "linux") => panic!("no peak: {text}"),
-        None => common::skip("peak memory is only known on Linux"),
+    if let Some(bytes) = peak(&model, &["--quantize", "w4"], &scratch("language_limits")) {
+        println!("file {file}, peak {bytes} bytes");
+        assert!(bytes * 100 <= file * LANGUAGE_MODEL_PERCENT, "peak memory {bytes} bytes, file {file}");
     }
 }
 

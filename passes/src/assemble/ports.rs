@@ -31,13 +31,8 @@ impl Ports {
                 false => (&mut p.inputs, Home::Input, "input"),
             };
             p.input_homes.push(home(ports.len() as u32));
-            let name = module.graph.value(v).name.as_deref();
-            ports.push(port(
-                asm,
-                module,
-                v,
-                name.map_or_else(|| format!("{what}{}", ports.len()), str::to_owned),
-            )?);
+            let name = named(module.graph.value(v).name.as_deref(), what, ports.len());
+            ports.push(port(asm, module, v, name)?);
         }
         for (i, &v) in module.graph.outputs.iter().enumerate() {
             if module.states.iter().any(|s| s.output as usize == i) {
@@ -45,8 +40,7 @@ impl Ports {
                 continue;
             }
             p.output_homes.push(Some(Home::Output(p.outputs.len() as u32)));
-            let name =
-                module.output_name(i).map_or_else(|| format!("output{}", p.outputs.len()), str::to_owned);
+            let name = named(module.output_name(i), "output", p.outputs.len());
             p.outputs.push(port(asm, module, v, name)?);
         }
         Ok(p)
@@ -66,6 +60,11 @@ impl Ports {
         let inputs = self.input_homes.iter().map(|h| place(*h)).collect();
         (inputs, self.output_homes.iter().map(|h| h.map(&mut place)).collect())
     }
+}
+
+/// A port's name: its own, or what it is and its number.
+fn named(name: Option<&str>, what: &str, i: usize) -> String {
+    name.map_or_else(|| format!("{what}{i}"), str::to_owned)
 }
 
 fn port(asm: &Assembler, module: &Module, v: ValueId, name: String) -> Result<Port> {

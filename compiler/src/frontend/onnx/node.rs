@@ -168,6 +168,12 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     pub fn many(&self, v: &[ValueId]) -> Result<Vec<Item>> {
         Ok(v.iter().map(|&v| self.wrap(v)).collect())
     }
+    /// Tells the user something about this node.
+    pub fn warn(&mut self, what: String) {
+        let node = self.origin.first().map_or("a node", |o| o.as_ref());
+        let told = format!("{node}: {what}");
+        self.im.warnings.push(told);
+    }
     /// Symbols of the module.
     pub fn symbols(&mut self) -> &mut Symbols {
         &mut self.im.symbols

@@ -154,8 +154,8 @@ impl Layout {
     }
     /// Whether sums of a block are in 16 bits till it ends, and one register each: bytes below 128 are multiplied where
     /// that has no sum of its own.
-    pub fn partial(&self, target: &TargetDesc) -> bool {
-        target.halves() && self.bits < 8
+    pub fn partial(&self, target: &TargetDesc, view: &View) -> bool {
+        view.in_bytes() && target.halves() && self.bits < 8
     }
     /// Terms per chunk.
     pub fn terms(&self) -> usize {

@@ -50,7 +50,7 @@ pub fn lower(cx: &LowerCx, body: &Body, view: &View, layout: Layout, rounded: bo
             a,
             activations: view.op.activations,
             offset: view.op.offset,
-            late: coded.exact && layout.partial(cx.target),
+            late: layout.partial(cx.target, view),
         };
         let exact = |view| {
             let tile = tile(cx.target, view, &layout);
@@ -117,7 +117,7 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
     let planes = layout.planes().count();
     let registers = target.vector_registers as usize;
     // And words and a mask of every plane, for a strip of two vectors.
-    let room = match layout.partial(target) && view.in_bytes() {
+    let room = match layout.partial(target, view) {
         true => registers.saturating_sub(BESIDE_PARTIAL + 2 * (planes + 1)),
         false => registers.saturating_sub(BESIDE + 2 * planes) / 2,
     };

@@ -80,21 +80,17 @@ impl Panels for Reader {
 
 impl Reader {
     fn runs(&self, b: &mut KernelBuilder, row: Reg, number: Reg, tile: Tile) -> Runs {
-        let count = self.strips(tile) as i64;
-        let first = scaled(b, number, count);
+        // A tile is of one strip or less, or of several.
+        let strips = tile.nv.div_ceil(self.layout.rt);
+        let first = scaled(b, number, strips as i64);
         let stream = |i| {
-            let strip = add_const(b, first, i);
-            Streams::new(b, self.layout, self.weights, strip, tile.nv / count as usize)
+            let strip = add_const(b, first, i as i64);
+            Streams::new(b, self.layout, self.weights, strip, tile.nv / strips)
         };
-        let weights = (0..count).map(stream).collect();
+        let weights = (0..strips).map(stream).collect();
         let a = scaled(b, row, self.a_pitch());
         let blocks = scaled(b, row, self.coded.blocks as i64);
         Runs { weights, a: copy(b, a), blocks: copy(b, blocks) }
-    }
-
-    /// Strips that a tile is of.
-    fn strips(&self, tile: Tile) -> usize {
-        tile.nv.div_ceil(self.layout.rt)
     }
 
     /// Distance of rows of activations, in words or floats.

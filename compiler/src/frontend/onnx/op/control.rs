@@ -29,10 +29,7 @@ fn branch(cx: &mut NodeCx) -> Out {
         // of the two only: the squeezed one is taken, and its condition is demanded when this code runs.
         cx.im.rewind(mark);
         cx.expect_value(cond, i64::from(taken))?;
-        let label = cx.origin.first().map_or("If", |o| o.as_ref()).to_owned();
-        cx.im
-            .warnings
-            .push(format!("{label}: the branches differ in rank; taken as {taken}, checked at run time"));
+        cx.warn(format!("the branches differ in rank; taken as {taken}, checked at run time"));
         return cx.im.inline(if taken { then_g } else { else_g });
     }
     let plain = |items: &[Item]| items.iter().all(|i| matches!(i, Item::Tensor(..)));

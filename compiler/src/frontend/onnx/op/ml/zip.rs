@@ -21,12 +21,10 @@ pub fn map(cx: &mut NodeCx) -> Result<Vec<Item>> {
     if labels.is_empty() || columns.is_some_and(|n| n != labels.len() as i64) {
         return Err(Diag::input(format!("{} labels for scores of {}", labels.len(), cx.ty(x))));
     }
-    let label = cx.origin.first().map_or("ZipMap", |o| o.as_ref());
     let more = if labels.len() > NAMED { ", ..." } else { "" };
     let named = labels[..labels.len().min(NAMED)].join(", ");
-    let told = format!(
-        "{label}: maps are no tensors; the result is the matrix of scores, one column each for {named}{more}"
-    );
-    cx.im.warnings.push(told);
+    cx.warn(format!(
+        "maps are no tensors; the result is the matrix of scores, one column each for {named}{more}"
+    ));
     cx.one(x)
 }
