@@ -1,7 +1,7 @@
 //! Statistics in a file, so that other recipes need not run the model again.
 //!
-//! `SINTSTA2`, the length of a JSON header (u64, little-endian), the header, then for every tap in its order the upper
-//! triangle of the moments, the magnitudes, the largest inputs and a sample of rows, as f32.
+//! `SINTSTA3`, the length of a JSON header (u64, little-endian), the header, then for every tap in its order the upper
+//! triangle of the moments, the magnitudes and a sample of rows, as f32.
 
 use super::Calibration;
 use super::prepared::Prepared;
@@ -16,7 +16,7 @@ use sinter_passes::compress::stats::Statistics;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"SINTSTA2";
+const MAGIC: &[u8; 8] = b"SINTSTA3";
 
 /// What statistics are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl Stored {
         if found != *header {
             return Err(bad("made of another model, another text or other windows"));
         }
-        let need: usize = found.taps.iter().map(|t| 4 * (triangle(t.0) + (2 + header.sample()) * t.0)).sum();
+        let need: usize = found.taps.iter().map(|t| 4 * (triangle(t.0) + (1 + header.sample()) * t.0)).sum();
         if data.len() != need {
             return Err(bad("it is cut off"));
         }
@@ -102,7 +102,7 @@ impl Stored {
     }
     fn tap(&mut self, k: usize) -> Result<Statistics> {
         let bytes = self.file.bytes();
-        let end = self.at + 4 * (triangle(k) + (2 + self.sample) * k);
+        let end = self.at + 4 * (triangle(k) + (1 + self.sample) * k);
         let part = bytes.get(self.at..end).ok_or_else(|| Diag::bug("statistics that were counted"))?;
         self.at = end;
         let mut numbers = part.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
@@ -118,9 +118,9 @@ impl Stored {
             }
         }
         let made = Statistics::new(self.rows, gram, numbers.by_ref().take(k).collect());
-        let (peak, sample) = (numbers.by_ref().take(k).collect(), numbers.collect());
+        let sample = numbers.collect();
         self.file.release();
-        Ok(made?.seen(peak, sample))
+        Ok(made?.seen(sample))
     }
 }
 
@@ -143,12 +143,8 @@ impl Writer {
         for s in all {
             let rows = s.gram.chunks(s.k.max(1)).enumerate();
             let upper = rows.flat_map(|(i, row)| row.get(i..).unwrap_or(&[]));
-            let bytes: Vec<u8> = upper
-                .chain(&s.magnitude)
-                .chain(&s.peak)
-                .chain(&s.sample)
-                .flat_map(|v| v.to_le_bytes())
-                .collect();
+            let bytes: Vec<u8> =
+                upper.chain(&s.magnitude).chain(&s.sample).flat_map(|v| v.to_le_bytes()).collect();
             self.0.append(&bytes)?;
         }
         Ok(())

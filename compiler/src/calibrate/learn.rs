@@ -11,6 +11,7 @@ use sinter_passes::compress::inputs::Inputs;
 use sinter_passes::compress::rotation::{Rotation, Rotations};
 use sinter_passes::compress::segments::Tap;
 use sinter_passes::compress::stats::Statistics;
+use sinter_passes::compress::steps::Goal;
 use sinter_passes::compress::{Recipe, spin};
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub fn learn(
             }
         }
     }
-    let goal = spin::Goal { inputs: Inputs::of(recipe), weights: recipe.weights };
+    let goal = Goal { inputs: Inputs::of(recipe), weights: recipe.weights };
     let told = |i: usize| step(&format!("learning a rotation of {width} channels: step {}", i + 1));
     let stream = spin::learn(width, &layers, &goal, &told);
     let count = heads.len();

@@ -10,6 +10,7 @@ use sinter_passes::compress::products::Product;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, Tap};
 use sinter_passes::compress::stats::Statistics;
+use sinter_passes::compress::steps::Goal;
 use sinter_passes::compress::{
     Calibrated, Codes, Error, Layer, LayerStat, Recipe, Scheme, awq, gptq, hqq, rtn, smooth,
 };
@@ -43,7 +44,7 @@ pub fn quantise(
         }
     }
     match recipe.weights.method {
-        _ if recipe.smooth => work.smooth(stats, &Inputs::of(recipe))?,
+        _ if recipe.smooth => work.smooth(stats, Inputs::of(recipe))?,
         m if m.scales() => work.awq(stats)?,
         _ => work.gptq(stats)?,
     }
@@ -116,18 +117,15 @@ impl<'a> Work<'a> {
         }
         Ok((codes.map_err(|d| d.at(p.name.clone()))?, scheme))
     }
-    fn smooth(&mut self, stats: &[Statistics], inputs: &Inputs) -> Result<()> {
-        let mut scales: Vec<Option<Vec<f32>>> = vec![];
-        for ((tap, scheme), stats) in self.taps().zip(stats) {
+    fn smooth(&mut self, stats: &[Statistics], inputs: Inputs) -> Result<()> {
+        let scales = parallel::map(stats.len(), self.threads, |i| {
+            let (Some((tap, scheme)), Some(stats)) = (self.taps().nth(i), stats.get(i)) else {
+                return Err(Diag::bug("statistics without a tap"));
+            };
             let weights: Vec<&Tensor> =
                 tap.products.iter().map(|p| self.weights(p)).collect::<Result<_>>()?;
-            let largest = smooth::largest(&weights)?;
-            let losses = parallel::map(smooth::CHOICES, self.threads, |i| {
-                let by = smooth::choice(stats, &largest, i);
-                smooth::loss(&weights, scheme, inputs, stats, by.as_deref())
-            })?;
-            scales.push(awq::choose(&losses).and_then(|i| smooth::choice(stats, &largest, i)));
-        }
+            smooth::factors(&weights, &stats.sample, stats.k, &Goal { inputs, weights: *scheme })
+        })?;
         self.scaled(stats, &scales, |work, (p, scheme), w, factor, _| work.nearest(p, scheme, w, factor))
     }
     fn awq(&mut self, stats: &[Statistics]) -> Result<()> {

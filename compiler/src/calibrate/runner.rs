@@ -48,7 +48,6 @@ struct Machines {
 struct Sums {
     gram: Vec<f64>,
     size: Vec<f64>,
-    peak: Vec<f32>,
     sample: Vec<f32>,
 }
 
@@ -57,16 +56,15 @@ pub const SAMPLE: usize = 512;
 
 impl Sums {
     fn new(k: usize) -> Self {
-        Self { gram: vec![0.0; k * k], size: vec![0.0; k], peak: vec![0.0; k], sample: vec![] }
+        Self { gram: vec![0.0; k * k], size: vec![0.0; k], sample: vec![] }
     }
-    /// Looks at the rows of a window, of which `kept` are kept, evenly spread.
-    fn rows(&mut self, x: &Tensor, kept: usize) {
-        let k = self.peak.len().max(1);
+    /// Keeps so many rows of a window, evenly spread: others of every window, for first tokens are not like others.
+    fn rows(&mut self, x: &Tensor, window: usize, kept: usize) {
+        let k = self.size.len().max(1);
         let values: Vec<f32> = x.bytes().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let step = (values.len() / k / kept.max(1)).max(1);
         for (i, row) in values.chunks_exact(k).enumerate() {
-            self.peak.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(v.abs()));
-            if i % step == step / 2 && i / step < kept {
+            if i % step == window % step && i / step < kept {
                 self.sample.extend_from_slice(row);
             }
         }
@@ -137,7 +135,7 @@ impl Runner {
                 if let [gram, size, rows] = out {
                     add(&mut sums.gram, gram);
                     add(&mut sums.size, size);
-                    sums.rows(rows, kept);
+                    sums.rows(rows, i, kept);
                 }
             }
             step(i + 1);
@@ -147,7 +145,7 @@ impl Runner {
         let all = sums.into_iter().zip(&s.taps).map(|(sums, t)| {
             let name = t.products.first().map(|p| p.name.clone()).unwrap_or_default();
             let all = Statistics::new(rows, mean(sums.gram), mean(sums.size)).map_err(|d| d.at(name))?;
-            Ok(all.seen(sums.peak, sums.sample))
+            Ok(all.seen(sums.sample))
         });
         all.collect::<Result<_>>().map_err(one)
     }

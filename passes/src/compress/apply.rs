@@ -177,7 +177,7 @@ impl Compress<'_, '_> {
     fn product(&mut self, node: &Node, x: ValueId, y: ValueId, m: Made, end: bool) -> Result<()> {
         let op = QuantizedMatMul {
             block: m.block,
-            activations: self.recipe.activations,
+            activations: if end { self.recipe.activations_at_end() } else { self.recipe.activations },
             offset: m.offset(),
             middle: m.middle,
             table: m.table(),

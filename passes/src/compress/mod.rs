@@ -24,6 +24,7 @@ pub mod segments;
 pub mod smooth;
 pub mod spin;
 pub mod stats;
+pub mod steps;
 pub mod wanted;
 
 pub use apply::run;

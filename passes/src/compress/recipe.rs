@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Weights that share a scale, where nothing else is said.
 const GROUP: usize = 32;
+/// The same where channels are made equally large.
+const SMOOTH_GROUP: usize = 128;
 
 /// Bits and groups that products may get where they differ.
 const MIXED_BITS: [u32; 6] = [2, 3, 4, 5, 6, 8];
@@ -121,6 +123,10 @@ impl Recipe {
     /// Whether codes are made by what the model makes of a text.
     pub fn calibrates(&self) -> bool {
         self.mixed.is_some() || self.weights.method.needs_data() || self.smooth
+    }
+    /// What activations of the product that gives logits become: there, one scale per token shows most.
+    pub fn activations_at_end(&self) -> Activations {
+        if self.activations == Activations::Rows { Activations::Blocks } else { self.activations }
     }
     /// Neighbouring activations that share a scale; 0: all of a token, or none.
     pub fn grain(&self) -> usize {
@@ -263,8 +269,8 @@ impl Recipe {
         if words.mixed && (method == Method::Hqq || words.smooth) {
             return Err(wrong("auto is for rounding, gptq and awq, without smooth".into()));
         }
-        // Smoothing is for scales that many channels share.
-        let group = words.group.unwrap_or(if words.smooth { 0 } else { GROUP });
+        // Smoothing is for scales that many channels share; more of them share one than gain by it.
+        let group = words.group.unwrap_or(if words.smooth { SMOOTH_GROUP } else { GROUP });
         // HQQ is all about where zero is.
         let asymmetric = !words.float && (method == Method::Hqq || method.scales());
         let asymmetric = words.asymmetric.unwrap_or(asymmetric);
@@ -296,11 +302,7 @@ impl Recipe {
         if smooth && activations == Activations::Float {
             return Err(wrong("activations that stay floats need no smoothing".into()));
         }
-        let ends = Scheme {
-            bits: words.ends.unwrap_or(8),
-            group: if group == 0 { 0 } else { GROUP },
-            ..Scheme::default()
-        };
+        let ends = Scheme { bits: words.ends.unwrap_or(8), group: GROUP, ..Scheme::default() };
         let mixed = words.mixed.then_some(Mixed { group: words.group });
         Ok(Some(Self { weights, ends, activations, four, smooth, basis, mixed }))
     }
@@ -345,6 +347,8 @@ mod tests {
         assert_eq!(of("w4a8c-gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").activations, Activations::Rows);
         assert_eq!(of("w8gall").weights.to_string(), "w8gall");
+        assert_eq!((of("w8gall").ends.group, of("w8gall").activations_at_end()), (32, Activations::Blocks));
+        assert_eq!(of("w8gall-a16").activations_at_end(), Activations::Float);
         assert_eq!((of("w4a4").activations, of("w4a4").four), (Activations::Blocks, true));
         assert_eq!(of("w4a4-token"), Recipe { activations: Activations::Rows, ..of("w4a4") });
         assert_eq!(of("w4a8c"), of("w4"));
@@ -354,7 +358,8 @@ mod tests {
         assert_eq!(of("rotate-gptq-mxfp4-a16").weights.to_string(), "gptq-mxfp4");
         assert!(of("awq-mxfp4").weights.float && !of("mxfp4").ends.float);
         let smooth = of("smooth-w8a8");
-        assert_eq!((smooth.weights.group, smooth.activations), (0, Activations::Rows));
+        assert_eq!((smooth.weights.group, smooth.activations), (128, Activations::Blocks));
+        assert_eq!(of("smooth-w8a8-gall").activations, Activations::Rows);
         assert!(smooth.smooth && smooth.calibrates() && !of("spin-w4").calibrates());
         assert_eq!(of("rotate-gptq-w4a4"), Recipe { basis: Basis::Hadamard, ..of("gptq-w4a4") });
         assert_eq!(Recipe::parse("none").unwrap(), None);

@@ -1,16 +1,14 @@
 //! SpinQuant: the rotation of a model's stream is learned, on the manifold of orthogonal matrices.
 //!
 //! Where its authors follow the gradient of cross-entropy through the rounded model, this follows an estimate of what
-//! rounding adds to the outputs of all layers that read the stream: numbers rounded to steps of `s` are off by `s^2 / 12`
-//! on average, whatever they meet. The step is the range of a block by the number of codes, so that the gradient goes to
-//! the largest and the smallest number of each block. Steps are Cayley transforms of the gradient's skew part, as theirs
+//! rounding adds to the outputs of all layers that read the stream, from [`steps`](super::steps), whatever they meet: the
+//! gradient goes to the largest and the smallest number of each block. The descent's steps are Cayley transforms of the gradient's skew part, as theirs
 //! (`Y = P + t/2 W (P + Y)`, iterated); they begin at the best of some random Hadamard transforms.
 
-use super::Scheme;
 use super::hadamard::Transform;
-use super::inputs::Inputs;
 use super::rotation::Rotation;
 use super::stats::dot;
+use super::steps::Goal;
 
 /// Steps of the descent.
 const STEPS: usize = 60;
@@ -28,43 +26,6 @@ pub struct Layer {
     pub rows: Vec<f32>,
     /// Rows of its weights.
     pub weights: Vec<f32>,
-}
-
-/// What is rounded, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Goal {
-    /// Activations.
-    pub inputs: Inputs,
-    /// Weights.
-    pub weights: Scheme,
-}
-
-/// Part of a row whose range decides on a step: what the ends of the range are multiplied by.
-struct Span {
-    share: usize,
-    /// Largest minus smallest; else the largest in size.
-    both: bool,
-    by: f32,
-}
-
-impl Goal {
-    fn inputs(&self, k: usize) -> Option<Span> {
-        self.inputs.block?;
-        let (both, by) = match self.inputs.nibbles {
-            Some(clip) => (true, clip / 15.0),
-            None => (false, 1.0 / 127.0),
-        };
-        Some(Span { share: self.inputs.share(k), both, by })
-    }
-    fn weights(&self, k: usize) -> Span {
-        let half = (1u64 << (self.weights.bits.max(1) - 1)) as f32;
-        let by = match (self.weights.asymmetric, self.weights.bits) {
-            (true, _) => 1.0 / (2.0 * half - 1.0),
-            (false, 8..) => 1.0 / (half - 1.0),
-            (false, _) => 1.0 / half,
-        };
-        Span { share: self.weights.block(k), both: self.weights.asymmetric, by }
-    }
 }
 
 /// A row with what the square of its steps counts.
@@ -116,22 +77,11 @@ fn noise<'a>(
         };
         z.iter_mut().zip(p.chunks_exact(k)).for_each(|(z, p)| *z = dot(p, s.row));
         for (b, part) in z.chunks(span.share).enumerate() {
-            let at = |better: &dyn Fn(f32, f32) -> bool| {
-                let best = |m: usize, (i, v): (usize, &f32)| if better(*v, part[m]) { i } else { m };
-                part.iter().enumerate().fold(0, best)
-            };
-            let ends: [(usize, f32); 2] = match span.both {
-                true => [(at(&|v, m| v > m), 1.0), (at(&|v, m| v < m), -1.0)],
-                false => {
-                    let i = at(&|v, m| v.abs() > m.abs());
-                    [(i, part[i].signum()), (i, 0.0)]
-                }
-            };
-            let step = ends.iter().map(|(i, sign)| part[*i] * sign).sum::<f32>() * span.by;
+            let (step, ends) = span.step(part);
             let weight = s.weight * part.len() as f32;
             sum += f64::from(weight * step * step);
-            for (i, sign) in ends {
-                let by = 2.0 * weight * step * span.by * sign;
+            for (i, by) in ends {
+                let by = 2.0 * weight * step * by;
                 let row = gradient.as_mut().and_then(|g| g.get_mut((b * span.share + i) * k..)?.get_mut(..k));
                 if let Some(g) = row.filter(|_| by != 0.0) {
                     g.iter_mut().zip(s.row).for_each(|(g, x)| *g += by * x);
@@ -228,7 +178,8 @@ pub fn learn(k: usize, layers: &[Layer], goal: &Goal, told: &dyn Fn(usize)) -> R
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::samples;
+    use super::super::inputs::Inputs;
+    use super::super::{Scheme, samples};
     use super::*;
 
     fn goal() -> Goal {

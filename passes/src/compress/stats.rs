@@ -13,8 +13,6 @@ pub struct Statistics {
     pub gram: Vec<f32>,
     /// Mean of `|x|`.
     pub magnitude: Vec<f32>,
-    /// Largest `|x|`.
-    pub peak: Vec<f32>,
     /// Some of the rows, one behind the other.
     pub sample: Vec<f32>,
 }
@@ -72,9 +70,9 @@ impl Statistics {
         }
         Ok(Self { k, rows, gram, magnitude, ..Self::default() })
     }
-    /// With the largest inputs and some of the rows.
-    pub fn seen(self, peak: Vec<f32>, sample: Vec<f32>) -> Self {
-        Self { peak, sample, ..self }
+    /// With some of the rows.
+    pub fn seen(self, sample: Vec<f32>) -> Self {
+        Self { sample, ..self }
     }
     /// Moments of rows, for tests and small data.
     pub fn of_rows(k: usize, x: &[f32]) -> Result<Self> {
@@ -89,9 +87,7 @@ impl Statistics {
             }
         }
         let mean = |v: Vec<f64>| v.iter().map(|v| (v / rows.max(1) as f64) as f32).collect();
-        let column = |i: usize| x.iter().skip(i).step_by(k.max(1)).fold(0f32, |m, v| m.max(v.abs()));
-        let peak = (0..k).map(column).collect();
-        Ok(Self::new(rows as u64, mean(gram), mean(magnitude))?.seen(peak, x.to_vec()))
+        Ok(Self::new(rows as u64, mean(gram), mean(magnitude))?.seen(x.to_vec()))
     }
     /// The same for inputs that are divided by a factor per channel.
     pub fn divided(&self, by: &[f32]) -> Self {
@@ -100,8 +96,7 @@ impl Statistics {
         let gram = self.gram.chunks(self.k.max(1)).zip(by).flat_map(row).collect();
         let each = |v: &[f32]| v.iter().zip(by).map(|(m, s)| m / s).collect();
         let sample = self.sample.chunks(self.k.max(1)).flat_map(|row| -> Vec<f32> { each(row) }).collect();
-        let (magnitude, peak) = (each(&self.magnitude), each(&self.peak));
-        Self { k: self.k, rows: self.rows, gram, magnitude, peak, sample }
+        Self { k: self.k, rows: self.rows, gram, magnitude: each(&self.magnitude), sample }
     }
     /// Sum over rows `d` (one behind the other) of `d G d^T`: the mean squared output of these rows of weights.
     pub fn energy(&self, d: &[f32]) -> f64 {
