@@ -15,7 +15,7 @@ sinter=$1 model=$2 text=$3 calibration=$4 out=$5
 weights=w4-g128,w4-g128-asym,hqq-w4-g128,gptq-w4-g128,awq-w4-g128,w3-g128,w3-g128-asym,gptq-w3-g128,gptq-w3-g128-asym,awq-w3-g128
 weights=$weights,w4,mxfp4,gptq-w4,awq-w4,awq-gptq-w4,rotate-gptq-w4,auto,auto-e6,rotate-gptq-w5,w8
 # Activations of few bits, one scale per group or per token; caches of few bits.
-activations=w8a8-gall,smooth-w8a8,w4-a16-kv4,w4a8-kv8,rotate-gptq-w4a8-kv8,rotate-gptq-w4a8-token-kv8
+activations=w8a8-gall,smooth-w8a8-gall,smooth-w8a8,w4-a16-kv4,w4a8-kv8,rotate-gptq-w4a8-kv8,rotate-gptq-w4a8-token-kv8
 activations=$activations,w4a4-token-kv4,rotate-gptq-w4a4-token-kv4,spin-gptq-w4a4-token-kv4
 # Where nothing is said of activations they stay floats: what is lost is lost by the weights.
 recipes=$(echo "${6:-$weights,$activations}" | tr ',' '\n' | sed '/a[0-9]/!s/$/-a16/' | paste -sd,)
