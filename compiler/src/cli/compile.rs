@@ -68,8 +68,8 @@ pub struct CompileArgs {
     ///   to 128, weights of 4 bits rounded once more to bytes, attention in bf16 (default of fewer bits); a4: in 16
     ///   codes, which are computed with as bytes, no faster; a16: as they are; token: one scale for all activations of
     ///   a token, not one per group
-    /// - smooth: channels of activations are evened out (SmoothQuant; 128 of them share a scale unless a group is
-    ///   said, gall is their authors' way; needs --calibrate)
+    /// - smooth: channels of activations are evened out (SmoothQuant; its authors' scales are those of gall; the
+    ///   logits' product reads floats; needs --calibrate)
     /// - rotate: of a language model, in a basis in which no channel stands out (QuaRot); spin: the same, the basis learned
     ///   (SpinQuant; needs --calibrate). Pays for activations of few bits where tokens have one scale, and for weights
     ///   with gptq. Weights that are rounded to nearest lose more than in the model's own basis: all of them, not a few,

@@ -7,8 +7,6 @@ use std::fmt;
 
 /// Weights that share a scale, where nothing else is said.
 const GROUP: usize = 32;
-/// The same where channels are made equally large.
-const SMOOTH_GROUP: usize = 128;
 
 /// Bits and groups that products may get where they differ.
 const MIXED_BITS: [u32; 6] = [2, 3, 4, 5, 6, 8];
@@ -124,9 +122,14 @@ impl Recipe {
     pub fn calibrates(&self) -> bool {
         self.mixed.is_some() || self.weights.method.needs_data() || self.smooth
     }
-    /// What activations of the product that gives logits become: there, one scale per token shows most.
+    /// What activations of the product that gives logits become: there, coarse ones show most. With SmoothQuant they
+    /// stay floats, as its authors leave that product alone.
     pub fn activations_at_end(&self) -> Activations {
-        if self.activations == Activations::Rows { Activations::Blocks } else { self.activations }
+        match self.activations {
+            _ if self.smooth => Activations::Float,
+            Activations::Rows => Activations::Blocks,
+            other => other,
+        }
     }
     /// Neighbouring activations that share a scale; 0: all of a token, or none.
     pub fn grain(&self) -> usize {
@@ -269,8 +272,7 @@ impl Recipe {
         if words.mixed && (method == Method::Hqq || words.smooth) {
             return Err(wrong("auto is for rounding, gptq and awq, without smooth".into()));
         }
-        // Smoothing is for scales that many channels share; more of them share one than gain by it.
-        let group = words.group.unwrap_or(if words.smooth { SMOOTH_GROUP } else { GROUP });
+        let group = words.group.unwrap_or(GROUP);
         // HQQ is all about where zero is.
         let asymmetric = !words.float && (method == Method::Hqq || method.scales());
         let asymmetric = words.asymmetric.unwrap_or(asymmetric);
@@ -358,8 +360,9 @@ mod tests {
         assert_eq!(of("rotate-gptq-mxfp4-a16").weights.to_string(), "gptq-mxfp4");
         assert!(of("awq-mxfp4").weights.float && !of("mxfp4").ends.float);
         let smooth = of("smooth-w8a8");
-        assert_eq!((smooth.weights.group, smooth.activations), (128, Activations::Blocks));
+        assert_eq!((smooth.weights.group, smooth.activations), (32, Activations::Blocks));
         assert_eq!(of("smooth-w8a8-gall").activations, Activations::Rows);
+        assert_eq!(smooth.activations_at_end(), Activations::Float);
         assert!(smooth.smooth && smooth.calibrates() && !of("spin-w4").calibrates());
         assert_eq!(of("rotate-gptq-w4a4"), Recipe { basis: Basis::Hadamard, ..of("gptq-w4a4") });
         assert_eq!(Recipe::parse("none").unwrap(), None);
