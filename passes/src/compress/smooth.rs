@@ -26,7 +26,7 @@ const WORTH: f64 = 0.05;
 const LIMITS: (f32, f32) = (1e-5, 1e4);
 
 /// Factors of channels from the largest activations and weights.
-pub fn scales(peak: &[f32], largest: &[f32], alpha: f32) -> Vec<f32> {
+fn scales(peak: &[f32], largest: &[f32], alpha: f32) -> Vec<f32> {
     let one = |(x, w): (&f32, &f32)| {
         // Channels that are never used stay.
         if *x < 1e-8 || *w < 1e-8 {
@@ -38,7 +38,7 @@ pub fn scales(peak: &[f32], largest: &[f32], alpha: f32) -> Vec<f32> {
     peak.iter().zip(largest).map(one).collect()
 }
 
-/// The largest number of every channel, of all rows, each multiplied with its square root.
+/// The largest number of every channel, of all rows, each multiplied with the square root of how much it counts.
 fn largest(rows: &[f32], by: &[f32], k: usize) -> Vec<f32> {
     let mut most = vec![0f32; k];
     for (row, by) in rows.chunks_exact(k).zip(by) {
