@@ -47,6 +47,9 @@ pub fn run(a: &CheckArgs) -> Result<(), Vec<Diag>> {
         println!("{count} problem{} in {}:", if count == 1 { "" } else { "s" }, a.model.model);
         rows.iter().for_each(show);
     }
+    if !a.json {
+        found.warnings.iter().for_each(|w| println!("warning: {w}"));
+    }
     let Some(worst) = found.problems.iter().map(|d| d.fault).max() else { return Ok(()) };
     let text = format!("{} cannot be compiled as it is", a.model.model);
     Err(vec![Diag { fault: worst, ..Diag::input(text) }])

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 pub struct EvalArgs {
     /// Bundle folder of a language model, or a checkpoint that is compiled on the fly: weights as stored, activations
     /// as floats. With --data, an ONNX model.
+    #[arg(value_parser = super::given)]
     pub bundle: String,
     /// The text.
     #[arg(long, value_name = "FILE", required_unless_present = "data")]
@@ -39,7 +40,7 @@ pub struct EvalArgs {
     #[arg(long, requires = "data")]
     pub layers: bool,
     /// A model to compare with: bundle or checkpoint, of the same vocabulary.
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", value_parser = super::given)]
     pub against: Option<String>,
     /// Tokens of a window.
     #[arg(long, value_name = "N", default_value_t = 512)]

@@ -33,9 +33,16 @@ pub struct InspectArgs {
     pub target: String,
 }
 
+const MANIFEST: &str = "manifest.json";
+
+/// Whether a folder holds a bundle.
+pub fn is_bundle(dir: &Path) -> bool {
+    system::exists(&dir.join(MANIFEST))
+}
+
 /// Reads and checks a bundle's manifest.
 pub fn manifest(dir: &Path) -> Result<Manifest> {
-    let path = dir.join("manifest.json");
+    let path = dir.join(MANIFEST);
     let bad = |e: String| Diag::input(format!("{}: {e}", path.display()));
     let bytes = system::read(&path)?;
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;

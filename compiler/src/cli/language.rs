@@ -115,7 +115,7 @@ pub fn open(
     let one = |d: Diag| vec![d];
     let bad = |e| one(diag(e));
     let dir = Path::new(path);
-    if system::exists(&dir.join("manifest.json")) {
+    if super::inspect::is_bundle(dir) {
         if import.kv_cache.is_some() {
             let d = Diag::input(format!("--kv-cache: {path} is compiled already"));
             return Err(one(d.help("give the checkpoint, or compile it with --kv-cache")));

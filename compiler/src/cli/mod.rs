@@ -28,10 +28,11 @@ pub mod room;
 pub mod run;
 pub mod targets;
 
-use crate::system;
+use crate::{frontend, system};
 use clap::{Args, Parser, Subcommand};
 use sinter_ir::{Diag, Fault, Result};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Shown below the help; see [`exit_code`].
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a model, file or value is wrong, 2 the command line is wrong, \
@@ -72,6 +73,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     /// ONNX file, GGUF file, or folder of a language model from the Hugging Face hub. `compile` and `run` also take a module dumped by `compile --dump-ir` (.mir).
+    #[arg(value_parser = given)]
     pub model: String,
     /// Fix or bound a symbolic dim, by its name or as INPUT.AXIS: `batch=1`, `height=32..960`.
     #[arg(long = "dim", value_name = "NAME=N|MIN..MAX")]
@@ -132,6 +134,22 @@ pub fn run(cli: Cli) -> Result<(), Vec<Diag>> {
         Command::Targets(a) => targets::run(&a),
     }?;
     system::said().map_err(|d| vec![d])
+}
+
+/// A model or a bundle; a folder that `compile` wrote one bundle to is that bundle.
+fn given(text: &str) -> std::result::Result<String, String> {
+    let path = Path::new(text);
+    if !system::is_dir(path) || frontend::llm::is_model(path) || inspect::is_bundle(path) {
+        return Ok(text.to_owned());
+    }
+    let all = system::list(path).map_err(|d| d.message)?;
+    let bundles: Vec<String> =
+        all.iter().filter(|p| inspect::is_bundle(p)).map(|p| p.display().to_string()).collect();
+    match bundles.as_slice() {
+        [] => Ok(text.to_owned()),
+        [one] => Ok(one.clone()),
+        _ => Err(format!("the folder holds several bundles: {}", bundles.join(", "))),
+    }
 }
 
 /// A size in memory: `65536`, `64K`, `2M`.

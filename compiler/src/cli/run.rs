@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Bundle folder, or a model file that is compiled on the fly.
+    #[arg(value_parser = super::given)]
     pub bundle: String,
     /// Inputs in order, or by name as INPUT=FILE: .npy, .pb, .json, .png, .jpg, .wav, anything else raw.
     pub inputs: Vec<String>,
@@ -98,6 +99,8 @@ pub fn open(path: &str, dims: &[String], threads: usize) -> Result<Session, Vec<
     let request =
         Request { model: PathBuf::from(path), import, targets: vec!["native".into()], ..Request::default() };
     let out = driver::compile(&request, &|w| progress.step(w))?;
+    drop(progress);
+    out.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     session(&out, threads).map_err(one)
 }
 

@@ -29,6 +29,19 @@ fn models_and_bundles_are_described() {
     super::refused(&dir, &["inspect", "nothing"], &["nothing"]);
 }
 
+#[test]
+fn the_folder_of_one_bundle_stands_for_it() {
+    let dir = scratch("folder");
+    let model = abs_model(&dir, &[4]);
+    ok(&dir, &["compile", model, "-o", "out"]);
+    assert!(ok(&dir, &["inspect", "out"]).contains("abs for "));
+    ok(&dir, &["run", "out", "--random", "1"]);
+    ok(&dir, &["compile", model, "-o", "out", "--target", "x86-64-v2"]);
+    let (code, _, error) = sinter(&dir, &["run", "out", "--random", "1"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("out/native, out/x86-64-v2"), "{error}");
+}
+
 /// Three products: the second result is live for two steps, the first bar is the shorter one.
 #[test]
 fn memory_over_time() {

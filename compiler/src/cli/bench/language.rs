@@ -60,7 +60,7 @@ struct Subject {
 fn subject(a: &BenchArgs, opening: Opening) -> Result<Subject, Vec<Diag>> {
     let one = |d| vec![d];
     let path = Path::new(&a.model.model);
-    if system::exists(&path.join("manifest.json")) {
+    if inspect::is_bundle(path) {
         let model = files::model(path, opening).map_err(|e| one(language::diag(e)))?;
         return Ok(Subject { model, manifest: inspect::manifest(path).map_err(one)?, out: None });
     }
