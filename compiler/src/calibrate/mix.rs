@@ -104,7 +104,7 @@ pub(super) fn schemes(
     };
     let loss: f64 = chosen.iter().map(|c| c.loss).sum();
     step(&format!("chose {} bytes for products, expected divergence {loss:.4}", bytes(&chosen)));
-    Ok(m.by_piece(&chosen))
+    Ok(m.by_piece(&chosen).iter().map(|p| p.iter().map(|c| c.scheme).collect()).collect())
 }
 
 impl Mixing<'_> {
@@ -163,7 +163,7 @@ impl Mixing<'_> {
         }
         Err(vec![Diag::limit(what).help(help)])
     }
-    /// The smallest choice that loses no more than it may, as measured on the text with weights rounded to nearest.
+    /// The smallest choice that loses no more than it may, as measured on the text with weights that err as by their method.
     fn lossy(&self, groups: &[Vec<Candidate>], loss: f64) -> Result<Vec<Candidate>, Vec<Diag>> {
         let mut best: Option<Vec<Candidate>> = None;
         let mut most = loss;
@@ -235,16 +235,16 @@ impl Mixing<'_> {
     }
     fn lost(&self, chosen: &[Candidate]) -> Result<Lost, Vec<Diag>> {
         let mut runner = self.model.runner.fewer(CHECKED, self.model.window).map_err(|d| vec![d])?;
-        let schemes = self.by_piece(chosen);
-        sensitivity::together(&self.model.pieces, &mut runner, &schemes, self.threads, self.step)
+        let chosen = self.by_piece(chosen);
+        sensitivity::together(&self.model.pieces, &mut runner, &chosen, self.threads, self.step)
     }
     fn weighed(&self, chosen: &[Candidate]) -> Result<Weight, Vec<Diag>> {
         (self.step)("weighing a choice of bits");
         (self.weigh)(&self.rounded(chosen).map_err(|d| vec![d])?)
     }
-    fn by_piece(&self, chosen: &[Candidate]) -> Vec<Vec<Scheme>> {
-        let mut schemes = chosen.iter().map(|c| c.scheme);
-        self.model.pieces.iter().map(|p| schemes.by_ref().take(p.taps.len()).collect()).collect()
+    fn by_piece(&self, chosen: &[Candidate]) -> Vec<Vec<Candidate>> {
+        let mut chosen = chosen.iter().copied();
+        self.model.pieces.iter().map(|p| chosen.by_ref().take(p.taps.len()).collect()).collect()
     }
     /// Products rounded to nearest, as large as by any method.
     fn rounded(&self, chosen: &[Candidate]) -> Result<Calibrated> {

@@ -11,15 +11,21 @@ use sinter_passes::compress::mixed::Candidate;
 use sinter_passes::compress::recipe::Method;
 use sinter_passes::compress::segments::{Segment, Tap};
 use sinter_passes::compress::stats::Statistics;
-use sinter_passes::compress::{Scheme, rtn};
+use sinter_passes::compress::{Codes, Scheme, rtn};
 
 /// Rows of weights by which the error of a candidate is judged.
 const SAMPLE: usize = 32;
 /// Bits of weights while their group is probed: few enough to be seen.
 const PROBE: u32 = 3;
 
-/// Bytes of a group's weights by a scheme, and the part of its outputs' energy that is error.
-type Judged = (Scheme, u64, f64);
+/// What a group's weights become by a scheme.
+struct Judged {
+    bytes: u64,
+    /// Part of its outputs' energy that is error.
+    error: f64,
+    /// See [`Candidate`].
+    deviation: f32,
+}
 
 /// The candidates of every group, by piece and tap: the divergence from the float model that the group rounded to
 /// [`PROBE`] bits causes, times the errors of its outputs compared with those. Errors are those of the method that will
@@ -40,7 +46,7 @@ pub fn candidates(
     let plain = Instead::new();
     let mut float: Stream = vec![];
     let mut probed: Vec<Stream> = vec![];
-    let mut groups: Vec<(Vec<Judged>, f64)> = vec![];
+    let mut groups: Vec<Vec<Judged>> = vec![];
     let mut lost = vec![];
     for (i, piece) in pieces.iter().enumerate() {
         step(&format!("probing: piece {} of {}", i + 1, pieces.len()));
@@ -48,8 +54,9 @@ pub fn candidates(
         let mut rounded = vec![];
         for (tap, stats) in piece.taps.iter().zip(&stats) {
             let weights = weights(tap).map_err(one)?;
-            groups.push(judged(&weights, stats, schemes, &probe, threads).map_err(one)?);
-            rounded.push(nearest(&weights, &probe).map_err(one)?);
+            let all = schemes.iter().chain([&probe]).collect::<Vec<_>>();
+            groups.push(judged(&weights, stats, &all, threads).map_err(one)?);
+            rounded.push(nearest(&weights, &probe, 1.0).map_err(one)?);
         }
         let keep = &mut |_: usize, _: usize, _: &[Tensor]| Ok(());
         if i + 1 < pieces.len() {
@@ -69,29 +76,37 @@ pub fn candidates(
             lost.extend(answers.lost(runner, piece, instead, &mut [float.clone()])?);
         }
     }
-    let candidate = |((schemes, at_probe), lost): ((Vec<Judged>, f64), Lost)| {
-        let lost = lost.divergence();
+    let of_group = |(mut judged, lost): (Vec<Judged>, Lost)| {
+        let (at_probe, lost) = (judged.pop().map_or(0.0, |p| p.error), lost.divergence());
         // A group that is exact at the probe's bits is so at more.
         let loss = |error| if at_probe > 0.0 { lost * error / at_probe } else { lost };
-        schemes.into_iter().map(|(scheme, bytes, e)| Candidate { scheme, bytes, loss: loss(e) }).collect()
+        let candidate = |(s, j): (&Scheme, Judged)| Candidate {
+            scheme: *s,
+            bytes: j.bytes,
+            loss: loss(j.error),
+            deviation: j.deviation,
+        };
+        schemes.iter().zip(judged).map(candidate).collect()
     };
-    Ok(groups.into_iter().zip(lost).map(candidate).collect())
+    Ok(groups.into_iter().zip(lost).map(of_group).collect())
 }
 
-/// What a model loses where groups, by piece and tap, are rounded to nearest by their schemes.
+/// What a model loses by a choice, by piece and tap: weights are rounded to nearest, and of their deviation as much is left
+/// as errs like the scheme's method, which would take far longer.
 pub fn together(
     pieces: &[Segment],
     runner: &mut Runner,
-    schemes: &[Vec<Scheme>],
+    chosen: &[Vec<Candidate>],
     threads: usize,
     step: &dyn Fn(&str),
 ) -> Result<Lost, Vec<Diag>> {
     let mut streams: [Stream; 2] = Default::default();
-    for (i, (piece, schemes)) in pieces.iter().zip(schemes).enumerate() {
+    for (i, (piece, chosen)) in pieces.iter().zip(chosen).enumerate() {
         step(&format!("checking a choice of bits: piece {} of {}", i + 1, pieces.len()));
         let mut instead = Instead::new();
-        for (tap, scheme) in piece.taps.iter().zip(schemes) {
-            let made = weights(tap).and_then(|w| nearest(&w, &Scheme { method: Method::Rtn, ..*scheme }));
+        for (tap, c) in piece.taps.iter().zip(chosen) {
+            let scheme = Scheme { method: Method::Rtn, ..c.scheme };
+            let made = weights(tap).and_then(|w| nearest(&w, &scheme, c.deviation));
             instead.extend(made.map_err(|d| vec![d])?);
         }
         let [float, other] = &mut streams;
@@ -109,24 +124,20 @@ pub fn together(
     Ok(Lost::default())
 }
 
-/// What a group's weights become by every scheme, and the error by the probe's.
+/// What a group's weights become by every scheme.
 fn judged(
     weights: &[(&str, Tensor)],
     stats: &Statistics,
-    schemes: &[Scheme],
-    probe: &Scheme,
+    schemes: &[&Scheme],
     threads: usize,
-) -> Result<(Vec<Judged>, f64)> {
+) -> Result<Vec<Judged>> {
     let samples: Vec<Sample> = weights.iter().map(|(_, w)| Sample::new(w, stats)).collect::<Result<_>>()?;
-    let all: Vec<&Scheme> = schemes.iter().chain([probe]).collect();
     let goes_on = schemes.iter().any(|s| s.method.goes_on());
     let factor = goes_on.then(|| Factor::new(stats, true).ok()).flatten();
-    let mut errors = super::parallel::map(all.len(), threads, |i| match all.get(i) {
-        Some(s) => error(&samples, (stats, factor.as_ref()), s),
+    super::parallel::map(schemes.len(), threads, |i| match schemes.get(i) {
+        Some(s) => judge(&samples, (stats, factor.as_ref()), s),
         None => Err(Diag::bug("no such scheme")),
-    })?;
-    let at_probe = errors.pop().map_or(0.0, |e| e.1);
-    Ok((schemes.iter().zip(errors).map(|(s, (bytes, e))| (*s, bytes, e)).collect(), at_probe))
+    })
 }
 
 /// Some rows of a product's weights.
@@ -156,24 +167,35 @@ impl Sample {
     }
 }
 
-/// Bytes of a group's weights in codes, and the part of its outputs' energy that is error: where the method takes errors on
-/// and there is a factor for that, so; else rounded to nearest.
-fn error(
+/// What sampled rows become by a scheme: where its method takes errors on and there is a factor for that, so; else rounded to
+/// nearest.
+fn judge(
     samples: &[Sample],
     (stats, factor): (&Statistics, Option<&Factor>),
     scheme: &Scheme,
-) -> Result<(u64, f64)> {
-    let (mut bytes, mut signal, mut noise) = (0u64, 0f64, 0f64);
+) -> Result<Judged> {
+    let (mut bytes, mut signal) = (0u64, 0f64);
+    // Of the method, and of rounding to nearest.
+    let mut noise = [0f64; 2];
     for s in samples {
-        let codes = match factor.filter(|_| scheme.method.goes_on()) {
-            Some(f) => f.quantise(&s.rows, 0..s.old.len() / stats.k.max(1), scheme, LAZY)?,
-            None => rtn::quantise(&s.rows, &Scheme { method: Method::Rtn, ..*scheme })?,
+        let off = |codes: &Codes| -> Result<f64> {
+            let off: Vec<f32> = s.old.iter().zip(codes.values()?).map(|(w, q)| w - q).collect();
+            Ok(stats.energy(&off) * s.each)
         };
-        let off: Vec<f32> = s.old.iter().zip(codes.values()?).map(|(w, q)| w - q).collect();
-        (signal, noise) = (signal + s.signal * s.each, noise + stats.energy(&off) * s.each);
+        let codes = rtn::quantise(&s.rows, &Scheme { method: Method::Rtn, ..*scheme })?;
+        let nearest = off(&codes)?;
+        let by_method = match factor.filter(|_| scheme.method.goes_on()) {
+            Some(f) => off(&f.quantise(&s.rows, 0..s.old.len() / stats.k.max(1), scheme, LAZY)?)?,
+            None => nearest,
+        };
         bytes += (codes.bytes(scheme.bits) as f64 * s.each).ceil() as u64;
+        signal += s.signal * s.each;
+        noise = [noise[0] + by_method, noise[1] + nearest];
     }
-    Ok((bytes, if signal > 0.0 { noise / signal } else { 0.0 }))
+    let [by_method, nearest] = noise;
+    let error = if signal > 0.0 { by_method / signal } else { 0.0 };
+    let deviation = if nearest > 0.0 { (by_method / nearest).sqrt() as f32 } else { 1.0 };
+    Ok(Judged { bytes, error, deviation })
 }
 
 /// The weights of a group, `[n, k]`, with their names.
@@ -181,11 +203,19 @@ fn weights(tap: &Tap) -> Result<Vec<(&str, Tensor)>> {
     tap.products.iter().map(|p| Ok((p.name.as_str(), matrix(p)?))).collect()
 }
 
-/// The weights of a group rounded to nearest, as a piece wants them.
-fn nearest(weights: &[(&str, Tensor)], scheme: &Scheme) -> Result<Instead> {
+/// The weights of a group rounded to nearest, as a piece wants them, but for a part of the deviation.
+fn nearest(weights: &[(&str, Tensor)], scheme: &Scheme, deviation: f32) -> Result<Instead> {
     let one = |(name, w): &(&str, Tensor)| {
-        let codes = rtn::quantise(w, scheme)?;
-        let values = Tensor::f32s(w.shape().to_vec(), &codes.values()?)?;
+        let mut values = rtn::quantise(w, scheme)?.values()?;
+        if deviation != 1.0 {
+            let all = Rows::new(w)?;
+            let mut old = vec![0f32; all.k];
+            for (i, row) in values.chunks_mut(all.k.max(1)).enumerate() {
+                all.read(i, &mut old);
+                row.iter_mut().zip(&old).for_each(|(q, w)| *q = w + (*q - w) * deviation);
+            }
+        }
+        let values = Tensor::f32s(w.shape().to_vec(), &values)?;
         Ok(((*name).to_owned(), transposed(&values)?))
     };
     weights.iter().map(one).collect()

@@ -19,6 +19,8 @@ pub struct Candidate {
     pub bytes: u64,
     /// What the model loses by it.
     pub loss: f64,
+    /// Part of the deviation of weights rounded to nearest by which outputs err as much as by the scheme's method.
+    pub deviation: f32,
 }
 
 /// What must not be exceeded.
@@ -147,7 +149,7 @@ mod tests {
     use super::*;
 
     fn candidate(bytes: u64, loss: f64) -> Candidate {
-        Candidate { scheme: Scheme::default(), bytes, loss }
+        Candidate { scheme: Scheme::default(), bytes, loss, deviation: 1.0 }
     }
 
     /// Losses that fall with bytes, some of them above the hull.
