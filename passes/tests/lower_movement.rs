@@ -104,6 +104,27 @@ fn turned_matrices() {
     assert!(turned > 80, "only {turned} went this way");
 }
 
+/// Blocks that go to their places: the result ends with few rows, and not the operand's columns are in front of them.
+#[test]
+fn shuffled_pixels() {
+    let mut rng = Rng::new(21);
+    for _ in 0..80 {
+        let [h, w, channels] = [1, 1, 2].map(|least| rng.dim(least, 70));
+        let h = h.div_ceil(16);
+        let block = rng.pick(&[2, 3, 4, 5, 7, 8, 9]);
+        let (dims, perm) = match rng.below(3) {
+            0 => (vec![h, w, block, block, channels], vec![4, 0, 2, 1, 3]),
+            1 => (vec![h, w, block, channels], vec![0, 3, 1, 2]),
+            _ => (vec![block, block, channels.min(9), h, w], vec![2, 3, 0, 4, 1]),
+        };
+        let dtype = rng.pick(&[F32, F32, F16, U8, I32]);
+        let mut c = Case::new(Transpose { perm }, vec![tensor(&mut rng, dtype, dims)]);
+        loosen(&mut rng, &mut c);
+        c.target.vector_bits = rng.pick(&WIDTHS);
+        c.check();
+    }
+}
+
 #[test]
 fn broadcast_and_identity() {
     let mut rng = Rng::new(2);

@@ -2,7 +2,8 @@
 //!
 //! Vectors run along the result's contiguous axes, the rows, and are gathered from as many rows of the operand; those are
 //! walked in step along the operand's contiguous axes, the columns, so that every cache line is read once. Few rows (the
-//! colours of an image) are interleaved: a table says which rows and columns the lanes of a few vectors take.
+//! colours of an image, the blocks of a pixel shuffle) are interleaved: a table says which rows the lanes of a few vectors
+//! take, and which places of the run in front of them in the result.
 
 use super::access;
 use super::body::Body;
@@ -129,8 +130,10 @@ impl<'a> Turn<'a> {
         let dims = &body.ty(from).dims;
         let exchange = exchanged(dims, &t.perm)?;
         let lanes = cx.target.lanes(32);
-        // Distances of lanes are 32 bits wide.
-        let near = cx.symbols.max(&exchange.rows.from) < i64::from(i32::MAX) / i64::from(lanes.max(1));
+        // Distances of lanes are 32 bits wide: of rows, of places in front of them, or of both.
+        let apart = |r: &Run| cx.symbols.max(&r.from);
+        let farthest = exchange.outer.last().map_or(0, apart).max(apart(&exchange.rows));
+        let near = farthest < i64::from(i32::MAX) / 2 / i64::from(lanes.max(1));
         (lanes > 1 && near).then_some(Self { cx, body, x, from, to, exchange, lanes })
     }
 
@@ -140,9 +143,14 @@ impl<'a> Turn<'a> {
         p.flat = true;
         let x = p.params.value(&mut b, self.body, self.x)?;
         let Exchange { outer, rows, columns } = &self.exchange;
-        let few = rows.size.as_const().filter(|&r| r < i64::from(self.lanes) && columns.to.is(r));
-        let per_step = if few.is_some() { COLUMNS * COLUMNS } else { COLUMNS };
-        let chunks = columns.size.ceil_div(&per_step.into());
+        let few = rows.size.as_const().filter(|&r| r < i64::from(self.lanes));
+        // What a step goes through in parts, and what it walks whole.
+        let (outer, parts, whole) = match (few, outer.split_last()) {
+            (Some(r), Some((last, outer))) if !columns.to.is(r) => (outer, last, Some(columns)),
+            _ => (&outer[..], columns, None),
+        };
+        let per_step = if few.is_some() && whole.is_none() { COLUMNS * COLUMNS } else { COLUMNS };
+        let chunks = parts.size.ceil_div(&per_step.into());
         let cost: u64 = self.body.graph.iter().map(|(_, n)| policy::cost(&n.op)).sum();
         let size = self.cx.symbols.max(&self.body.ty(self.from).numel()).max(0) as u64;
         let work: Vec<Expr> = outer.iter().map(|r| &r.size).chain([&chunks]).cloned().collect();
@@ -150,17 +158,36 @@ impl<'a> Turn<'a> {
         parallel_if(&mut b, size.saturating_mul(cost + 1), &product(&work), |b, step| {
             let at = unravel(b, step, &work);
             let (chunk, at) = (at[outer.len()], &at[..outer.len()]);
-            let (c, s) = (int(b, per_step), b.dim(&columns.size));
+            let (c, s) = (int(b, per_step), b.dim(&parts.size));
             let lo = b.mul(chunk, c);
             let hi = b.add(lo, c);
             let hi = b.bin(BinOp::MinS, hi, s);
             let strides = |f: fn(&Run) -> &Expr| outer.iter().map(|r| f(r).clone()).collect::<Vec<_>>();
             let from = dot(b, at, &strides(|r| &r.from));
             let to = dot(b, at, &strides(|r| &r.to));
-            done = match few {
-                Some(r) => self.interleave(b, &mut p, x, (from, to), (lo, hi), r),
-                None => self.rows(b, &mut p, x, (from, to), (lo, hi)),
+            let Some(r) = few else {
+                done = self.rows(b, &mut p, x, (from, to), (lo, hi));
+                return;
             };
+            let table = match self.table(b, &mut p, r, parts) {
+                Ok(table) => table,
+                Err(d) => return done = Err(d),
+            };
+            let mut interleave = |b: &mut KernelBuilder, from, to| {
+                let made = self.interleave(b, &mut p, x, (from, to), (lo, hi), (&table, parts));
+                done = done.clone().and(made);
+            };
+            match whole {
+                None => interleave(b, from, to),
+                Some(whole) => {
+                    let end = b.bound(&whole.size);
+                    b.for_(Bound::Const(0), end, 1, LoopKind::Serial, |b, i| {
+                        let ahead = dot(b, &[i], std::slice::from_ref(&whole.to));
+                        let (from, to) = (b.add(from, i), b.add(to, ahead));
+                        interleave(b, from, to);
+                    });
+                }
+            }
         });
         done?;
         Ok(p.params.finish(b))
@@ -212,7 +239,29 @@ impl<'a> Turn<'a> {
         done
     }
 
-    /// Few rows: `r` vectors hold as many columns as there are lanes.
+    /// Where the lanes of `r` vectors are that hold few rows for as many places as there are lanes.
+    fn table(&self, b: &mut KernelBuilder, p: &mut Puller, r: i64, places: &Run) -> Result<Vec<Reg>> {
+        let lanes = i64::from(self.lanes);
+        // Rows, then places, of the lanes of all vectors.
+        let all = 0..r * lanes;
+        let table: Vec<i64> = all.clone().map(|i| i % r).chain(all.map(|i| i / r)).collect();
+        let table = Tensor::from_i64(DType::I32, vec![table.len()], &table)?;
+        let table = p.params.pack(b, table.shared_bytes(), DType::I32);
+        let [rows, places] = [&self.exchange.rows.from, &places.from].map(|apart| {
+            let apart = b.dim(apart);
+            let apart = b.cvt(CvtOp::Narrow, Elem::I32, apart);
+            b.splat(apart, self.lanes)
+        });
+        let vector = |v| {
+            let row = b.load(Elem::I32, self.lanes, table, Addr::at(v * lanes), None);
+            let place = b.load(Elem::I32, self.lanes, table, Addr::at((r + v) * lanes), None);
+            let place = b.mul(place, places);
+            b.mul_add(row, rows, place)
+        };
+        Ok((0..r).map(vector).collect())
+    }
+
+    /// Few rows, for the places from `lo` to `hi`.
     fn interleave(
         &self,
         b: &mut KernelBuilder,
@@ -220,35 +269,21 @@ impl<'a> Turn<'a> {
         x: Buf,
         (from, to): (Reg, Reg),
         (lo, hi): (Reg, Reg),
-        r: i64,
+        (table, places): (&[Reg], &Run),
     ) -> Result<()> {
-        let lanes = i64::from(self.lanes);
-        // Rows, then columns, of the lanes of all vectors.
-        let all = 0..r * lanes;
-        let table: Vec<i64> = all.clone().map(|i| i % r).chain(all.map(|i| i / r)).collect();
-        let table = Tensor::from_i64(DType::I32, vec![table.len()], &table)?;
-        let table = p.params.pack(b, table.shared_bytes(), DType::I32);
-        let pitch = b.dim(&self.exchange.rows.from);
-        let pitch = b.cvt(CvtOp::Narrow, Elem::I32, pitch);
-        let pitch = b.splat(pitch, self.lanes);
-        let indices: Vec<Reg> = (0..r)
-            .map(|v| {
-                let row = b.load(Elem::I32, self.lanes, table, Addr::at(v * lanes), None);
-                let col = b.load(Elem::I32, self.lanes, table, Addr::at((r + v) * lanes), None);
-                b.mul_add(row, pitch, col)
-            })
-            .collect();
-        let columns = b.sub(hi, lo);
+        let (lanes, r) = (i64::from(self.lanes), table.len() as i64);
+        let count = b.sub(hi, lo);
         let mask = int(b, -lanes);
-        let whole = b.bin(BinOp::And, columns, mask);
+        let whole = b.bin(BinOp::And, count, mask);
         let whole = b.add(lo, whole);
         let mut done = Ok(());
-        let mut block = |b: &mut KernelBuilder, col: Reg, left: Option<Reg>| {
-            let from = Addr::reg(from).plus(col, 1);
+        let mut block = |b: &mut KernelBuilder, place: Reg, left: Option<Reg>| {
+            let apart = dot(b, &[place], std::slice::from_ref(&places.from));
+            let from = Addr::reg(from).plus(apart, 1);
             let times = int(b, r);
-            let put = b.mul(col, times);
+            let put = b.mul(place, times);
             let put = b.add(to, put);
-            for (v, &index) in indices.iter().enumerate() {
+            for (v, &index) in table.iter().enumerate() {
                 let ahead = v as i64 * lanes;
                 let tail = left.map(|n| {
                     let n = add_const(b, n, -ahead);
@@ -260,11 +295,13 @@ impl<'a> Turn<'a> {
                 done = done.clone().and_then(|()| self.put(b, p, (x, from.clone()), index, &put, tail));
             }
         };
-        b.for_(Bound::Reg(lo), Bound::Reg(whole), lanes, LoopKind::Serial, |b, col| block(b, col, None));
-        b.for_(Bound::Reg(whole), Bound::Reg(hi), lanes, LoopKind::Serial, |b, col| {
-            let (left, times) = (b.sub(hi, col), int(b, r));
+        b.for_(Bound::Reg(lo), Bound::Reg(whole), lanes, LoopKind::Serial, |b, place| {
+            block(b, place, None);
+        });
+        b.for_(Bound::Reg(whole), Bound::Reg(hi), lanes, LoopKind::Serial, |b, place| {
+            let (left, times) = (b.sub(hi, place), int(b, r));
             let left = b.mul(left, times);
-            block(b, col, Some(left));
+            block(b, place, Some(left));
         });
         done
     }
