@@ -162,8 +162,13 @@ pub struct TargetDesc {
 impl CostModel {
     /// The same machine where code costs `2^steps` times as much: less is unrolled.
     pub fn dearer_code(&self, steps: u32) -> Self {
-        let smaller = |n: i64, least: i64| (n >> steps.min(30)).max(least.min(n));
-        Self { code: smaller(self.code, 1), depthwise: smaller(self.depthwise, 3), ..self.clone() }
+        self.code_worth(self.code >> steps.min(30))
+    }
+    /// The same machine where no more than so many instructions are worth as much as the time of a kernel.
+    pub fn code_worth(&self, instructions: i64) -> Self {
+        let (code, all) = (instructions.clamp(1, self.code.max(1)), self.code.max(1));
+        let depthwise = (self.depthwise * code / all).max(self.depthwise.min(3));
+        Self { code, depthwise, ..self.clone() }
     }
 }
 

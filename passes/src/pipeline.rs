@@ -94,6 +94,8 @@ pub struct LowerOptions {
     pub precision: Precision,
     /// Kernels that differ only in shapes become one that takes them as parameters: less code, more time.
     pub share_shapes: bool,
+    /// How little code is worth: 0 as the target says, and less with every step, above all in kernels with little to do.
+    pub thrift: u32,
 }
 
 /// Name of what runs in front of all passes where weights are to be compressed.

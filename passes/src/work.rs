@@ -50,9 +50,7 @@ pub fn of(
     calls: &[KernelCall],
     s: &Symbols,
 ) -> Vec<Work> {
-    let count = node(op, inputs, outputs);
-    let contracts = !count.products.is(0);
-    let operations = if contracts { count.products * 2.into() } else { count.others };
+    let (operations, contracts) = operations(op, inputs, outputs);
     let weights: Vec<u64> = calls.iter().map(|c| weigh(&c.kernel, contracts, s)).collect();
     let parts = weights.iter().fold(0_u64, |a, w| a.saturating_add(*w)).max(1);
     let touched = touched(op, inputs, outputs);
@@ -67,7 +65,14 @@ pub fn of(
     weights.into_iter().map(work).collect()
 }
 
-fn bytes(t: &TensorType) -> Expr {
+/// Operations of a node, and whether they are those of contractions: see [`Work`].
+pub(crate) fn operations(op: &Op, inputs: &[&TensorType], outputs: &[&TensorType]) -> (Expr, bool) {
+    let count = node(op, inputs, outputs);
+    let contracts = !count.products.is(0);
+    (if contracts { count.products * 2.into() } else { count.others }, contracts)
+}
+
+pub(crate) fn bytes(t: &TensorType) -> Expr {
     (t.numel() * Expr::from(t.dtype.bits())).ceil_div(&8.into())
 }
 

@@ -22,8 +22,8 @@ use std::path::Path;
 const LANGUAGE_MODEL: u64 = 150_000;
 const OTHERS: u64 = 100_000;
 const SMALL: u64 = 50_000;
-/// Times that the price of code is doubled, at most, to get there.
-const DOUBLINGS: u32 = 6;
+/// Times that code becomes dearer, at most, to get there.
+const STEPS: u32 = 6;
 /// A statement of TileIR is at most this much code on average: no model comes near.
 const STATEMENT_BYTES: u64 = 16;
 
@@ -197,19 +197,24 @@ impl<'a> Lowering<'a> {
         choices: &Choices,
         folder: Option<&Path>,
     ) -> Result<Made, Vec<Diag>> {
-        let (room, first) = match self.request.opt_size {
-            true => (SMALL, 1),
-            false if module.states.is_empty() => (OTHERS, 0),
-            false => (LANGUAGE_MODEL, 0),
+        let small = self.request.opt_size;
+        let room = match module.states.is_empty() {
+            _ if small => SMALL,
+            true => OTHERS,
+            false => LANGUAGE_MODEL,
         };
         // Modules for browsers keep kernels of known shapes: what sharing would cost there is not known.
-        let share = self.request.opt_size && !backends::wasm::is(target);
+        let share = small && !backends::wasm::is(target);
         let mut lower = self.lower;
-        let mut doublings = first;
+        let mut step = u32::from(small);
         let mut smallest: Option<(u64, Made)> = None;
         loop {
             let mut machine = target.clone();
-            machine.cost = target.cost.dearer_code(doublings);
+            // Kernels are the same for all shapes where their code is as dear for all.
+            match small {
+                true => machine.cost = target.cost.dearer_code(step),
+                false => lower.thrift = step,
+            }
             machine.cost.uniform = lower.share_shapes;
             let mut report = report.clone();
             let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
@@ -229,7 +234,7 @@ impl<'a> Lowering<'a> {
             if smallest.as_ref().is_none_or(|(least, _)| code < *least) {
                 smallest = Some((code, made));
             }
-            if doublings >= DOUBLINGS
+            if step >= STEPS
                 && let Some((_, made)) = smallest.take()
             {
                 return Ok(made);
@@ -238,7 +243,7 @@ impl<'a> Lowering<'a> {
             match share {
                 true if !lower.share_shapes => lower.share_shapes = true,
                 true if !lower.exact_convolutions => lower.exact_convolutions = true,
-                _ => doublings += 1,
+                _ => step += 1,
             }
         }
     }

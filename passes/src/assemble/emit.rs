@@ -140,7 +140,8 @@ impl Assembler<'_> {
             consts: consts.iter().map(Option::as_ref).collect(),
             outputs: node.outputs.iter().map(|&v| g.ty(v)).collect(),
         };
-        let lowered = lower::lower(&self.lower_cx(), &view)?;
+        let machine = self.prices.machine(self.target, g, node);
+        let lowered = lower::lower(&self.lower_cx(&machine), &view)?;
         let choices = self.choices.recent();
         let name = label(node);
         let mut scratch = Vec::with_capacity(lowered.scratch.len());

@@ -8,6 +8,7 @@ mod lift;
 mod merge;
 mod numbers;
 mod ports;
+mod prices;
 mod scope;
 mod shapes;
 mod storage;
@@ -23,6 +24,7 @@ pub(crate) use control::can_collect;
 pub(crate) use emit::label;
 use kernels::KernelTable;
 use ports::Ports;
+use prices::Prices;
 use scope::Scope;
 use sinter_ir::graph::SymKind;
 use sinter_ir::program::{BufferLife, Program, Step};
@@ -47,6 +49,7 @@ pub(crate) struct Assembler<'a> {
     texts: Option<(TextSpace, BufId)>,
     precision: Precision,
     share_shapes: bool,
+    prices: Prices,
     /// Symbols that take the dims of shared kernels.
     shape_symbols: Vec<Sym>,
     /// Weights offsets by buffer; arena buffers are 0 until packed.
@@ -81,6 +84,7 @@ pub fn run<'a>(
         texts: None,
         precision: options.precision,
         share_shapes: options.share_shapes,
+        prices: Prices::new(&module.graph, &module.symbols, target.lanes(32), options.thrift),
         shape_symbols: Vec::new(),
         offsets: Vec::new(),
     };
@@ -137,9 +141,9 @@ impl Assembler<'_> {
         }
         Ok(place)
     }
-    pub fn lower_cx(&self) -> LowerCx<'_> {
+    pub fn lower_cx<'c>(&'c self, machine: &'c TargetDesc) -> LowerCx<'c> {
         LowerCx {
-            target: self.target,
+            target: machine,
             symbols: &self.symbols,
             texts: self.texts.map(|t| t.0),
             exact_convolutions: self.exact_convolutions,
