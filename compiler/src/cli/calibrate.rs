@@ -54,7 +54,8 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "SIZE", value_parser = super::bytes, requires = "calibrate")]
     pub max_size: Option<u64>,
     /// With `auto` in the recipe: divergence (KL) from the float model that may be lost, as measured on the text with
-    /// weights rounded to nearest; the fewest bytes that do are taken, or with --max-size it is seen whether that fits.
+    /// weights that err as much as by their method; the fewest bytes that do are taken, or with --max-size it is seen
+    /// whether that fits.
     #[arg(long, value_name = "KL", requires = "calibrate")]
     pub max_kl: Option<f64>,
     /// The same for perplexity on the text: by how many percent it may grow.
