@@ -52,6 +52,14 @@ fn ask(program: &str, args: &[&str], text: &str) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
+/// Whether this LLVM has a model of a processor.
+fn knows(cpu: &str) -> bool {
+    let cpu = format!("-mcpu={cpu}");
+    let mut command = Command::new(tool("llvm-mca").unwrap());
+    let out = command.args(["-mtriple=aarch64", &cpu, "/dev/null"]).output().unwrap();
+    !String::from_utf8_lossy(&out.stderr).contains("is not a recognized processor")
+}
+
 /// Instructions of words, one a line.
 fn disassembled(words: &[u32]) -> Vec<String> {
     let bytes: Vec<String> =
@@ -235,6 +243,10 @@ fn main() {
     if tool("llvm-mca").is_none() || tool("llvm-mc").is_none() {
         return println!("SKIP: llvm-mca is not installed");
     }
+    let (known, unknown): (Vec<_>, Vec<_>) = CPUS.into_iter().partition(|(cpu, _)| knows(cpu));
+    for (cpu, _) in unknown {
+        println!("SKIP: this LLVM does not know {cpu}");
+    }
     println!("{:30} {:12} {:>6} {:>7} {:>6}", "", "", "cycles", "least", "%");
     for case in cases() {
         let lines = inner_loop(&case);
@@ -256,7 +268,7 @@ fn main() {
         if std::env::args().any(|a| a == "--code") {
             lines.iter().for_each(|l| println!("    {l}"));
         }
-        for (cpu, device) in CPUS {
+        for &(cpu, device) in &known {
             // It has no products of matrices.
             if cpu == "cortex-a76" && case.target == "aarch64-v8.6" {
                 continue;
