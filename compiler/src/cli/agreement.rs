@@ -1,5 +1,6 @@
 //! `sinter eval --data`: what static quantisation makes of a model, one line a recipe.
 
+use super::calibrate::statics;
 use super::eval::EvalArgs;
 use super::run::session as session_of;
 use crate::driver::{self, Bundle, Request};
@@ -14,7 +15,7 @@ use crate::system::Clock;
 use serde::Serialize;
 use sinter_ir::{Diag, Tensor};
 use sinter_passes::compress::LayerStat;
-use sinter_passes::quantise::{self, StaticRecipe};
+use sinter_passes::quantise;
 use std::path::PathBuf;
 
 /// Least time that a model is measured for, in seconds, and least number of runs.
@@ -204,7 +205,7 @@ fn compile(
     let one = |d: Diag| vec![d];
     let statics = match recipe {
         None | Some("none") => None,
-        Some(r) => Some(StaticRecipe::parse(r).map_err(one)?.ok_or_else(|| {
+        Some(r) => Some(statics(r, &a.bundle).map_err(one)?.ok_or_else(|| {
             let d = Diag::input(format!("--quantize {r}: with --data, recipes are int8 and its variants"));
             one(d.help("int8, int8-minmax, int8-percentile, int8-entropy; with -nobias"))
         })?),

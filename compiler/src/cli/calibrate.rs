@@ -3,6 +3,7 @@
 use crate::calibrate::{Budget, Calibration};
 use crate::data;
 use crate::data::picture::Normalise;
+use crate::frontend::llm;
 use crate::manifest::sha256_of_file;
 use crate::quantise::{Job, samples::Data};
 use crate::system;
@@ -11,7 +12,7 @@ use sinter_ir::{Diag, Result};
 use sinter_passes::compress::Recipe;
 use sinter_passes::quantise::StaticRecipe;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Tokens of a window, unless the model was made for fewer.
 const WINDOW: usize = 512;
@@ -63,6 +64,12 @@ pub struct CalibrateArgs {
     pub max_ppl_increase: Option<f64>,
 }
 
+/// What `int8` and its variants say; of a model that is no language model, `auto` is `int8`.
+pub fn statics(recipe: &str, model: &str) -> Result<Option<StaticRecipe>> {
+    let network = !llm::is_model(Path::new(model));
+    StaticRecipe::parse(if recipe == "auto" && network { "int8" } else { recipe })
+}
+
 impl CalibrateArgs {
     /// As the compiler wants it.
     pub fn calibration(&self) -> Option<Calibration> {
@@ -88,7 +95,7 @@ impl CalibrateArgs {
         if budget != Budget::default() && recipe.is_none_or(|r| r.mixed.is_none()) {
             let d =
                 Diag::input("--max-size, --max-kl and --max-ppl-increase are for recipes that choose bits");
-            return Err(d.help("--quantize auto"));
+            return Err(d.help("of a language model: --quantize auto"));
         }
         let losses = [("--max-kl", budget.kl), ("--max-ppl-increase", self.max_ppl_increase)];
         if let Some((word, is)) =

@@ -1,6 +1,6 @@
 //! `sinter compile`.
 
-use super::calibrate::CalibrateArgs;
+use super::calibrate::{CalibrateArgs, statics};
 use super::room::Room;
 use super::{ModelArgs, bytes, inspect};
 use crate::calibrate::{Calibration, Work};
@@ -18,7 +18,6 @@ use sinter_ir::{Diag, Result};
 use sinter_passes::compress::Wanted;
 use sinter_passes::pipeline::{ASSEMBLE, COMPRESS, LowerOptions, PASSES};
 use sinter_passes::prune;
-use sinter_passes::quantise::StaticRecipe;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +50,7 @@ pub struct CompileArgs {
     /// - none: all become floats
     /// - int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
     ///   give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
-    ///   mean error of channels stays), -noequalise (channels of depthwise layers keep their sizes)
+    ///   mean error of channels stays), -noequalise (channels of depthwise layers keep their sizes). The same as auto there
     ///
     /// A recipe is for the weights of large products and embeddings, which take 8 bits like the product that gives
     /// logits: w4, w8-a16, gptq-w4-g128, smooth-w8a8, rotate-gptq-w4a8-token. Its words:
@@ -268,7 +267,7 @@ pub fn run(a: &CompileArgs) -> Result<(), Vec<Diag>> {
     for (key, value, _) in words.into_iter().filter(|(_, value, default)| *value != default) {
         flags.insert(key.to_owned(), value.clone());
     }
-    let statics = StaticRecipe::parse(recipe).map_err(|d| vec![d])?;
+    let statics = statics(recipe, &a.model.model).map_err(|d| vec![d])?;
     let (stored, compress) = match statics {
         Some(_) => (None, None),
         None => Wanted::parse(recipe).map_err(|d| vec![d])?.parts(),

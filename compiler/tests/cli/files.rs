@@ -1,6 +1,6 @@
 //! Tensors in files of every kind, and what is wrong with them.
 
-use super::build::{self, F32, encode, graph, model, node, value};
+use super::build::{self, F32, encode, f32s, graph, model, node, value};
 use super::{abs_model, ok, output, refused, scratch};
 use prost::Message;
 use sinter::data::npy;
@@ -98,4 +98,27 @@ fn files_that_do_not_fit() {
     assert_eq!(output(&ok(&dir, &shaped), "y").0, [1, 5, 1]);
     refused(&dir, &["run", open, "short.bin", "--shape", "x=5"], &["--shape x=5"]);
     refused(&dir, &["run", open, "short.bin", "--shape", "z=1x5x1"], &["--shape z=1x5x1", "no input"]);
+}
+
+/// Bits by what a model loses are for language models: of others, `auto` is bytes.
+#[test]
+fn networks_have_a_default_of_few_bits() {
+    let dir = scratch("auto");
+    let weights = f32s("w", &[64, 64], &(0..64 * 64).map(|i| (i as f32).sin()).collect::<Vec<_>>());
+    let g = graph(
+        vec![value("x", F32, &[8, 64])],
+        vec![value("y", F32, &[8, 64])],
+        vec![weights],
+        vec![node("MatMul", &["x", "w"], &["y"], vec![])],
+    );
+    std::fs::write(dir.join("product.onnx"), encode(&model(g))).unwrap();
+    let x: Vec<f32> = (0..8 * 64).map(|i| (i as f32).cos()).collect();
+    std::fs::write(dir.join("x.npy"), npy::write(&Tensor::f32s(vec![8, 64], &x).unwrap())).unwrap();
+    let weights = |recipe: &str| {
+        ok(&dir, &["compile", "product.onnx", "--quantize", recipe, "--calibrate", "x.npy", "-o", recipe]);
+        std::fs::read(dir.join(recipe).join("native/product.weights")).unwrap()
+    };
+    let (auto, bytes) = (weights("auto"), weights("int8"));
+    assert!(auto == bytes && auto.len() < 64 * 64 * 4);
+    refused(&dir, &["compile", "product.onnx", "--quantize", "auto", "-o", "out"], &["--calibrate"]);
 }
