@@ -4,8 +4,8 @@
 mod kernels;
 
 use kernels::{Case, Rng, size};
-use sinter_ir::DType;
 use sinter_ir::op::Conv;
+use sinter_ir::{DType, Tensor};
 
 /// A convolution of `[n, h, w, c]` data with 3x3 windows to `o` channels, padded before and after.
 fn case(rng: &mut Rng, x: [usize; 4], o: usize, before: [usize; 2], after: [usize; 2]) -> Case {
@@ -131,6 +131,57 @@ fn open_sizes() {
         seen.check(&case);
     }
     assert!(seen.two + seen.four > 15, "{} others", seen.other);
+}
+
+/// Products of 16 bits: results are those of plain sums to the last bit, at the ends of the range too.
+#[test]
+fn of_bytes() {
+    let (mut rng, mut seen) = (Rng::new(5), 0);
+    for round in 0..60 {
+        let (x, zero) = rng.pick(&[
+            (DType::U8, 0),
+            (DType::U8, 255),
+            (DType::U8, 113),
+            (DType::I8, -128),
+            (DType::I8, 9),
+        ]);
+        let taps: &[usize] = rng.pick(&[&[3, 3][..], &[3, 3], &[3, 1], &[1, 3], &[3], &[2, 3]]);
+        let image: Vec<usize> = taps.iter().map(|_| rng.dim(3, 19)).collect();
+        let (c, o) = (rng.pick(&[33, 34, 48, 64]), rng.pick(&[40, 63, 64, 100]));
+        let pads = |rng: &mut Rng| taps.iter().map(|&t| rng.dim(0, t - 1).into()).collect();
+        let op = Conv {
+            strides: vec![1; taps.len()],
+            dilations: vec![1; taps.len()],
+            pads_before: pads(&mut rng),
+            pads_after: pads(&mut rng),
+            group: 1,
+            channels_last: true,
+            zero: Some(zero),
+            wide: false,
+        };
+        let mut bytes = |dtype, shape: Vec<usize>| {
+            let n = shape.iter().product();
+            let ends = round % 4 == 0;
+            let values: Vec<u8> = (0..n)
+                .map(|_| if ends { rng.pick(&[0, 127, 128, 255]) } else { rng.below(256) as u8 })
+                .collect();
+            Tensor::from_bytes(dtype, shape, values).unwrap()
+        };
+        let data = bytes(x, [&[1], &image[..], &[c]].concat());
+        let weights = bytes(DType::I8, [&[o, c], taps].concat());
+        let mut case = Case::new(op, vec![data, weights]).fix(1);
+        if rng.flip() {
+            case.free(&[(0, 1)]);
+        }
+        case.on_any_target(&mut rng);
+        case.target.features = vec!["avx2".into()];
+        // What is exact is no less so.
+        case.exact_convolutions = rng.flip();
+        let name = case.check().calls[0].kernel.name.clone();
+        assert!(c % 2 == 0 || !name.starts_with("winograd"), "{name}");
+        seen += usize::from(name.starts_with("winograd"));
+    }
+    assert!(seen > 20, "{seen} of 60");
 }
 
 #[test]

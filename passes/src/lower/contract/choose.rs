@@ -72,7 +72,8 @@ pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, 
         let fits = match num.group() {
             // Halves of a word, a product, and one to spare: B stays in memory.
             _ if num.rows() > 1 => (registers - 4) / nv,
-            1 => (registers - nv - 1) / nv,
+            // A product on its way to its sum.
+            1 => (registers - nv - 1 - i64::from(num.sums_apart())) / nv,
             // Rows pass, two steps of B stay: nothing else is in the loop.
             group if group == usize::from(PAIR) => (registers + 1 - 2 * nv) / nv,
             _ => (registers - nv) / (nv + 1),

@@ -13,7 +13,8 @@ pub struct Num {
     pub dtype: DType,
     /// Arithmetic: f32 for all narrower floats, i32 for narrower integers (wrapping agrees modulo their width).
     pub acc: Elem,
-    /// An element is a word of two bf16, neighbours along the terms of the sums.
+    /// An element is a word of two numbers, neighbours along the terms of the sums: bf16, or integers of 16 bits where
+    /// sums are integers.
     pub pairs: bool,
     /// What integers are counted from.
     pub zero: i32,
@@ -99,6 +100,10 @@ impl Num {
     pub fn bf16_pairs() -> Self {
         Self { pairs: true, ..Self::plain(DType::U32, Elem::F32) }
     }
+    /// Words of two integers of 16 bits whose products are summed in 32.
+    pub fn integer_pairs() -> Self {
+        Self { acc: Elem::I32, ..Self::bf16_pairs() }
+    }
     /// Words of four bytes of data.
     pub fn words(words: Words) -> Self {
         Self { words: Some(words), ..Self::plain(DType::I32, Elem::I32) }
@@ -120,6 +125,7 @@ impl Num {
             Elem::F64 => DType::F64,
             Elem::I64 => DType::I64,
             Elem::F32 => DType::F32,
+            Elem::I16 => DType::I16,
             _ => DType::I32,
         };
         Self { dtype, zero: 0, words: self.words.map(|w| Words { flip: false, group: 1, ..w }), ..self }
@@ -130,7 +136,12 @@ impl Num {
         if self.pairs {
             return raw;
         }
-        let x = access::widen(b, self.dtype, raw);
+        let x = match self.acc {
+            Elem::I16 if b.ty(raw).elem == Elem::I16 => raw,
+            Elem::I16 if self.dtype.is_signed_int() => b.cvt(CvtOp::SExt, Elem::I16, raw),
+            Elem::I16 => b.cvt(CvtOp::ZExt, Elem::I16, raw),
+            _ => access::widen(b, self.dtype, raw),
+        };
         if self.acc == Elem::F32 && b.ty(x).elem == Elem::I32 {
             return b.cvt(CvtOp::SToF, Elem::F32, x);
         }
@@ -163,8 +174,15 @@ impl Num {
             // Two products and two sums, all of them short; an element of A becomes two by three operations.
             (cost.operation, cost.latency) = (2 * cost.operation, 1);
             (cost.broadcast, cost.load) = (cost.broadcast + 3 * cost.operation / 4, 2 * cost.load);
+        } else if self.sums_apart() {
+            // A product and a sum, both short.
+            (cost.operation, cost.latency) = (2 * cost.operation, 1);
         }
         cost
+    }
+    /// Whether a product and its sum are two instructions.
+    pub fn sums_apart(self) -> bool {
+        self.pairs && self.acc == Elem::I32
     }
     /// Rows of B per element of data.
     pub fn rows(self) -> usize {

@@ -74,6 +74,9 @@ fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     if group > 1 && w.shape()[1] == 1 && w.shape()[0] == group {
         return depthwise::lower(layer, w, &axes);
     }
+    if let Some(lowered) = winograd::lower(layer, w, &axes)? {
+        return Ok(lowered);
+    }
     // Rows of the zero point stand for the padding of one outer axis.
     let clipped = axes.iter().rev().skip(2).any(|a| !a.unpadded());
     // Few channels are made whole words on the way to a slab.
@@ -99,10 +102,7 @@ fn dense(layer: &Layer, w: &Tensor, axes: Vec<Axis>, words: Option<&Words>) -> R
     if layer.op.group == 1 && axes.iter().all(plain) && !ragged {
         return pointwise(layer, w, words);
     }
-    match winograd::lower(layer, w, &axes)? {
-        Some(lowered) => Ok(lowered),
-        None => direct::lower(layer, w, axes, words),
-    }
+    direct::lower(layer, w, axes, words)
 }
 
 fn pointwise(layer: &Layer, w: &Tensor, words: Option<&Words>) -> Result<Lowered> {

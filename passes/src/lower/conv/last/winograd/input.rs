@@ -69,7 +69,7 @@ impl Block<'_> {
     }
     /// Vectors of channels; the last one's lanes that count.
     fn vectors(&self, b: &mut KernelBuilder, f: impl FnOnce(&mut KernelBuilder, Reg, Option<Reg>)) {
-        let (channels, lanes) = (self.plan.channels, i64::from(self.plan.tile.lanes));
+        let (channels, lanes) = (self.plan.channels, i64::from(self.plan.data_lanes()));
         b.for_(Bound::Const(0), Bound::Const(channels), lanes, LoopKind::Serial, |b, c| {
             let tail = (channels % lanes != 0).then(|| {
                 let (all, full) = (b.i64(channels), b.i64(lanes));
@@ -79,10 +79,14 @@ impl Block<'_> {
             f(b, c, tail);
         });
     }
+    /// The squares of vectors, counted in elements of the data.
+    fn squares(&self, b: &mut KernelBuilder) -> Place {
+        Place { start: scaled(b, self.rest.start, self.plan.data_per_sum()), ..self.rest }
+    }
     /// A copy of a tile at an edge with zeros outside the image.
     fn padded(&self, b: &mut KernelBuilder, from: &Square, starts: &[Reg]) -> Square {
-        let (num, lanes, [rows, cols]) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.products());
-        let Place { buf, start } = self.rest;
+        let (num, lanes, [rows, cols]) = (self.plan.data, self.plan.data_lanes(), self.plan.products());
+        let Place { buf, start } = self.squares(b);
         b.for_(Bound::Const(0), Bound::Const(rows), 1, LoopKind::Serial, |b, i| {
             let skip = b.mul(from.row, i);
             let source = b.add(from.start, skip);
@@ -119,7 +123,7 @@ impl Block<'_> {
     /// Both passes: rows, in registers where all of a tile fits those or through a square of scratch, then columns.
     fn transform(&self, b: &mut KernelBuilder, from: &Square, to: Reg) {
         let plan = self.plan;
-        let (num, lanes, [rows, cols]) = (plan.layer.num, plan.tile.lanes, plan.products());
+        let (num, lanes, [rows, cols]) = (plan.data, plan.data_lanes(), plan.products());
         let width = i64::from(lanes);
         if plan.area() <= i64::from(plan.layer.cx.target.vector_registers) / 2 {
             let rows: Vec<Vec<Reg>> = (0..rows)
@@ -135,7 +139,7 @@ impl Block<'_> {
             }
             return;
         }
-        let Place { buf, start } = self.rest;
+        let Place { buf, start } = self.squares(b);
         let start = add_const(b, start, plan.area() * width);
         b.for_(Bound::Const(0), Bound::Const(rows), 1, LoopKind::Serial, |b, i| {
             let skip = b.mul(from.row, i);
@@ -156,7 +160,7 @@ impl Block<'_> {
     }
     /// The first pass of one row.
     fn row(&self, b: &mut KernelBuilder, from: &Square, source: Reg) -> Vec<Reg> {
-        let (num, lanes, [_, cols]) = (self.plan.layer.num, self.plan.tile.lanes, self.plan.products());
+        let (num, lanes, [_, cols]) = (self.plan.data, self.plan.data_lanes(), self.plan.products());
         let num = if from.buf == self.x { num } else { num.ready() };
         let at = |j| Addr::reg(source).offset(j * from.column);
         let x: Vec<Reg> = (0..cols).map(|j| num.load(b, lanes, from.buf, at(j), from.tail)).collect();
@@ -167,7 +171,8 @@ impl Block<'_> {
         let (plan, [_, cols]) = (self.plan, self.plan.products());
         let plane = plan.plane(plan.pitch) * plan.per_word();
         for (i, x) in (0..).zip(plan.points[0].data(b, x)) {
-            let x = if plan.num.pairs { b.un(UnOp::F32ToBf16, x) } else { x };
+            let rounds = plan.num.pairs && plan.data.acc.is_float();
+            let x = if rounds { b.un(UnOp::F32ToBf16, x) } else { x };
             b.store(self.data.buf, to(plane).offset(i * cols * plane), x, None);
         }
     }

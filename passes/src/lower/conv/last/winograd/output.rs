@@ -1,6 +1,7 @@
 //! Products on their way to the epilogue.
 
 use super::{Block, Place};
+use crate::lower::access;
 use crate::lower::contract::gemm::{Finish, add_const, scaled, unravel};
 use crate::lower::out::{Index, Out};
 use sinter_ir::Result;
@@ -94,7 +95,8 @@ impl Block<'_> {
                     b.load(plan.layer.num.acc, lanes, from.place.buf, at, None)
                 })
                 .collect();
-            let results = plan.points[1].result(b, &z);
+            let results: Vec<Reg> =
+                plan.points[1].result(b, &z).into_iter().map(|y| shifted(b, y, plan.excess_bits())).collect();
             let whole = (finish == Finish::Registers).then(|| {
                 let all = b.i64(results.len() as i64);
                 b.cmp(CmpOp::Eq, across, all)
@@ -157,6 +159,16 @@ impl Block<'_> {
         });
         done
     }
+}
+
+/// Integers without their last bits, which are 0.
+fn shifted(b: &mut KernelBuilder, x: Reg, bits: u32) -> Reg {
+    if bits == 0 {
+        return x;
+    }
+    let ty = b.ty(x);
+    let by = access::whole(b, ty.elem, ty.lanes, bits.into());
+    b.bin(BinOp::ShrS, x, by)
 }
 
 /// Products after the first pass: the vector of row `i` and column `j` at `start + i * row + j * column`.

@@ -10,6 +10,7 @@ use crate::lower::contract::{pack, pairs, slots};
 use crate::lower::window::Axis;
 use bytes::Bytes;
 use sinter_ir::expr::product;
+use sinter_ir::tile::Elem;
 use sinter_ir::{DType, Expr, Result, Tensor};
 
 /// Distances of rows that are a multiple of this many bytes meet in a few sets of the first-level cache.
@@ -32,13 +33,17 @@ const MOST_GROWTH_OF_SMALL: usize = 2;
 const MOST_SQUARED: usize = 6;
 /// Taps of an axis at most.
 const MOST_TAPS: i64 = 7;
+/// Terms of a sum of products of bytes at most: four times that fits 32 bits.
+const MOST_TERMS: usize = 1 << 14;
 /// Tiles that a block should have at least for the weights to be worth another pass.
 const ROWS: i64 = 12;
 
 /// How a convolution is cut up: items are blocks of tiles of all images by panels of output channels.
 pub struct Plan<'a> {
     pub layer: &'a Layer<'a>,
-    /// Elements of the products: f32, or words of two channels in bf16.
+    /// Elements of the data as it is transformed.
+    pub data: Num,
+    /// Elements of the products: f32, or words of two channels in bf16 or 16 bits.
     pub num: Num,
     /// Transforms of rows and columns.
     pub points: [Points; 2],
@@ -58,18 +63,13 @@ pub struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// The plan of a convolution that is faster so.
     pub fn new(layer: &'a Layer<'a>, w: &Tensor, axes: &[Axis]) -> Option<Self> {
-        let types = [layer.num.dtype, w.dtype()];
-        let pairs = layer.cx.target.pairs() && types == [DType::BF16; 2] && w.shape().get(1)? % 2 == 0;
+        let (data, num) = numbers(layer, w)?;
         let axes = match axes {
             [cols] => [Axis::single(), cols.clone()],
             [rows, cols] => [rows.clone(), cols.clone()],
             _ => return None,
         };
-        let typed = pairs || types[0] == DType::F32 && types[1].is_float();
-        if layer.cx.exact_convolutions || layer.op.group != 1 || !typed {
-            return None;
-        }
-        let [of_rows, of_cols] = axes.each_ref().map(|a| transforms(a, pairs));
+        let [of_rows, of_cols] = axes.each_ref().map(|a| transforms(a, num.pairs));
         let square = |&rows: &Points| of_cols.iter().map(move |&cols| [rows, cols]);
         // Two transforms magnify errors, and their tiles need room, as the product of each.
         let fits = |p: &[Points; 2]| match p.iter().filter(|p| !p.is_plain()).count() {
@@ -78,29 +78,35 @@ impl<'a> Plan<'a> {
             _ => p.iter().all(|p| p.products() <= MOST_SQUARED),
         };
         // Weights that were stored in 16 bits are f32 when they are transformed for f32 data.
-        let bits = if pairs { 16 } else { 32 };
+        let bits = if num.pairs { 16 } else { 32 };
         let most = if layer.cx.target.lanes(32) > 1 { MOST_GROWTH } else { MOST_GROWTH_OF_SMALL };
         let grows = |p: &[Points; 2]| {
             let of = |n: fn(Points) -> usize| p.iter().map(|&p| n(p)).product::<usize>();
             of(Points::products) * bits > most * of(Points::taps) * w.dtype().bits()
         };
         let all = of_rows.iter().flat_map(square).filter(|p| fits(p) && !grows(p));
-        let plans: Vec<Self> = all.map(|points| Self::shape(layer, w, axes.clone(), points)).collect();
+        let plans: Vec<Self> =
+            all.map(|points| Self::shape(layer, w, (data, num), axes.clone(), points)).collect();
         let limit = direct(plans.first()?) * (1.0 - GAIN);
         let timed = plans.into_iter().map(|p| (p.time(), p)).filter(|(t, _)| *t < limit);
         timed.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, p)| p)
     }
-    fn shape(layer: &'a Layer<'a>, w: &Tensor, axes: [Axis; 2], points: [Points; 2]) -> Self {
+    fn shape(
+        layer: &'a Layer<'a>,
+        w: &Tensor,
+        (data, num): (Num, Num),
+        axes: [Axis; 2],
+        points: [Points; 2],
+    ) -> Self {
         let (columns, channels) = (w.shape()[0] as i64, w.shape()[1] as i64);
         let lanes = i64::from(layer.cx.target.lanes(layer.num.acc.bits()));
-        let num = if layer.num.dtype == DType::BF16 { Num::bf16_pairs() } else { layer.num };
         let bytes = num.bytes();
         let mut pitch = round_up(if num.pairs { channels / 2 } else { channels }, lanes);
         if (pitch * bytes) % ALIASED == 0 {
             pitch += LINE / bytes;
         }
         let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16, uniform: false };
-        let mut plan = Self { layer, num, points, axes, channels, columns, tile, block: 1, pitch };
+        let mut plan = Self { layer, data, num, points, axes, channels, columns, tile, block: 1, pitch };
         // What is transformed and multiplied stays in the second-level cache.
         let area = plan.area();
         let per_tile = area * (pitch + round_up(columns, lanes).min(PANEL * lanes)) * bytes;
@@ -123,6 +129,18 @@ impl<'a> Plan<'a> {
     /// Channels that are one term of a product.
     pub fn per_word(&self) -> i64 {
         if self.num.pairs { 2 } else { 1 }
+    }
+    /// Lanes of data as it is transformed.
+    pub fn data_lanes(&self) -> u16 {
+        self.layer.cx.target.lanes(self.data.acc.bits())
+    }
+    /// Elements of such data in the room of an element of the sums.
+    pub fn data_per_sum(&self) -> i64 {
+        i64::from(self.layer.num.acc.bits() / self.data.acc.bits())
+    }
+    /// Bits that the results are too large by: integers are multiplied with weights that are whole numbers.
+    pub fn excess_bits(&self) -> u32 {
+        if self.data.acc.is_float() { 0 } else { self.points.iter().map(|p| p.fraction_bits()).sum() }
     }
     /// Terms of a product.
     pub fn depth(&self) -> i64 {
@@ -177,11 +195,12 @@ impl<'a> Plan<'a> {
         let slots = slots::for_work(self.layer.cx.target, &trips, ops.as_ref());
         blocks.as_const().map_or(slots, |b| slots.min(b * shares(self.columns)))
     }
-    /// `[panel][product][term][nr]`, in the order in which they are read; transformed in f64.
+    /// `[panel][product][term][nr]`, in the order in which they are read; transformed in f64, which is exact for integers.
     pub fn pack(&self, w: &Tensor) -> Result<Bytes> {
         let (o, c) = (w.shape()[0], w.shape()[1]);
         let (values, [of_rows, of_cols]) = (w.to_f64()?, self.points);
         let (n, area) = (of_cols.products(), self.area() as usize);
+        let scale = f64::from(1u32 << self.excess_bits());
         let mut all = vec![0.0f32; area * c * o];
         for (at, window) in values.chunks_exact(of_rows.taps() * of_cols.taps()).enumerate() {
             let (j, k) = (at / c, at % c);
@@ -190,14 +209,15 @@ impl<'a> Plan<'a> {
             for x in 0..n {
                 let column: Vec<f64> = rows.iter().map(|row| row[x]).collect();
                 for (y, v) in of_rows.weights(&column).into_iter().enumerate() {
-                    all[((y * n + x) * c + k) * o + j] = v as f32;
+                    all[((y * n + x) * c + k) * o + j] = (v * scale) as f32;
                 }
             }
         }
         let mut all = Tensor::f32s(vec![area, c, o], &all)?;
         let c = self.depth() as usize;
         if self.num.pairs {
-            all = pairs::words(&Tensor::from_f32(DType::BF16, all.shape().to_vec(), &all.to_f32()?)?, 1)?;
+            let dtype = if self.data.acc.is_float() { DType::BF16 } else { DType::I16 };
+            all = pairs::words(&Tensor::from_f32(dtype, all.shape().to_vec(), &all.to_f32()?)?, 1)?;
         }
         let (panels, nr) = (self.panels() as usize, self.tile.nr());
         pack::panels(&all, (panels, area * c, nr), nr, |q, k, j| {
@@ -209,13 +229,14 @@ impl<'a> Plan<'a> {
     fn typical(&self, e: &Expr) -> f64 {
         Sizes::new(self.layer.cx.symbols).of(e)
     }
-    fn vectors(&self, n: i64) -> f64 {
-        (round_up(n, self.tile.lanes.into()) / i64::from(self.tile.lanes)) as f64
+    fn vectors(&self, n: i64, lanes: u16) -> f64 {
+        (round_up(n, lanes.into()) / i64::from(lanes)) as f64
     }
     /// Cycles: products, transforms, weights.
     fn time(&self) -> f64 {
         let (tiles, area) = (self.typical(&self.tiles()), self.area() as f64);
-        let (from, to) = (self.vectors(self.channels), self.vectors(self.columns));
+        let from = self.vectors(self.channels, self.data_lanes());
+        let to = self.vectors(self.columns, self.tile.lanes);
         let products = tiles * area * self.depth() as f64 * to / 2.0;
         let passes = self.points.iter().filter(|p| !p.is_plain()).count() as f64;
         let transforms = tiles * area * passes * TRANSFORM * (from + to);
@@ -226,7 +247,32 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The ways to transform an axis. In bf16 only those whose factors are ±1: others magnify the rounding too much.
+/// Elements of the data as it is transformed and of the products, for types that this takes.
+fn numbers(layer: &Layer, w: &Tensor) -> Option<(Num, Num)> {
+    let (target, data) = (layer.cx.target, layer.num);
+    let types = [data.dtype, w.dtype()];
+    if layer.op.group != 1 {
+        return None;
+    }
+    let even = w.shape().get(1)? % 2 == 0;
+    if layer.op.zero.is_some() {
+        // Sums of four bytes and of nine times a byte fit 16 bits; their products are exact in 32, as is four times a
+        // result.
+        let fits = w.shape()[1..].iter().product::<usize>() <= MOST_TERMS;
+        let bytes = types[0].bits() == 8 && types[1] == DType::I8;
+        let takes = target.halves() && bytes && even && fits;
+        return takes.then(|| (Num { acc: Elem::I16, ..data }, Num::integer_pairs()));
+    }
+    if layer.cx.exact_convolutions {
+        return None;
+    }
+    if target.pairs() && types == [DType::BF16; 2] && even {
+        return Some((data, Num::bf16_pairs()));
+    }
+    (types[0] == DType::F32 && types[1].is_float()).then_some((data, data))
+}
+
+/// The ways to transform an axis. In bf16 and integers only those whose factors are ±1: others magnify the rounding too much.
 fn transforms(axis: &Axis, pairs: bool) -> Vec<Points> {
     let plain = axis.stride == 1 && axis.dilation == 1;
     let taps = axis.taps.as_const().filter(|&taps| plain && (1..=MOST_TAPS).contains(&taps));
@@ -239,7 +285,7 @@ fn direct(plan: &Plan) -> f64 {
     let yt = plan.layer.yt;
     let points = product(&yt.dims[..yt.rank() - 1]);
     let taps = plan.points.iter().map(|p| p.taps() as f64).product::<f64>();
-    let products = plan.typical(&points) * taps * plan.depth() as f64 * plan.vectors(plan.columns) / 2.0;
+    let products = plan.typical(&points) * taps * plan.depth() as f64 * plan.vectors(plan.columns, plan.tile.lanes) / 2.0;
     let weights = taps * (plan.depth() * plan.columns * plan.num.bytes()) as f64;
     products + weights / STREAM
 }

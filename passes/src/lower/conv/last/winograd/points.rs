@@ -42,6 +42,10 @@ impl Points {
     pub fn products(self) -> usize {
         self.results + self.taps - 1
     }
+    /// Bits after the point of [`Points::weights`] of integers, where only factors of ±1 and halves occur.
+    pub fn fraction_bits(self) -> u32 {
+        u32::from(!self.is_plain())
+    }
     /// The pairs: `p` and `-p` are points 1 and 2, 3 and 4, ...; none for numbers of products that have no transform.
     ///
     /// With four products all factors are ±1, and the error is that of plain sums. Around the other points the
