@@ -21,6 +21,8 @@ const LINE: i64 = 64;
 const TRANSFORM: f64 = 2.0;
 /// Bytes of weights per cycle, from beyond the second-level cache.
 const STREAM: f64 = 24.0;
+/// Times that products take which split words of bytes on the way.
+const SPLIT: f64 = 1.5;
 /// Part of the plain convolution's time that must go for the larger weights to be worth it.
 const GAIN: f64 = 0.1;
 /// Vectors of a panel at most, or somewhat more.
@@ -285,9 +287,12 @@ fn direct(plan: &Plan) -> f64 {
     let yt = plan.layer.yt;
     let points = product(&yt.dims[..yt.rank() - 1]);
     let taps = plan.points.iter().map(|p| p.taps() as f64).product::<f64>();
-    let products = plan.typical(&points) * taps * plan.depth() as f64 * plan.vectors(plan.columns, plan.tile.lanes) / 2.0;
+    let products =
+        plan.typical(&points) * taps * plan.depth() as f64 * plan.vectors(plan.columns, plan.tile.lanes)
+            / 2.0;
     let weights = taps * (plan.depth() * plan.columns * plan.num.bytes()) as f64;
-    products + weights / STREAM
+    let splits = if plan.num.sums_apart() { SPLIT } else { 1.0 };
+    products * splits + weights / STREAM
 }
 
 /// Blocks of equal size for a number of tiles of which `fit` stay in the cache, or somewhat more if that makes fewer;
