@@ -11,6 +11,7 @@ use sinter_ir::op::quantized_matmul::Activations;
 use sinter_ir::{Diag, Fault};
 use sinter_llm::bundle::{BundleModel, Manifest};
 use sinter_llm::files::{self, Opening};
+use sinter_llm::tokenizer::Blob;
 use sinter_llm::{Context, Finish, Kind, Language, Message, Model, Options, Session, Settings};
 use sinter_runtime::{Aligned, Bundle, Image};
 use std::ops::ControlFlow;
@@ -130,7 +131,7 @@ pub fn open(
     let out = driver::compile(&request, &|w| progress.step(w))?;
     let b = out.bundles.first().ok_or_else(|| one(Diag::bug("no bundle")))?;
     let (model, manifest) = model_of(b, opening)?;
-    let file = |name: &str| Ok(b.files.get(name).map(|f| f.to_vec()));
+    let file = |name: &str| Ok(b.files.get(name).map(|f| Arc::new(f.clone()) as Blob));
     Ok((model, files::language(&manifest, &file).map_err(bad)?))
 }
 

@@ -8,7 +8,7 @@ use crate::info::{TABLES_FILE, TEMPLATE_FILE, TOKENIZER_FILE};
 use crate::model::Model;
 use crate::session::{Language, Session};
 use crate::template::ChatTemplate;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Blob, Tokenizer};
 use sinter_runtime::{Bundle, Image};
 use std::fs;
 use std::path::Path;
@@ -24,30 +24,39 @@ pub struct Opening {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|e| Error::input(format!("cannot read {}: {e}", path.display())))
+    fs::read(path).map_err(|e| unreadable(path, &e))
+}
+
+fn unreadable(path: &Path, e: &std::io::Error) -> Error {
+    Error::input(format!("cannot read {}: {e}", path.display()))
 }
 
 /// What goes with the model: tokenizer and template. `file` gives the contents of a bundle's file, if it has it.
-pub fn language(manifest: &Manifest, file: &dyn Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Language> {
+pub fn language(manifest: &Manifest, file: &dyn Fn(&str) -> Result<Option<Blob>>) -> Result<Language> {
     let info = manifest.language_model()?.clone();
     let tokenizer = file(TOKENIZER_FILE)?.ok_or_else(|| {
         Error::input(format!("the bundle `{}` has no {TOKENIZER_FILE}", manifest.name))
             .help("the checkpoint must bring one: the `transformers` library makes it from a tokenizer.model")
     })?;
-    let tokenizer = Tokenizer::with_tables(&tokenizer, file(TABLES_FILE)?.as_deref())?;
-    let template = match file(TEMPLATE_FILE)?.map(String::from_utf8) {
-        Some(Ok(text)) => Some(ChatTemplate::new(&text)?),
+    let tokenizer = Tokenizer::with_tables((*tokenizer).as_ref(), file(TABLES_FILE)?)?;
+    let template = file(TEMPLATE_FILE)?;
+    let template = match template.as_ref().map(|t| std::str::from_utf8((**t).as_ref())) {
+        Some(Ok(text)) => Some(ChatTemplate::new(text)?),
         Some(Err(_)) => return Err(Error::input(format!("{TEMPLATE_FILE} is no UTF-8"))),
         None => None,
     };
     Ok(Language { info, tokenizer, template })
 }
 
-/// [`language`] of a bundle folder.
+/// [`language`] of a bundle folder, whose files must not change while they are in use.
 pub fn language_of(dir: &Path, manifest: &Manifest) -> Result<Language> {
     language(manifest, &|name| {
         let path = dir.join(name);
-        if path.is_file() { read(&path).map(Some) } else { Ok(None) }
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let map = Image::map(&path).map_err(|e| unreadable(&path, &e))?;
+        Ok(Some(Arc::new(map)))
     })
 }
 

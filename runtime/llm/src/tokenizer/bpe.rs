@@ -1,8 +1,9 @@
-//! Byte-pair encoding over tables that are made in one pass over the file: the model of most tokenizers.
+//! Byte-pair encoding over ordered tables: the model of most tokenizers.
 //!
 //! The library makes three maps of strings of its own for the same, and takes longer for that than a small model for
 //! its first token. What is encoded is the same, token for token.
 
+use super::blob::{Part, search, words};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,64 +12,17 @@ use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::{Model, Token};
 
-/// Marks tokens that do not exist.
-const NONE: u32 = u32::MAX;
-
-/// Entries by hash: open addressing, at most half full.
-struct Index(Vec<u32>);
-
-/// Mixes a word into a hash.
-fn mix(h: u64, word: u64) -> u64 {
-    let p = u128::from(h ^ word) * 0x9e37_79b9_7f4a_7c15;
-    p as u64 ^ (p >> 64) as u64
-}
-
-/// A hash of bytes, the same on all machines.
-pub(super) fn hash(text: &[u8]) -> u64 {
-    let (words, rest) = text.as_chunks::<8>();
-    let h = words.iter().fold(text.len() as u64 + 1, |h, w| mix(h, u64::from_le_bytes(*w)));
-    mix(h, rest.iter().fold(0, |w, b| w << 8 | u64::from(*b)))
-}
-
-impl Index {
-    fn new(count: usize) -> Self {
-        Self(vec![NONE; (2 * count).next_power_of_two().max(2)])
-    }
-    /// The place of the entry that is the same, or where it belongs.
-    fn place(&self, hash: u64, same: impl Fn(u32) -> bool) -> usize {
-        let mask = self.0.len() - 1;
-        let mut at = hash as usize & mask;
-        while self.0[at] != NONE && !same(self.0[at]) {
-            at = (at + 1) & mask;
-        }
-        at
-    }
-}
-
-/// The texts of all tokens.
+/// Tokens as a file lists them: texts and numbers.
 #[derive(Default)]
-pub(super) struct Vocab {
-    /// All of them, one behind the other.
-    pub texts: String,
-    /// Where a text ends; it begins where the one before ends.
-    pub ends: Vec<u32>,
-    /// The numbers of tokens.
-    pub ids: Vec<u32>,
-}
+pub(super) struct Vocab(pub Vec<(String, u32)>);
 
-impl Vocab {
-    /// Adds a token; `None`: there are too many bytes.
-    pub fn push(&mut self, text: &str, id: u32) -> Option<()> {
-        self.texts.push_str(text);
-        self.ends.push(u32::try_from(self.texts.len()).ok()?);
-        self.ids.push(id);
-        Some(())
-    }
-    fn text(&self, entry: u32) -> &str {
-        let i = entry as usize;
-        let from = i.checked_sub(1).map_or(0, |j| self.ends[j]);
-        &self.texts[from as usize..self.ends[i] as usize]
-    }
+/// How many tokens and merges tables hold, and bytes of texts.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub(super) struct Sizes {
+    pub texts: usize,
+    pub tokens: usize,
+    pub merges: usize,
 }
 
 /// What a file says beside tokens and merges.
@@ -81,21 +35,17 @@ pub(super) struct Options {
     pub ignore_merges: bool,
 }
 
-/// Two tokens that become one; their number in the list is the rank.
-#[allow(missing_docs)]
-pub(super) struct Merge {
-    pub pair: [u32; 2],
-    pub made: u32,
-}
-
-/// The model.
+/// The model. Tokens are entries in the order of their numbers.
 pub(super) struct Bpe {
-    vocab: Vocab,
-    by_text: Index,
-    /// Entry by token.
-    by_id: Vec<u32>,
-    merges: Vec<Merge>,
-    by_pair: Index,
+    /// Texts of all entries, and where each ends.
+    texts: Part,
+    ends: Part,
+    /// Numbers of entries.
+    ids: Part,
+    /// Entries in the order of their texts.
+    by_text: Part,
+    /// Four words each, in the order of the first two: two tokens, the rank, and what they become.
+    merges: Part,
     unknown: Option<u32>,
     /// Tokens of bytes, where there is one for each.
     bytes: Option<Vec<u32>>,
@@ -113,52 +63,63 @@ struct Symbol {
     behind: Option<usize>,
 }
 
-impl Bpe {
-    /// `None` where something is unusual: two tokens with one number, merges of what is no token.
-    pub fn new<'a>(
-        vocab: Vocab,
-        merges: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
-        options: &Options,
-    ) -> Option<Self> {
-        let mut bpe = Self::of_tables(vocab, vec![], options)?;
-        let mut all = Vec::with_capacity(merges.len());
-        let mut joined = String::new();
-        for (a, b) in merges {
-            joined.clear();
-            joined.extend([a, b]);
-            all.push(Merge { pair: [bpe.id(a)?, bpe.id(b)?], made: bpe.id(&joined)? });
-        }
-        bpe.merge_by(all).then_some(bpe)
+/// The tables of a file: `None` where something is unusual: two tokens with one text or number, or merges of what is no
+/// token.
+pub(super) fn tables<'a>(
+    vocab: Vocab,
+    merges: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Option<(Sizes, Vec<u8>)> {
+    let Vocab(mut all) = vocab;
+    all.sort_by_key(|(_, id)| *id);
+    if all.last().is_some_and(|(_, id)| *id as usize >= crate::MAX_TOKENS) {
+        return None;
     }
-    /// The same, of merges whose tokens are known.
-    pub fn of_tables(vocab: Vocab, merges: Vec<Merge>, options: &Options) -> Option<Self> {
-        let count = vocab.ids.len();
-        let last = vocab.ids.iter().max().map_or(0, |m| *m as usize + 1);
-        if last > crate::MAX_TOKENS {
+    let mut by_text: Vec<u32> = (0..all.len() as u32).collect();
+    let text = |entry: u32| all[entry as usize].0.as_str();
+    by_text.sort_by_key(|&e| text(e));
+    let twice = all.windows(2).any(|w| w[0].1 == w[1].1);
+    if twice || by_text.windows(2).any(|w| text(w[0]) == text(w[1])) {
+        return None;
+    }
+    let id = |wanted: &str| {
+        let place = by_text.binary_search_by_key(&wanted, |&e| text(e)).ok()?;
+        Some(all[by_text[place] as usize].1)
+    };
+    let mut list = vec![];
+    let mut joined = String::new();
+    for (rank, (a, b)) in (0..).zip(merges) {
+        joined.clear();
+        joined.extend([a, b]);
+        list.push([id(a)?, id(b)?, rank, id(&joined)?]);
+    }
+    // A pair that comes twice has the later rank.
+    list.sort_by_key(|m| (m[0], m[1], Reverse(m[2])));
+    list.dedup_by_key(|m| (m[0], m[1]));
+    let texts: String = all.iter().map(|(text, _)| text.as_str()).collect();
+    u32::try_from(texts.len()).ok()?;
+    let ends = all.iter().scan(0, |end, (text, _)| {
+        *end += text.len() as u32;
+        Some(*end)
+    });
+    let sizes = Sizes { texts: texts.len(), tokens: all.len(), merges: list.len() };
+    let lists = ends.chain(all.iter().map(|(_, id)| *id)).chain(by_text.iter().copied());
+    Some((sizes, [texts.as_bytes(), &words(lists), &words(list.into_iter().flatten())].concat()))
+}
+
+impl Bpe {
+    /// Takes [`tables`] from the front of a part; `None`: they are cut off, or lack what the options name.
+    pub fn new(part: &mut Part, sizes: Sizes, options: &Options) -> Option<Self> {
+        let Sizes { texts, tokens, merges } = sizes;
+        let texts = part.take(texts)?;
+        let [ends, ids, by_text, merges] =
+            [tokens, tokens, tokens, merges.checked_mul(4)?].map(|n| part.take_words(n));
+        let Options { fuse_unknown, ignore_merges, .. } = *options;
+        let (unknown, bytes) = (None, None);
+        let (ends, ids, by_text, merges) = (ends?, ids?, by_text?, merges?);
+        let mut bpe = Self { texts, ends, ids, by_text, merges, unknown, bytes, fuse_unknown, ignore_merges };
+        if bpe.len() > crate::MAX_TOKENS {
             return None;
         }
-        let (mut by_text, mut by_id) = (Index::new(count), vec![NONE; last]);
-        for (entry, &id) in vocab.ids.iter().enumerate() {
-            let text = vocab.text(entry as u32);
-            let at = by_text.place(hash(text.as_bytes()), |e| vocab.text(e) == text);
-            if by_text.0[at] != NONE || by_id[id as usize] != NONE {
-                return None;
-            }
-            (by_text.0[at], by_id[id as usize]) = (entry as u32, entry as u32);
-        }
-        let Options { fuse_unknown, ignore_merges, .. } = *options;
-        let (by_pair, unknown, bytes) = (Index::new(0), None, None);
-        let mut bpe = Self {
-            vocab,
-            by_text,
-            by_id,
-            merges: vec![],
-            by_pair,
-            unknown,
-            bytes,
-            fuse_unknown,
-            ignore_merges,
-        };
         if let Some(text) = &options.unknown {
             bpe.unknown = Some(bpe.id(text)?);
         }
@@ -166,47 +127,38 @@ impl Bpe {
             let all: Option<Vec<u32>> = (0..=255u8).map(|b| bpe.id(&format!("<0x{b:02X}>"))).collect();
             bpe.bytes = Some(all?);
         }
-        bpe.merge_by(merges).then_some(bpe)
+        Some(bpe)
     }
-    /// Takes a list of merges; whether all of them are of tokens that there are.
-    fn merge_by(&mut self, merges: Vec<Merge>) -> bool {
-        self.by_pair = Index::new(merges.len());
-        self.merges = merges;
-        for (rank, m) in self.merges.iter().enumerate() {
-            if [m.pair[0], m.pair[1], m.made].into_iter().any(|id| self.text(id).is_none()) {
-                return false;
-            }
-            let at = self.pair(m.pair);
-            // A pair that comes twice has the later rank.
-            self.by_pair.0[at] = rank as u32;
-        }
-        true
-    }
-    /// Tokens, and merges in the order of their ranks.
-    pub fn parts(&self) -> (&Vocab, &[Merge]) {
-        (&self.vocab, &self.merges)
+    fn entry_text(&self, entry: u32) -> Option<&str> {
+        std::str::from_utf8(self.texts.item(&self.ends, entry as usize)?).ok()
     }
     fn id(&self, text: &str) -> Option<u32> {
-        let at = self.by_text.place(hash(text.as_bytes()), |e| self.vocab.text(e) == text);
-        self.vocab.ids.get(self.by_text.0[at] as usize).copied()
+        let compare = |i| {
+            let entry = self.by_text.word(i)?;
+            Some(self.texts.item(&self.ends, entry as usize)?.cmp(text.as_bytes()))
+        };
+        let place = search(self.by_text.words(), compare)?;
+        self.ids.word(self.by_text.word(place)? as usize)
     }
     /// The text of a token.
     pub fn text(&self, id: u32) -> Option<&str> {
-        let entry = self.by_id.get(id as usize).filter(|e| **e != NONE)?;
-        Some(self.vocab.text(*entry))
+        // Numbers are those of the entries as a rule.
+        let entry = match self.ids.word(id as usize) == Some(id) {
+            true => id,
+            false => search(self.ids.words(), |i| Some(self.ids.word(i)?.cmp(&id)))? as u32,
+        };
+        self.entry_text(entry)
     }
     /// One more than the largest token.
     pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
-    fn pair(&self, pair: [u32; 2]) -> usize {
-        let word = u64::from(pair[0]) << 32 | u64::from(pair[1]);
-        self.by_pair.place(mix(1, word), |e| self.merges[e as usize].pair == pair)
+        self.ids.words().checked_sub(1).and_then(|i| self.ids.word(i)).map_or(0, |id| id as usize + 1)
     }
     /// Rank of two tokens that become one, and which.
     fn merge(&self, a: u32, b: u32) -> Option<(u32, u32)> {
-        let rank = self.by_pair.0[self.pair([a, b])];
-        self.merges.get(rank as usize).map(|m| (rank, m.made))
+        let compare = |i| Some([self.merges.word(4 * i)?, self.merges.word(4 * i + 1)?].cmp(&[a, b]));
+        let place = search(self.merges.words() / 4, compare)?;
+        let made = self.merges.word(4 * place + 3).filter(|made| (*made as usize) < self.len())?;
+        Some((self.merges.word(4 * place + 2)?, made))
     }
 
     /// The characters of a word as tokens.
@@ -290,10 +242,11 @@ impl Model for Bpe {
     }
     #[allow(clippy::disallowed_types)] // What the library asks for; nobody iterates it.
     fn get_vocab(&self) -> std::collections::HashMap<String, u32> {
-        self.vocab.ids.iter().enumerate().map(|(i, id)| (self.vocab.text(i as u32).to_owned(), *id)).collect()
+        let token = |i: usize| Some((self.entry_text(i as u32)?.to_owned(), self.ids.word(i)?));
+        (0..self.ids.words()).filter_map(token).collect()
     }
     fn get_vocab_size(&self) -> usize {
-        self.vocab.ids.len()
+        self.ids.words()
     }
     fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
         Err("this vocabulary is only read".into())

@@ -4,13 +4,15 @@
 //! file whose model says that it is BPE, as those of models that generate text do, needs none of that. Whatever is
 //! unusual about a file is left to the library, errors included.
 
-use super::bpe::{Bpe, Options, Vocab};
+use super::blob::{Blob, Part};
+use super::bpe::{Bpe, Options, Sizes, Vocab, tables};
 use super::inner::Inner;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use tokenizers::{AddedToken, Tokenizer, TokenizerImpl};
 
 #[derive(Deserialize)]
@@ -66,7 +68,7 @@ impl<'de> Deserialize<'de> for Vocab {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
                 let mut v = Vocab::default();
                 while let Some((text, id)) = map.next_entry::<Text, u32>()? {
-                    v.push(&text.0, id).ok_or_else(|| A::Error::custom("4 GiB of tokens"))?;
+                    v.0.push((text.0.into_owned(), id));
                 }
                 Ok(v)
             }
@@ -132,20 +134,22 @@ pub(super) struct Frame {
     pub options: Options,
 }
 
-/// What the file says, where it is of the usual kind.
-pub(super) struct Read {
-    pub inner: Inner,
-    pub decoder: Value,
+impl Frame {
+    /// What makes text of tokens.
+    pub fn decoder(&self) -> &Value {
+        &self.decoder
+    }
 }
 
-/// Reads a file of the usual kind; `None`: it is another one, or damaged.
-pub(super) fn read(bytes: &[u8]) -> Option<Read> {
-    let (frame, bpe) = parse(bytes)?;
-    assemble(frame, bpe)
+/// Reads a file of the usual kind, and what its decoder is; `None`: it is another one, or damaged.
+pub(super) fn read(bytes: &[u8]) -> Option<(Inner, Value)> {
+    let (frame, sizes, model) = parse(bytes)?;
+    let decoder = frame.decoder.clone();
+    Some((assemble(frame, sizes, &mut Part::of(model))?, decoder))
 }
 
-/// The two parts of a file of the usual kind.
-pub(super) fn parse(bytes: &[u8]) -> Option<(Frame, Bpe)> {
+/// The two parts of a file of the usual kind: what is round the model, and its tables.
+pub(super) fn parse(bytes: &[u8]) -> Option<(Frame, Sizes, Blob)> {
     let File { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } =
         serde_json::from_slice(bytes).ok()?;
     let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
@@ -161,13 +165,15 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(Frame, Bpe)> {
         byte_fallback: model.byte_fallback.unwrap_or_default(),
         ignore_merges: model.ignore_merges.unwrap_or_default(),
     };
-    let bpe = Bpe::new(model.vocab, model.merges.iter().map(Merge::parts), &options)?;
-    Some((Frame { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, options }, bpe))
+    let (sizes, model) = tables(model.vocab, model.merges.iter().map(Merge::parts))?;
+    let frame = Frame { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, options };
+    Some((frame, sizes, Arc::new(model)))
 }
 
-/// The library round a model.
-pub(super) fn assemble(frame: Frame, bpe: Bpe) -> Option<Read> {
-    let Frame { version, added_tokens, normalizer, pre_tokenizer, post_processor, decoder, .. } = frame;
+/// The library round a model, whose tables are taken from the front of a part.
+pub(super) fn assemble(frame: Frame, sizes: Sizes, model: &mut Part) -> Option<Inner> {
+    let bpe = Bpe::new(model, sizes, &frame.options)?;
+    let Frame { version, added_tokens, normalizer, pre_tokenizer, post_processor, .. } = frame;
     let around = json!({
         "version": version, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": post_processor,
         "decoder": null, "model": { "type": "BPE", "vocab": {}, "merges": [] },
@@ -182,7 +188,7 @@ pub(super) fn assemble(frame: Frame, bpe: Bpe) -> Option<Read> {
         t.add_tokens(added_tokens)?;
         Ok(t)
     });
-    Some(Read { inner: Inner::Tables(Box::new(made.ok()?)), decoder })
+    Some(Inner::Tables(Box::new(made.ok()?)))
 }
 
 #[cfg(test)]
@@ -204,7 +210,7 @@ mod tests {
         model.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
         json!({
             "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null,
-            "post_processor": null, "decoder": null, "model": model,
+            "post_processor": null, "decoder": {"type": "Fuse"}, "model": model,
             "added_tokens": [{"id": 9, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
                 "normalized": false, "special": true}],
         })
@@ -232,9 +238,12 @@ mod tests {
         for (merges, options) in [lines, pairs].iter().flat_map(|m| kinds.iter().map(move |k| (m, k))) {
             let text = file(merges.clone(), options.clone()).to_string();
             let (fast, whole) =
-                (read(text.as_bytes()).unwrap().inner, Tokenizer::from_bytes(text.as_bytes()).unwrap());
+                (read(text.as_bytes()).unwrap().0, Tokenizer::from_bytes(text.as_bytes()).unwrap());
             let made = tables::of_json(text.as_bytes()).unwrap();
-            let made = tables::read(text.as_bytes(), &made).unwrap().inner;
+            let (made, pieces) = tables::read(text.as_bytes(), Arc::new(made)).unwrap();
+            let end = made.token("<end>").unwrap();
+            assert_eq!((pieces.get(3), pieces.get(end)), ("é".as_bytes(), &b"<end>"[..]));
+            assert!(pieces.is_special(end) && !pieces.is_special(3));
             for w in words() {
                 let b = whole.encode_fast(w.as_str(), true).unwrap();
                 for ours in [&fast, &made] {
@@ -255,17 +264,17 @@ mod tests {
     fn tables_are_for_their_own_file_and_may_be_damaged() {
         let text = file(json!(["a b", "ab a"]), json!({"unk_token": "?"})).to_string();
         let made = tables::of_json(text.as_bytes()).unwrap();
-        assert!(tables::read(format!("{text} ").as_bytes(), &made).is_none());
+        assert!(tables::read(format!("{text} ").as_bytes(), Arc::new(made.clone())).is_none());
         for cut in 0..made.len() {
-            assert!(tables::read(text.as_bytes(), &made[..cut]).is_none(), "{cut}");
+            assert!(tables::read(text.as_bytes(), Arc::new(made[..cut].to_vec())).is_none(), "{cut}");
         }
         // Nothing of it makes reading panic.
         for (at, with) in (16..made.len()).flat_map(|at| [0, 1, 127, 255].map(|with| (at, with))) {
             let mut bad = made.clone();
             bad[at] = with;
-            if let Some(read) = tables::read(text.as_bytes(), &bad) {
-                let _ = read.inner.encode("ab?abéx", true);
-                (0..300).for_each(|id| drop(read.inner.text(id)));
+            if let Some((inner, pieces)) = tables::read(text.as_bytes(), Arc::new(bad)) {
+                let _ = inner.encode("ab?abéx", true);
+                (0..300).for_each(|id| drop((inner.text(id), pieces.get(id))));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Text to tokens and back, from a `tokenizer.json`.
 
+mod blob;
 mod bpe;
 mod decoder;
 mod fast;
@@ -8,6 +9,7 @@ mod pieces;
 mod stream;
 mod tables;
 
+pub use blob::Blob;
 pub use stream::Stream;
 pub use tables::of_json as tables;
 
@@ -53,15 +55,17 @@ impl Tokenizer {
         Self::with_tables(bytes, None)
     }
     /// The same, with what [`tables`] made of it, maybe: then it takes less time.
-    pub fn with_tables(bytes: &[u8], tables: Option<&[u8]>) -> Result<Self> {
+    pub fn with_tables(bytes: &[u8], tables: Option<Blob>) -> Result<Self> {
         let bad = |e: &dyn std::fmt::Display| {
             let text = e.to_string();
             Error::input(format!("tokenizer.json: {}", text.lines().next().unwrap_or_default()))
                 .help("the file must be one that the `tokenizers` library has written")
         };
+        if let Some((inner, pieces)) = tables.and_then(|t| tables::read(bytes, t)) {
+            return Ok(Self { inner, pieces });
+        }
         let rules = |decoder: &Value| decoder::rules(decoder).map_err(|e| e.inside("tokenizer.json"));
-        let read = tables.and_then(|t| tables::read(bytes, t)).or_else(|| fast::read(bytes));
-        if let Some(fast::Read { inner, decoder }) = read {
+        if let Some((inner, decoder)) = fast::read(bytes) {
             let pieces = Pieces::new(&inner, rules(&decoder)?)?;
             return Ok(Self { inner, pieces });
         }

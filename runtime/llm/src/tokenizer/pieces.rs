@@ -1,16 +1,19 @@
 //! The bytes of every token in one block: nothing is looked up or put together while text is made.
 
+use super::blob::{Part, words};
 use super::decoder::{Lead, Rules};
 use super::inner::Inner;
 use crate::MAX_TOKENS;
 use crate::error::{Error, Result};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Bytes by token.
 pub(super) struct Pieces {
-    bytes: Vec<u8>,
-    /// Where the bytes of a token end; they begin where those of the one before end.
-    ends: Vec<u32>,
-    special: Vec<bool>,
+    /// Those of all tokens, and where those of each end.
+    bytes: Part,
+    ends: Part,
+    special: BTreeSet<u32>,
     longest: usize,
     lead: Lead,
 }
@@ -24,39 +27,37 @@ impl Pieces {
                 last - 1
             )));
         }
-        let mut p = Self {
-            bytes: Vec::with_capacity(last * 8),
-            ends: Vec::with_capacity(last),
-            special: vec![false; last],
-            longest: 0,
-            lead: rules.lead,
-        };
+        let (mut bytes, mut ends) = (Vec::with_capacity(last * 8), Vec::with_capacity(last));
+        let mut longest = 0;
         for id in 0..last as u32 {
-            let before = p.bytes.len();
+            let before = bytes.len();
             if let Some(content) = t.text(id) {
-                rules.add(&content, &mut p.bytes);
+                rules.add(&content, &mut bytes);
             }
-            p.longest = p.longest.max(p.bytes.len() - before);
+            longest = longest.max(bytes.len() - before);
             let end =
-                u32::try_from(p.bytes.len()).map_err(|_| Error::limit("tokenizer.json: 4 GiB of tokens"))?;
-            p.ends.push(end);
+                u32::try_from(bytes.len()).map_err(|_| Error::limit("tokenizer.json: 4 GiB of tokens"))?;
+            ends.push(end);
         }
-        for id in t.special() {
-            p.special[id as usize] = true;
-        }
-        Ok(p)
+        let parts = (Part::of(Arc::new(bytes)), Part::of(Arc::new(words(ends))));
+        Ok(Self::of_parts(parts, longest, t, rules))
+    }
+    /// Of [`Pieces::parts`].
+    pub fn of_parts((bytes, ends): (Part, Part), longest: usize, t: &Inner, rules: Rules) -> Self {
+        Self { bytes, ends, special: t.special(), longest, lead: rules.lead }
+    }
+    /// The bytes of all tokens, and words of where those of each end.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        (self.bytes.bytes(), self.ends.bytes())
     }
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.ends.words()
     }
     pub fn get(&self, token: u32) -> &[u8] {
-        let i = token as usize;
-        let Some(&end) = self.ends.get(i) else { return &[] };
-        let begin = i.checked_sub(1).and_then(|j| self.ends.get(j)).copied().unwrap_or(0);
-        self.bytes.get(begin as usize..end as usize).unwrap_or(&[])
+        self.bytes.item(&self.ends, token as usize).unwrap_or_default()
     }
     pub fn is_special(&self, token: u32) -> bool {
-        self.special.get(token as usize).copied().unwrap_or(false)
+        self.special.contains(&token)
     }
     pub fn longest(&self) -> usize {
         self.longest
