@@ -22,7 +22,7 @@ use std::path::Path;
 const LANGUAGE_MODEL: u64 = 150_000;
 const OTHERS: u64 = 100_000;
 const SMALL: u64 = 50_000;
-/// Times that code becomes dearer, at most, to get there.
+/// Times that code becomes dearer, at most, by each of two ways.
 const STEPS: u32 = 6;
 /// A statement of TileIR is at most this much code on average: no model comes near.
 const STATEMENT_BYTES: u64 = 16;
@@ -203,19 +203,21 @@ impl<'a> Lowering<'a> {
             true => OTHERS,
             false => LANGUAGE_MODEL,
         };
-        // Modules for browsers keep kernels of known shapes: what sharing would cost there is not known.
-        let share = small && !backends::wasm::is(target);
-        let mut lower = self.lower;
-        let mut step = u32::from(small);
+        let mut levers = Levers {
+            lower: self.lower,
+            // Modules for browsers keep kernels of known shapes: what sharing would cost there is not known.
+            shares: !backends::wasm::is(target),
+            uniform: false,
+            steps: 0,
+            small,
+            code: 0,
+        };
         let mut smallest: Option<(u64, Made)> = None;
         loop {
+            let lower = levers.lower;
             let mut machine = target.clone();
-            // Kernels are the same for all shapes where their code is as dear for all.
-            match small {
-                true => machine.cost = target.cost.dearer_code(step),
-                false => lower.thrift = step,
-            }
-            machine.cost.uniform = lower.share_shapes;
+            machine.cost = target.cost.dearer_code(levers.steps);
+            machine.cost.uniform = levers.uniform;
             let mut report = report.clone();
             let mut spool = folder.map(Spool::create).transpose().map_err(|d| vec![d])?;
             let mut packing = spool.as_mut().map(|s| Packing::new(s, self.codes.as_ref()));
@@ -234,18 +236,53 @@ impl<'a> Lowering<'a> {
             if smallest.as_ref().is_none_or(|(least, _)| code < *least) {
                 smallest = Some((code, made));
             }
-            if step >= STEPS
+            if !levers.tighten(code)
                 && let Some((_, made)) = smallest.take()
             {
                 return Ok(made);
             }
-            // Fewer kernels cost less time than worse ones.
-            match share {
-                true if !lower.share_shapes => lower.share_shapes = true,
-                true if !lower.exact_convolutions => lower.exact_convolutions = true,
-                _ => step += 1,
-            }
         }
+    }
+}
+
+/// What makes code less, in the order of what it costs in time: one kernel for several shapes costs next to nothing.
+struct Levers {
+    lower: LowerOptions,
+    /// Whether kernels of several shapes may become one.
+    shares: bool,
+    /// All products have tiles of one size.
+    uniform: bool,
+    /// Times that code became twice as dear, the same everywhere.
+    steps: u32,
+    /// Whether code is to be small whatever that costs.
+    small: bool,
+    /// Bytes before.
+    code: u64,
+}
+
+impl Levers {
+    /// Takes the next step, where this much code is too much; whether there is one.
+    fn tighten(&mut self, code: u64) -> bool {
+        // What changed nothing is not done again.
+        let idle = std::mem::replace(&mut self.code, code) == code;
+        let Self { lower, shares, uniform, steps, small, .. } = self;
+        if *shares && !lower.share_shapes {
+            lower.share_shapes = true;
+        } else if !*uniform && lower.thrift < STEPS && !(idle && lower.thrift > 0) {
+            lower.thrift += 1;
+        } else if !*small {
+            return false;
+        } else if !lower.exact_convolutions {
+            lower.exact_convolutions = true;
+        } else if *shares && !*uniform {
+            // Kernels are the same for all shapes where their code is as dear for all.
+            (*uniform, lower.thrift, *steps) = (true, 0, 1);
+        } else if *steps < STEPS && !idle {
+            *steps += 1;
+        } else {
+            return false;
+        }
+        true
     }
 }
 

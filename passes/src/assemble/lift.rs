@@ -138,9 +138,9 @@ impl<'a> Lift<'a> {
         let buf = Buf(kernel.bufs.len() as u32);
         let mut start = vec![];
         for (i, &dst) in lift.entries.iter().enumerate() {
-            // Entries of 32 bits are in the low half.
-            let wide = lift.regs[dst.0 as usize].elem == Elem::I64;
-            let at = Addr { offset: if wide { i } else { 2 * i } as i64, ..Addr::default() };
+            // Entries of fewer bits are at the low end.
+            let elements = 8 / i64::from(lift.regs[dst.0 as usize].elem.bytes());
+            let at = Addr { offset: i as i64 * elements, ..Addr::default() };
             start.push(Stmt::Let { dst, inst: Inst::Load { buf, at, tail: None } });
         }
         kernel.body.splice(0..0, start);

@@ -8,7 +8,7 @@ use sinter_ir::tile::{Bound, Elem, Inst, Kernel, LoopKind, Reg, Scalar, Stmt, Ty
 pub(super) enum Kind {
     /// An integer of 64 bits.
     Int,
-    /// The bits of a constant of 32 bits, and its type.
+    /// The bits of a constant of 32 bits or fewer, and its type.
     Bits(Elem),
 }
 
@@ -51,7 +51,7 @@ fn walk(body: &mut [Stmt], regs: &[Ty], f: &mut dyn FnMut(Kind, &mut i64)) {
 pub(super) fn constant(c: Scalar, ty: Ty) -> Option<(Kind, i64)> {
     match c {
         Scalar::F32(v) => Some((Kind::Bits(Elem::F32), v.to_bits().into())),
-        Scalar::Int(v) if ty.elem == Elem::I32 => Some((Kind::Bits(Elem::I32), v)),
+        Scalar::Int(v) if matches!(ty.elem, Elem::I8 | Elem::I16 | Elem::I32) => Some((Kind::Bits(ty.elem), v)),
         Scalar::Int(v) if ty == INDEX => Some((Kind::Int, v)),
         _ => None,
     }

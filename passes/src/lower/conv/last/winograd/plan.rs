@@ -23,8 +23,9 @@ const TRANSFORM: f64 = 2.0;
 const STREAM: f64 = 24.0;
 /// Times that products take which split words of bytes on the way.
 const SPLIT: f64 = 1.5;
-/// Part of the plain convolution's time that must go for the larger weights to be worth it.
-const GAIN: f64 = 0.1;
+/// Instructions of a kernel, about, and of a plain convolution's: the longer one must be faster by what that is worth.
+const CODE: i64 = 600;
+const PLAIN_CODE: i64 = 300;
 /// Vectors of a panel at most, or somewhat more.
 const PANEL: i64 = 4;
 /// Times what weights were stored in that they may become.
@@ -89,7 +90,8 @@ impl<'a> Plan<'a> {
         let all = of_rows.iter().flat_map(square).filter(|p| fits(p) && !grows(p));
         let plans: Vec<Self> =
             all.map(|points| Self::shape(layer, w, (data, num), axes.clone(), points)).collect();
-        let limit = direct(plans.first()?) * (1.0 - GAIN);
+        let code = layer.cx.target.cost.code;
+        let limit = direct(plans.first()?) * (code + PLAIN_CODE) as f64 / (code + CODE) as f64;
         let timed = plans.into_iter().map(|p| (p.time(), p)).filter(|(t, _)| *t < limit);
         timed.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, p)| p)
     }
@@ -257,6 +259,9 @@ fn numbers(layer: &Layer, w: &Tensor) -> Option<(Num, Num)> {
         return None;
     }
     let even = w.shape().get(1)? % 2 == 0;
+    if layer.cx.exact_convolutions {
+        return None;
+    }
     if layer.op.zero.is_some() {
         // Sums of four bytes and of nine times a byte fit 16 bits; their products are exact in 32, as is four times a
         // result.
@@ -264,9 +269,6 @@ fn numbers(layer: &Layer, w: &Tensor) -> Option<(Num, Num)> {
         let bytes = types[0].bits() == 8 && types[1] == DType::I8;
         let takes = target.halves() && bytes && even && fits;
         return takes.then(|| (Num { acc: Elem::I16, ..data }, Num::integer_pairs()));
-    }
-    if layer.cx.exact_convolutions {
-        return None;
     }
     if target.pairs() && types == [DType::BF16; 2] && even {
         return Some((data, Num::bf16_pairs()));
