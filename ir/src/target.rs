@@ -159,7 +159,14 @@ pub struct TargetDesc {
     pub verified: String,
 }
 
+/// Instructions that must be worth as much as the time of a kernel for its loops to be unrolled.
+const UNROLLED: i64 = 100;
+
 impl CostModel {
+    /// Whether code is so dear that no loop is unrolled.
+    pub fn short(&self) -> bool {
+        self.uniform || self.code < UNROLLED
+    }
     /// The same machine where code costs `2^steps` times as much: less is unrolled.
     pub fn dearer_code(&self, steps: u32) -> Self {
         self.code_worth(self.code >> steps.min(30))

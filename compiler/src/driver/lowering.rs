@@ -23,7 +23,7 @@ const LANGUAGE_MODEL: u64 = 150_000;
 const OTHERS: u64 = 100_000;
 const SMALL: u64 = 50_000;
 /// Times that code becomes dearer, at most, by each of two ways.
-const STEPS: u32 = 6;
+const STEPS: u32 = 12;
 /// A statement of TileIR is at most this much code on average: no model comes near.
 const STATEMENT_BYTES: u64 = 16;
 

@@ -51,7 +51,9 @@ fn walk(body: &mut [Stmt], regs: &[Ty], f: &mut dyn FnMut(Kind, &mut i64)) {
 pub(super) fn constant(c: Scalar, ty: Ty) -> Option<(Kind, i64)> {
     match c {
         Scalar::F32(v) => Some((Kind::Bits(Elem::F32), v.to_bits().into())),
-        Scalar::Int(v) if matches!(ty.elem, Elem::I8 | Elem::I16 | Elem::I32) => Some((Kind::Bits(ty.elem), v)),
+        Scalar::Int(v) if matches!(ty.elem, Elem::I8 | Elem::I16 | Elem::I32) => {
+            Some((Kind::Bits(ty.elem), v))
+        }
         Scalar::Int(v) if ty == INDEX => Some((Kind::Int, v)),
         _ => None,
     }

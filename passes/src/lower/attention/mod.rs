@@ -125,6 +125,7 @@ impl<'a> Attention<'a> {
             nv: (1..=most).min_by_key(|&nv| time(n, nv)).unwrap_or(1),
             lanes,
             uniform: cx.target.cost.uniform,
+            short: cx.target.cost.short(),
         };
         let pairs = cx.precision == Precision::Bf16 && cx.target.has("avx512bf16") && depth % 2 == 0;
         Ok(Self {

@@ -21,6 +21,8 @@ pub struct Tile {
     pub lanes: u16,
     /// Its code is the same for all shapes, as far as that goes.
     pub uniform: bool,
+    /// Its loop has one step per iteration.
+    pub short: bool,
 }
 
 impl Tile {
@@ -36,7 +38,13 @@ impl Tile {
         let candidates = choose::tiles(cx.target, (lanes, num), m, n, rows);
         let what = format!("{} rows {bytes}", num.dtype);
         let picked = cx.choices.tile(&what, (m, n), &candidates);
-        picked.unwrap_or(Self { mr: 1, nv: 1, lanes, uniform: cx.target.cost.uniform })
+        picked.unwrap_or(Self {
+            mr: 1,
+            nv: 1,
+            lanes,
+            uniform: cx.target.cost.uniform,
+            short: cx.target.cost.short(),
+        })
     }
     /// Columns of the tile.
     pub fn nr(self) -> usize {
@@ -112,7 +120,7 @@ const LARGE: usize = 20;
 /// Steps per loop iteration: 1, 2 or 4, a divisor of the number of steps where one is as good. `group`: elements that
 /// are loaded at a time.
 fn unroll(tile: Tile, group: i64, steps: &Bound) -> i64 {
-    if tile.uniform {
+    if tile.short {
         return 1;
     }
     let size = tile.mr * tile.nv;

@@ -124,7 +124,13 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
     let m = view.m.as_const().map_or(usize::MAX, |m| m.max(1) as usize);
     let streams = target.cost.streams;
     if m == 1 && streams > 1 && layout.strips().is_multiple_of(streams) {
-        return Tile { mr: 1, nv: streams * layout.rt, lanes: layout.lanes, uniform: target.cost.uniform };
+        return Tile {
+            mr: 1,
+            nv: streams * layout.rt,
+            lanes: layout.lanes,
+            uniform: target.cost.uniform,
+            short: target.cost.short(),
+        };
     }
     // Few rows: as wide as the strip. More: as many rows as fit beside two vectors, or one.
     let nv = [layout.rt, 2, 1]
@@ -137,5 +143,5 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
         usize::MAX => most,
         _ => m.div_ceil(m.div_ceil(most)),
     };
-    Tile { mr, nv, lanes: layout.lanes, uniform }
+    Tile { mr, nv, lanes: layout.lanes, uniform, short: target.cost.short() }
 }

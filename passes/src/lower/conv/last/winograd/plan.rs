@@ -109,7 +109,7 @@ impl<'a> Plan<'a> {
         if (pitch * bytes) % ALIASED == 0 {
             pitch += LINE / bytes;
         }
-        let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16, uniform: false };
+        let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16, uniform: false, short: false };
         let mut plan = Self { layer, data, num, points, axes, channels, columns, tile, block: 1, pitch };
         // What is transformed and multiplied stays in the second-level cache.
         let area = plan.area();
