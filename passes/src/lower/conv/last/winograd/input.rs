@@ -47,24 +47,27 @@ impl Block<'_> {
             let width = b.dim(&plan.axes[1].size);
             let row = scaled(b, width, plan.channels);
             let image = |start: Reg, tail| Square { buf: self.x, start, row, column: plan.channels, tail };
-            b.if_(
-                whole,
-                |b| {
-                    self.vectors(b, |b, c, tail| {
-                        let start = b.add(corner, c);
-                        let to = b.add(to, c);
-                        self.transform(b, &image(start, tail), to);
-                    })
-                },
-                |b| {
-                    self.vectors(b, |b, c, tail| {
-                        let start = b.add(corner, c);
-                        let to = b.add(to, c);
-                        let padded = self.padded(b, &image(start, tail), &starts);
-                        self.transform(b, &padded, to);
-                    })
-                },
-            );
+            self.vectors(b, |b, c, tail| {
+                let (start, to) = (b.add(corner, c), b.add(to, c));
+                let image = image(start, tail);
+                // Rows on their way through scratch have the second pass in common.
+                let short = plan.area() > i64::from(plan.layer.cx.target.vector_registers) / 2;
+                let pass = |b: &mut KernelBuilder, from: &Square| match short {
+                    true => self.data_rows(b, from),
+                    false => self.transform(b, from, to),
+                };
+                b.if_(
+                    whole,
+                    |b| pass(b, &image),
+                    |b| {
+                        let padded = self.padded(b, &image, &starts);
+                        pass(b, &padded);
+                    },
+                );
+                if short {
+                    self.data_columns(b, to);
+                }
+            });
         });
     }
     /// Vectors of channels; the last one's lanes that count.
@@ -120,27 +123,32 @@ impl Block<'_> {
         let (under, over) = (b.cmp(CmpOp::Ge, at, zero), b.cmp(CmpOp::Lt, at, size));
         b.bin(BinOp::And, under, over)
     }
-    /// Both passes: rows, in registers where all of a tile fits those or through a square of scratch, then columns.
+    /// Both passes, all of a tile in registers.
     fn transform(&self, b: &mut KernelBuilder, from: &Square, to: Reg) {
-        let plan = self.plan;
-        let (num, lanes, [rows, cols]) = (plan.data, plan.data_lanes(), plan.products());
-        let width = i64::from(lanes);
-        if plan.area() <= i64::from(plan.layer.cx.target.vector_registers) / 2 {
-            let rows: Vec<Vec<Reg>> = (0..rows)
-                .map(|i| {
-                    let skip = scaled(b, from.row, i);
-                    let source = b.add(from.start, skip);
-                    self.row(b, from, source)
-                })
-                .collect();
-            for j in 0..cols {
-                let x: Vec<Reg> = rows.iter().filter_map(|row| row.get(j as usize)).copied().collect();
-                self.column(b, &x, &|at| Addr::reg(to).offset(j * at));
-            }
-            return;
+        let [rows, cols] = self.plan.products();
+        let rows: Vec<Vec<Reg>> = (0..rows)
+            .map(|i| {
+                let skip = scaled(b, from.row, i);
+                let source = b.add(from.start, skip);
+                self.row(b, from, source)
+            })
+            .collect();
+        for j in 0..cols {
+            let x: Vec<Reg> = rows.iter().filter_map(|row| row.get(j as usize)).copied().collect();
+            self.column(b, &x, &|at| Addr::reg(to).offset(j * at));
         }
+    }
+    /// A tile between the passes.
+    fn between(&self, b: &mut KernelBuilder) -> Place {
         let Place { buf, start } = self.squares(b);
-        let start = add_const(b, start, plan.area() * width);
+        let start = add_const(b, start, self.plan.area() * i64::from(self.plan.data_lanes()));
+        Place { buf, start }
+    }
+    /// The first pass, into scratch.
+    fn data_rows(&self, b: &mut KernelBuilder, from: &Square) {
+        let [rows, cols] = self.plan.products();
+        let width = i64::from(self.plan.data_lanes());
+        let Place { buf, start } = self.between(b);
         b.for_(Bound::Const(0), Bound::Const(rows), 1, LoopKind::Serial, |b, i| {
             let skip = b.mul(from.row, i);
             let source = b.add(from.start, skip);
@@ -148,6 +156,12 @@ impl Block<'_> {
                 b.store(buf, Addr::reg(start).plus(i, cols * width).offset(j * width), x, None);
             }
         });
+    }
+    /// The second pass, from scratch.
+    fn data_columns(&self, b: &mut KernelBuilder, to: Reg) {
+        let (num, lanes, [rows, cols]) = (self.plan.data, self.plan.data_lanes(), self.plan.products());
+        let width = i64::from(lanes);
+        let Place { buf, start } = self.between(b);
         b.for_(Bound::Const(0), Bound::Const(cols), 1, LoopKind::Serial, |b, j| {
             let x: Vec<Reg> = (0..rows)
                 .map(|i| {
