@@ -92,7 +92,7 @@ pub struct LowerOptions {
     pub exact_convolutions: bool,
     /// Arithmetic of models in f32.
     pub precision: Precision,
-    /// Kernels that differ only in shapes become one that takes them as parameters: less code, more time.
+    /// Kernels that differ only in shapes become one that takes them as parameters.
     pub share_shapes: bool,
     /// How little code is worth: 0 as the target says, and less with every step, above all in kernels with little to do.
     pub thrift: u32,

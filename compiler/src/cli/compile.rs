@@ -106,9 +106,9 @@ pub struct CompileArgs {
     /// on 64-bit Arm for matrix products and pointwise convolutions. Sums and everything else stay f32.
     #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
     pub precision: String,
-    /// Make small code rather than the fastest: layers of several shapes share kernels, convolutions are direct, and
-    /// less and less is unrolled until a bundle's code fits 50 KB, as far as that goes. Without, only the last is done,
-    /// for 100 KB (language models: 150 KB).
+    /// Make small code rather than the fastest, until a bundle's code fits 50 KB, as far as that goes: layers of several
+    /// shapes share kernels, less and less is unrolled, then convolutions are direct and all tiles of one size. Without,
+    /// the first two are done for 100 KB (language models: 150 KB).
     #[arg(long)]
     pub opt_size: bool,
     /// RAM of the device: arena, inputs, outputs and states must fit; otherwise layers are computed in parts, as far as

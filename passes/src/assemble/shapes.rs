@@ -1,7 +1,7 @@
 //! Kernels that differ only in shapes become one kernel that takes them as parameters.
 //!
 //! Layers of one kind are lowered by the same code to the same statements: what differs are integers (sizes, strides,
-//! bounds), symbolic integers and constants of 32 bits. Where code is to be small there is one kernel for all of them.
+//! bounds), symbolic integers and constants of at most 32 bits. Where code has no room there is one kernel for all of them.
 //! Its numbers come from a table in the weights, its symbolic integers from symbols that are set before a call. Kernels
 //! are compared as lowerings wrote them; what tidying shares depends on which numbers happen to be equal.
 
