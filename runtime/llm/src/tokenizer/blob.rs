@@ -37,14 +37,12 @@ impl Part {
     pub fn is_empty(&self) -> bool {
         self.at.is_empty()
     }
-    /// Words in it.
-    pub fn words(&self) -> usize {
-        self.at.len() / 4
+    /// Words, little-endian.
+    pub fn words(&self) -> &[[u8; 4]] {
+        self.bytes().as_chunks().0
     }
-    /// A word, little-endian.
     pub fn word(&self, i: usize) -> Option<u32> {
-        let (words, _) = self.bytes().as_chunks();
-        words.get(i).map(|w| u32::from_le_bytes(*w))
+        self.words().get(i).map(|w| u32::from_le_bytes(*w))
     }
     /// The bytes of item `i` among those of all, which end where the words of `ends` say.
     pub fn item(&self, ends: &Part, i: usize) -> Option<&[u8]> {
@@ -57,18 +55,4 @@ impl Part {
 /// Words as bytes.
 pub(super) fn words(all: impl IntoIterator<Item = u32>) -> Vec<u8> {
     all.into_iter().flat_map(u32::to_le_bytes).collect()
-}
-
-/// The place among `count` ordered items that `order` calls equal.
-pub(super) fn search(count: usize, order: impl Fn(usize) -> Option<std::cmp::Ordering>) -> Option<usize> {
-    let mut span = 0..count;
-    while !span.is_empty() {
-        let middle = span.start + span.len() / 2;
-        match order(middle)? {
-            std::cmp::Ordering::Less => span.start = middle + 1,
-            std::cmp::Ordering::Equal => return Some(middle),
-            std::cmp::Ordering::Greater => span.end = middle,
-        }
-    }
-    None
 }

@@ -3,7 +3,7 @@
 //! The library makes three maps of strings of its own for the same, and takes longer for that than a small model for
 //! its first token. What is encoded is the same, token for token.
 
-use super::blob::{Part, search, words};
+use super::blob::{Part, words};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -133,11 +133,9 @@ impl Bpe {
         std::str::from_utf8(self.texts.item(&self.ends, entry as usize)?).ok()
     }
     fn id(&self, text: &str) -> Option<u32> {
-        let compare = |i| {
-            let entry = self.by_text.word(i)?;
-            Some(self.texts.item(&self.ends, entry as usize)?.cmp(text.as_bytes()))
-        };
-        let place = search(self.by_text.words(), compare)?;
+        let bytes = |w: &[u8; 4]| self.texts.item(&self.ends, u32::from_le_bytes(*w) as usize);
+        let order = |w: &[u8; 4]| bytes(w).cmp(&Some(text.as_bytes()));
+        let place = self.by_text.words().binary_search_by(order).ok()?;
         self.ids.word(self.by_text.word(place)? as usize)
     }
     /// The text of a token.
@@ -145,20 +143,20 @@ impl Bpe {
         // Numbers are those of the entries as a rule.
         let entry = match self.ids.word(id as usize) == Some(id) {
             true => id,
-            false => search(self.ids.words(), |i| Some(self.ids.word(i)?.cmp(&id)))? as u32,
+            false => self.ids.words().binary_search_by_key(&id, |w| u32::from_le_bytes(*w)).ok()? as u32,
         };
         self.entry_text(entry)
     }
     /// One more than the largest token.
     pub fn len(&self) -> usize {
-        self.ids.words().checked_sub(1).and_then(|i| self.ids.word(i)).map_or(0, |id| id as usize + 1)
+        self.ids.words().last().map_or(0, |w| u32::from_le_bytes(*w) as usize + 1)
     }
     /// Rank of two tokens that become one, and which.
     fn merge(&self, a: u32, b: u32) -> Option<(u32, u32)> {
-        let compare = |i| Some([self.merges.word(4 * i)?, self.merges.word(4 * i + 1)?].cmp(&[a, b]));
-        let place = search(self.merges.words() / 4, compare)?;
-        let made = self.merges.word(4 * place + 3).filter(|made| (*made as usize) < self.len())?;
-        Some((self.merges.word(4 * place + 2)?, made))
+        let (all, _) = self.merges.words().as_chunks::<4>();
+        let place = all.binary_search_by_key(&[a, b], |m| [m[0], m[1]].map(u32::from_le_bytes)).ok()?;
+        let [_, _, rank, made] = all[place].map(u32::from_le_bytes);
+        ((made as usize) < self.len()).then_some((rank, made))
     }
 
     /// The characters of a word as tokens.
@@ -243,10 +241,10 @@ impl Model for Bpe {
     #[allow(clippy::disallowed_types)] // What the library asks for; nobody iterates it.
     fn get_vocab(&self) -> std::collections::HashMap<String, u32> {
         let token = |i: usize| Some((self.entry_text(i as u32)?.to_owned(), self.ids.word(i)?));
-        (0..self.ids.words()).filter_map(token).collect()
+        (0..self.ids.words().len()).filter_map(token).collect()
     }
     fn get_vocab_size(&self) -> usize {
-        self.ids.words()
+        self.ids.words().len()
     }
     fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
         Err("this vocabulary is only read".into())

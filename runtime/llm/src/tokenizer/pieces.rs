@@ -51,7 +51,7 @@ impl Pieces {
         (self.bytes.bytes(), self.ends.bytes())
     }
     pub fn len(&self) -> usize {
-        self.ends.words()
+        self.ends.words().len()
     }
     pub fn get(&self, token: u32) -> &[u8] {
         self.bytes.item(&self.ends, token as usize).unwrap_or_default()

@@ -14,6 +14,7 @@ use super::decoder::rules;
 use super::fast::{self, Frame};
 use super::inner::Inner;
 use super::pieces::Pieces;
+use std::sync::Arc;
 
 /// Begins the file, with its version.
 const MAGIC: &[u8; 8] = b"SINTOK02";
@@ -42,7 +43,9 @@ pub fn of_json(json: &[u8]) -> Option<Vec<u8>> {
         [around.len(), sizes.texts, sizes.tokens, sizes.merges, bytes.len(), pieces.len(), pieces.longest()];
     let lengths: Option<Vec<u32>> = lengths.into_iter().map(|n| u32::try_from(n).ok()).collect();
     let head = [&MAGIC[..], &hash(json).to_le_bytes(), &words(lengths?)].concat();
-    Some([&head, &around, (*model).as_ref(), bytes, ends].concat())
+    let out = [&head, &around, (*model).as_ref(), bytes, ends].concat();
+    // What cannot be read again is of no use.
+    read(json, Arc::new(out.clone())).map(|_| out)
 }
 
 /// Reads tables that were made of this `tokenizer.json`; `None`: they were not, or are damaged.
@@ -59,7 +62,9 @@ pub(super) fn read(json: &[u8], tables: Blob) -> Option<(Inner, Pieces)> {
     let sizes = Sizes { texts: length(1)?, tokens: length(2)?, merges: length(3)? };
     let inner = fast::assemble(frame, sizes, &mut rest)?;
     let (bytes, ends) = (rest.take(length(4)?)?, rest.take_words(length(5)?)?);
-    let whole = rest.is_empty() && inner.len() == ends.words();
-    let pieces = Pieces::of_parts((bytes, ends), length(6)?, &inner, decoder);
+    let longest = length(6)?;
+    // Room for the longest is taken when text is made.
+    let whole = rest.is_empty() && inner.len() == ends.words().len() && longest <= bytes.bytes().len();
+    let pieces = Pieces::of_parts((bytes, ends), longest, &inner, decoder);
     whole.then_some((inner, pieces))
 }
