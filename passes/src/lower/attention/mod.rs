@@ -120,12 +120,9 @@ impl<'a> Attention<'a> {
         // Last panels are as wide as all others: what they do not need counts too.
         let time =
             |n: usize, nv: usize| n.div_ceil(nv) as i64 * choose::step(&cx.target.cost, mr as i64, nv as i64);
-        let tile = |n: usize| Tile {
-            mr,
-            nv: (1..=most).min_by_key(|&nv| time(n, nv)).unwrap_or(1),
-            lanes,
-            uniform: cx.target.cost.uniform,
-            short: cx.target.cost.short(),
+        let tile = |n: usize| {
+            let nv = (1..=most).min_by_key(|&nv| time(n, nv)).unwrap_or(1);
+            Tile::new(&cx.target.cost, mr, nv, lanes)
         };
         let pairs = cx.precision == Precision::Bf16 && cx.target.has("avx512bf16") && depth % 2 == 0;
         Ok(Self {

@@ -140,14 +140,14 @@ impl<'a> Cached<'a> {
             (_, false) => 6,
         };
         let mr = rows_at_once(&rows, group, most);
-        let first = Tile { mr, nv, lanes, uniform: false, short: false };
+        let first = Tile::fixed(mr, nv, lanes);
         let columns = (width as usize).div_ceil(lanes.into());
         let wide = match coded {
             Some(_) => 2,
             None if columns == 1 => 1,
             None => nv,
         };
-        let second = Tile { mr, nv: wide, lanes, uniform: false, short: false };
+        let second = Tile::fixed(mr, wide, lanes);
         let mut out = Self {
             op,
             q,

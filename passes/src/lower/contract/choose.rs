@@ -61,10 +61,10 @@ pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, 
     let width = i64::from(lanes.max(1));
     let mut all: Vec<(i128, Tile)> = vec![];
     let cost = num.cost(&target.cost);
-    let (uniform, short) = (cost.uniform, cost.short());
-    if uniform && m.as_const().is_none_or(|m| m >= UNIFORM_ROWS) {
+    let tile = |mr: i64, nv: i64| Tile::new(&cost, mr as usize, nv as usize, lanes);
+    if cost.uniform && m.as_const().is_none_or(|m| m >= UNIFORM_ROWS) {
         // Sums enough to hide latency, and panels that any number of columns can have.
-        return vec![Tile { mr: UNIFORM_ROWS as usize, nv: 1, lanes, uniform, short }];
+        return vec![tile(UNIFORM_ROWS, 1)];
     }
     let most_nv = vectors(n, width).min(registers);
     for nv in 1..=most_nv {
@@ -83,7 +83,7 @@ pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, 
             if m.as_const().is_none() && !(mr as u64).is_power_of_two() {
                 continue;
             }
-            let tile = Tile { mr: mr as usize, nv: nv as usize, lanes, uniform, short };
+            let tile = tile(mr, nv);
             all.push((score(&cost, tile, m, n, rows), tile));
         }
     }
@@ -91,7 +91,7 @@ pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, 
     all.sort_by_key(|(score, _)| *score);
     all.truncate(CANDIDATES);
     if all.is_empty() {
-        return vec![Tile { mr: 1, nv: 1, lanes, uniform, short }];
+        return vec![tile(1, 1)];
     }
     all.into_iter().map(|(_, t)| t).collect()
 }

@@ -7,6 +7,7 @@ use super::choose::{self, RowCache};
 use super::num::{Num, PAIR};
 use crate::lower::LowerCx;
 use sinter_ir::Expr;
+use sinter_ir::target::CostModel;
 use sinter_ir::tile::build::KernelBuilder;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg, Ty};
 
@@ -26,6 +27,14 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// A tile for machines of some cost.
+    pub fn new(cost: &CostModel, mr: usize, nv: usize, lanes: u16) -> Self {
+        Self { mr, nv, lanes, uniform: cost.uniform, short: cost.short() }
+    }
+    /// One that does not depend on it.
+    pub fn fixed(mr: usize, nv: usize, lanes: u16) -> Self {
+        Self { mr, nv, lanes, uniform: false, short: false }
+    }
     /// The tile for a product of `m` rows and `n` columns.
     pub fn pick(cx: &LowerCx, num: Num, m: &Expr, n: &Expr) -> Self {
         Self::pick_strided(cx, num, m, n, &0.into())
@@ -38,13 +47,7 @@ impl Tile {
         let candidates = choose::tiles(cx.target, (lanes, num), m, n, rows);
         let what = format!("{} rows {bytes}", num.dtype);
         let picked = cx.choices.tile(&what, (m, n), &candidates);
-        picked.unwrap_or(Self {
-            mr: 1,
-            nv: 1,
-            lanes,
-            uniform: cx.target.cost.uniform,
-            short: cx.target.cost.short(),
-        })
+        picked.unwrap_or_else(|| Self::new(&cx.target.cost, 1, 1, lanes))
     }
     /// Columns of the tile.
     pub fn nr(self) -> usize {

@@ -55,7 +55,7 @@ impl Sparse {
             Some(m) => most.min(usize::try_from(m).unwrap_or(1).max(1)),
             None => 1 << most.ilog2(),
         };
-        let tile = Tile { mr, nv, lanes, uniform: false, short: false };
+        let tile = Tile::fixed(mr, nv, lanes);
         let (mut values, mut starts, mut places) = (vec![], vec![], vec![]);
         for from in (0..n).step_by(tile.nr()) {
             starts.extend((places.len() as i32 / 4).to_le_bytes());

@@ -72,14 +72,8 @@ pub fn lower(
         let m = m.max(1) as usize;
         m.div_ceil(m.div_ceil(ROWS)).next_multiple_of(2)
     });
-    let uniform = cx.target.cost.uniform;
-    gemm.tile = Tile {
-        mr: if uniform { ROWS } else { rows },
-        nv: VECTORS,
-        lanes: QUAD.lanes,
-        uniform,
-        short: cx.target.cost.short(),
-    };
+    let cost = &cx.target.cost;
+    gemm.tile = Tile::new(cost, if cost.uniform { ROWS } else { rows }, VECTORS, QUAD.lanes);
     let nr = gemm.tile.nr();
     // Words of a step: those of every column of the panel, two for each.
     let packed = panels(weights, (1, k / 2, n.next_multiple_of(nr) * 2), 2 * nr, |_, i, j| {

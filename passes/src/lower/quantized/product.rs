@@ -124,13 +124,7 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
     let m = view.m.as_const().map_or(usize::MAX, |m| m.max(1) as usize);
     let streams = target.cost.streams;
     if m == 1 && streams > 1 && layout.strips().is_multiple_of(streams) {
-        return Tile {
-            mr: 1,
-            nv: streams * layout.rt,
-            lanes: layout.lanes,
-            uniform: target.cost.uniform,
-            short: target.cost.short(),
-        };
+        return Tile::new(&target.cost, 1, streams * layout.rt, layout.lanes);
     }
     // Few rows: as wide as the strip. More: as many rows as fit beside two vectors, or one.
     let nv = [layout.rt, 2, 1]
@@ -143,5 +137,5 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
         usize::MAX => most,
         _ => m.div_ceil(m.div_ceil(most)),
     };
-    Tile { mr, nv, lanes: layout.lanes, uniform, short: target.cost.short() }
+    Tile::new(&target.cost, mr, nv, layout.lanes)
 }

@@ -57,7 +57,7 @@ fn tile(target: &TargetDesc, view: &View, layout: &Layout) -> Tile {
         Some(m) => (m.max(1) as usize).div_ceil((m.max(1) as usize).div_ceil(most)),
         None => most,
     };
-    Tile { mr, nv, lanes: layout.lanes, uniform: false, short: false }
+    Tile::fixed(mr, nv, layout.lanes)
 }
 
 /// Products with panels of bytes.

@@ -97,29 +97,15 @@ impl<'a> Plan<'a> {
         // that tiles of the input product fit as well.
         let pad = |nv: usize| h.next_multiple_of(nv * usize::from(lanes));
         let nv = [8, 6, 4, 2].into_iter().min_by_key(|&nv| (pad(nv) / nv, pad(nv))).unwrap_or(2);
-        let thin = Tile { mr: 1, nv, lanes, uniform: cx.target.cost.uniform, short: cx.target.cost.short() };
+        let thin = Tile::new(&cx.target.cost, 1, nv, lanes);
         let late = op.kind == CellKind::Gru && op.linear_before_reset;
         let single = t.is(1) && !late;
         let wide = match (t.clone() * b.clone()).as_const() {
             _ if single => thin,
             Some(0..=1) => thin,
-            Some(m @ 2..=3) => Tile {
-                mr: m as usize,
-                nv: 2,
-                lanes,
-                uniform: cx.target.cost.uniform,
-                short: cx.target.cost.short(),
-            },
-            Some(4..=7) => {
-                Tile { mr: 4, nv: 2, lanes, uniform: cx.target.cost.uniform, short: cx.target.cost.short() }
-            }
-            _ => Tile {
-                mr: if cx.target.vector_registers >= 32 { 8 } else { 4 },
-                nv: 2,
-                lanes,
-                uniform: false,
-                short: false,
-            },
+            Some(m @ 2..=3) => Tile::new(&cx.target.cost, m as usize, 2, lanes),
+            Some(4..=7) => Tile::new(&cx.target.cost, 4, 2, lanes),
+            _ => Tile::fixed(if cx.target.vector_registers >= 32 { 8 } else { 4 }, 2, lanes),
         };
         let i = x.dims[2].clone();
         Ok(Self {

@@ -109,7 +109,7 @@ impl<'a> Plan<'a> {
         if (pitch * bytes) % ALIASED == 0 {
             pitch += LINE / bytes;
         }
-        let tile = Tile { mr: 1, nv: 1, lanes: lanes as u16, uniform: false, short: false };
+        let tile = Tile::fixed(1, 1, lanes as u16);
         let mut plan = Self { layer, data, num, points, axes, channels, columns, tile, block: 1, pitch };
         // What is transformed and multiplied stays in the second-level cache.
         let area = plan.area();
@@ -255,13 +255,10 @@ impl<'a> Plan<'a> {
 fn numbers(layer: &Layer, w: &Tensor) -> Option<(Num, Num)> {
     let (target, data) = (layer.cx.target, layer.num);
     let types = [data.dtype, w.dtype()];
-    if layer.op.group != 1 {
+    if layer.op.group != 1 || layer.cx.exact_convolutions {
         return None;
     }
     let even = w.shape().get(1)? % 2 == 0;
-    if layer.cx.exact_convolutions {
-        return None;
-    }
     if layer.op.zero.is_some() {
         // Sums of four bytes and of nine times a byte fit 16 bits; their products are exact in 32, as is four times a
         // result.
