@@ -111,6 +111,7 @@ fn conv_of(
         group,
         channels_last: true,
         zero: None,
+        largest: None,
         wide: false,
     };
     let out: usize = (0..2).map(|i| (size[i] + 2 * pads[i] - kernel[i]) / stride + 1).product();

@@ -32,6 +32,7 @@ use sinter_passes::compress::{Calibrated, Recipe};
 use sinter_passes::lower::Precision;
 use sinter_passes::pipeline::{self, LowerOptions};
 use sinter_passes::prune::{self, Pruned};
+use sinter_passes::quantise::StaticRecipe;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,7 +129,11 @@ pub fn compile(request: &Request, step: &dyn Fn(&str)) -> Result<Output, Vec<Dia
     step("reading the model");
     let (mut module, mut past, language) = read_model(request)?;
     if let Some(job) = &request.statics {
-        module = statics(&module, job, request, &mut past, language.is_some(), step)?;
+        // Bytes are as wide as the weakest processor multiplies well.
+        let narrow = targets.iter().flat_map(|l| &l.targets).any(|t| t.halves());
+        let recipe = StaticRecipe { narrow: Some(job.recipe.narrow.unwrap_or(narrow)), ..job.recipe };
+        let job = Job { recipe, ..job.clone() };
+        module = statics(&module, &job, request, &mut past, language.is_some(), step)?;
     }
     // Weights of the module may be in it.
     let mut shelf = pruning::shelf(request).map_err(|d| vec![d])?;

@@ -89,6 +89,7 @@ impl Net {
             group: 1,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         let bias = self.constant(&[o, 1, 1], 0.1);

@@ -76,6 +76,7 @@ impl Net {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         let y = self.add(op, &[x, w], name);

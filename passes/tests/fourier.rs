@@ -54,6 +54,7 @@ impl Stft {
             group: 1,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         let (re, im) = (self.rows(f64::cos), self.rows(|a| -a.sin()));

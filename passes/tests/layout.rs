@@ -70,6 +70,7 @@ impl Net {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         self.add(op, &[x, w])
@@ -191,7 +192,7 @@ impl Net {
         let tensor = Tensor::f32s(n.clone(), &vec![0.5; n.iter().product()]).unwrap();
         let scale = self.add(Constant { tensor }, &[])?;
         let zero = self.add(Constant { tensor: Tensor::zeros(DType::I8, n).unwrap() }, &[])?;
-        let q = self.add(Quantize { axis: 1, block: 0 }, &[x, scale, zero])?;
+        let q = self.add(Quantize { axis: 1, block: 0, top: None }, &[x, scale, zero])?;
         self.add(Dequantize { axis: 1, block: 0, to: DType::F32 }, &[q, scale, zero])
     }
     fn step(&mut self) -> Option<ValueId> {

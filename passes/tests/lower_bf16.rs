@@ -66,6 +66,7 @@ fn conv(strides: [usize; 2], pads: [usize; 2]) -> Conv {
         group: 1,
         channels_last: true,
         zero: None,
+        largest: None,
         wide: true,
     }
 }

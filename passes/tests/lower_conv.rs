@@ -38,6 +38,7 @@ fn conv(axes: &[Axis], group: usize) -> Conv {
         group,
         channels_last: false,
         zero: None,
+        largest: None,
         wide: false,
     }
 }

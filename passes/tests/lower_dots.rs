@@ -17,14 +17,50 @@ fn bytes(rng: &mut Rng, dtype: DType, shape: Vec<usize>) -> Tensor {
     Tensor::from_bytes(dtype, shape, (0..n).map(|_| rng.below(256) as u8).collect::<Vec<u8>>()).unwrap()
 }
 
-/// The type of the data and a zero point of it.
-fn data(rng: &mut Rng) -> (DType, i64) {
-    match rng.below(4) {
-        0 => (DType::U8, 0),
-        1 => (DType::U8, rng.dim(1, 255) as i64),
-        2 => (DType::I8, rng.dim(0, 255) as i64 - 128),
-        _ => (DType::I8, -128),
+/// What data is.
+#[derive(Clone, Copy)]
+struct Data {
+    dtype: DType,
+    zero: i64,
+    largest: Option<i64>,
+}
+
+impl Data {
+    fn any(rng: &mut Rng) -> Self {
+        let (dtype, zero) = match rng.below(4) {
+            0 => (DType::U8, 0),
+            1 => (DType::U8, rng.dim(1, 255) as i64),
+            2 => (DType::I8, rng.dim(0, 255) as i64 - 128),
+            _ => (DType::I8, -128),
+        };
+        // In the middle, where two sums of two products may fit 16 bits.
+        let largest = rng.flip().then_some(if dtype == DType::U8 { 127 } else { -1 });
+        Self { dtype, zero: largest.map_or(zero, |l| l.min(zero)), largest }
     }
+    /// Bytes that are often as large as they may be.
+    fn bytes(self, rng: &mut Rng, shape: Vec<usize>) -> Tensor {
+        let (lo, hi) = if self.dtype == DType::U8 { (0, 255) } else { (-128, 127) };
+        let hi = self.largest.unwrap_or(hi);
+        let often = rng.flip();
+        let n: usize = shape.iter().product();
+        let mut one =
+            || if often && rng.below(4) > 0 { hi } else { lo + rng.below((hi - lo + 1) as usize) as i64 };
+        let all: Vec<u8> = (0..n).map(|_| one() as u8).collect();
+        Tensor::from_bytes(self.dtype, shape, all).unwrap()
+    }
+}
+
+/// Any weights, or such of which two of one sign are at most 128, all of one sign among them.
+fn weights(rng: &mut Rng, shape: Vec<usize>) -> Tensor {
+    let n: usize = shape.iter().product();
+    let (form, sign) = (rng.below(3), if rng.flip() { 1 } else { -1 });
+    let mut one = || match form {
+        0 => rng.below(256) as i64 - 128,
+        1 => rng.below(129) as i64 - 64,
+        _ => sign * (64 - i64::from(rng.below(8) == 0)),
+    };
+    let all: Vec<u8> = (0..n).map(|_| one() as u8).collect();
+    Tensor::from_bytes(DType::I8, shape, all).unwrap()
 }
 
 fn on_any_target(c: &mut Case, rng: &mut Rng) {
@@ -35,6 +71,15 @@ fn on_any_target(c: &mut Case, rng: &mut Rng) {
     if !features.is_empty() {
         c.target.features = features.iter().map(|f| (*f).to_owned()).collect();
     }
+}
+
+/// Products of words that are summed in 16 bits, two at a time or more.
+fn narrow(l: &Lowered) -> bool {
+    fn any(body: &[Stmt]) -> bool {
+        let within = |s: &Stmt| matches!(s, Stmt::Let { inst: Inst::Dot4 { within: Some(_), .. }, .. });
+        body.iter().any(|s| within(s) || s.blocks().into_iter().any(|b| any(b)))
+    }
+    l.calls.iter().any(|c| any(&c.kernel.body))
 }
 
 fn has_dots(body: &[Stmt]) -> bool {
@@ -63,14 +108,15 @@ fn by_words(l: &Lowered) -> bool {
 #[test]
 fn products() {
     let mut rng = Rng::new(1);
-    let mut dots = 0;
-    for _ in 0..120 {
-        let (dtype, zero) = data(&mut rng);
+    let (mut dots, mut sums) = (0, 0);
+    for _ in 0..160 {
+        let data = Data::any(&mut rng);
         let k = if rng.flip() { 4 * rng.dim(1, 20) } else { rng.dim(1, 30) };
         let (m, n) = (rng.dim(1, 40), rng.dim(1, 70));
         let a = if rng.flip() { vec![2, m, k] } else { vec![m, k] };
-        let (a, b) = (bytes(&mut rng, dtype, a), bytes(&mut rng, DType::I8, vec![k, n]));
-        let mut c = Case::new(MatMul { zero: Some(zero), wide: false }, vec![a, b]);
+        let (a, b) = (data.bytes(&mut rng, a), weights(&mut rng, vec![k, n]));
+        let mut c =
+            Case::new(MatMul { zero: Some(data.zero), largest: data.largest, wide: false }, vec![a, b]);
         on_any_target(&mut c, &mut rng);
         c.fixed[1] = rng.below(5) > 0;
         if rng.below(3) == 0 {
@@ -78,11 +124,13 @@ fn products() {
             c.free(&[(0, axis)]);
         }
         let wanted = c.target.dots() && c.fixed[1] && k % 4 == 0;
-        let found = by_words(&c.check());
+        let lowered = c.check();
+        let found = by_words(&lowered);
         assert_eq!(found, wanted);
         dots += usize::from(found);
+        sums += usize::from(narrow(&lowered));
     }
-    assert!(dots > 20, "{dots} products by words");
+    assert!(dots > 20 && sums > 5, "{dots} products by words, {sums} with sums of 16 bits");
 }
 
 /// Rows in pairs and columns in pairs: odd numbers of both, open numbers of rows, batches, and points of an image.
@@ -90,11 +138,10 @@ fn products() {
 fn products_of_small_matrices() {
     let mut rng = Rng::new(9);
     for round in 0..80 {
-        let (dtype, zero) = data(&mut rng);
+        let data = Data::any(&mut rng);
         let (m, k, n) = (rng.dim(4, 27), 8 * rng.dim(1, 9), rng.dim(16, 45));
-        let weights = |rng: &mut Rng, shape| bytes(rng, DType::I8, shape);
         let mut c = if round % 4 == 3 {
-            let (x, w) = (bytes(&mut rng, dtype, vec![2, 3, m, k]), weights(&mut rng, vec![n, k, 1, 1]));
+            let (x, w) = (data.bytes(&mut rng, vec![2, 3, m, k]), weights(&mut rng, vec![n, k, 1, 1]));
             let op = Conv {
                 strides: vec![1; 2],
                 dilations: vec![1; 2],
@@ -102,14 +149,15 @@ fn products_of_small_matrices() {
                 pads_after: vec![0.into(); 2],
                 group: 1,
                 channels_last: true,
-                zero: Some(zero),
+                zero: Some(data.zero),
+                largest: data.largest,
                 wide: false,
             };
             Case::new(op, vec![x, w])
         } else {
             let a = if rng.flip() { vec![2, m, k] } else { vec![m, k] };
-            let (a, b) = (bytes(&mut rng, dtype, a), weights(&mut rng, vec![k, n]));
-            Case::new(MatMul { zero: Some(zero), wide: false }, vec![a, b])
+            let (a, b) = (data.bytes(&mut rng, a), weights(&mut rng, vec![k, n]));
+            Case::new(MatMul { zero: Some(data.zero), largest: data.largest, wide: false }, vec![a, b])
         }
         .fix(1);
         c.on_any_target(&mut rng);
@@ -127,7 +175,7 @@ fn products_of_small_matrices() {
 fn weights_without_a_sign() {
     let mut rng = Rng::new(2);
     let (a, b) = (bytes(&mut rng, DType::U8, vec![3, 8]), bytes(&mut rng, DType::U8, vec![8, 5]));
-    let mut c = Case::new(MatMul { zero: Some(7), wide: false }, vec![a, b]).fix(1);
+    let mut c = Case::new(MatMul { zero: Some(7), ..MatMul::default() }, vec![a, b]).fix(1);
     c.target.features = vec!["avx512vnni".into()];
     c.check();
 }
@@ -135,10 +183,10 @@ fn weights_without_a_sign() {
 #[test]
 fn convolutions() {
     let mut rng = Rng::new(3);
-    let mut dots = 0;
-    for round in 0..240 {
+    let (mut dots, mut sums) = (0, 0);
+    for round in 0..280 {
         let rank = [2, 2, 1, 3][round % 4];
-        let (dtype, zero) = data(&mut rng);
+        let data = Data::any(&mut rng);
         let channels_last = rng.below(4) > 0;
         let group = rng.pick(&[1, 1, 1, 2, 3]);
         let per = rng.pick(&[1, 3, 4, 5, 8, 13, 16]);
@@ -165,22 +213,25 @@ fn convolutions() {
             pads_after: after.into_iter().map(|p| p.into()).collect(),
             group,
             channels_last,
-            zero: Some(zero),
+            zero: Some(data.zero),
+            largest: data.largest,
             wide: false,
         };
-        let (x, w) = (bytes(&mut rng, dtype, x), bytes(&mut rng, DType::I8, w));
+        let (x, w) = (data.bytes(&mut rng, x), weights(&mut rng, w));
         let mut c = Case::new(op, vec![x, w]).fix(1);
         on_any_target(&mut c, &mut rng);
-        dots += usize::from(by_words(&c.check()));
+        let lowered = c.check();
+        dots += usize::from(by_words(&lowered));
+        sums += usize::from(narrow(&lowered));
     }
-    assert!(dots > 40, "{dots} convolutions by words");
+    assert!(dots > 40 && sums > 10, "{dots} convolutions by words, {sums} with sums of 16 bits");
 }
 
 #[test]
 fn depthwise() {
     let mut rng = Rng::new(4);
     for _ in 0..40 {
-        let (dtype, zero) = data(&mut rng);
+        let data = Data::any(&mut rng);
         let c = rng.dim(2, 40);
         let channels_last = rng.flip();
         let x = if channels_last { vec![1, 7, 9, c] } else { vec![1, c, 7, 9] };
@@ -192,10 +243,11 @@ fn depthwise() {
             pads_after: vec![pad.into(); 2],
             group: c,
             channels_last,
-            zero: Some(zero),
+            zero: Some(data.zero),
+            largest: data.largest,
             wide: false,
         };
-        let (x, w) = (bytes(&mut rng, dtype, x), bytes(&mut rng, DType::I8, vec![c, 1, 3, 3]));
+        let (x, w) = (data.bytes(&mut rng, x), weights(&mut rng, vec![c, 1, 3, 3]));
         let mut case = Case::new(op, vec![x, w]).fix(1);
         on_any_target(&mut case, &mut rng);
         case.check();
@@ -207,20 +259,20 @@ fn depthwise() {
 fn requantised() {
     let mut rng = Rng::new(5);
     for _ in 0..120 {
-        let (dtype, zero) = data(&mut rng);
+        let data = Data::any(&mut rng);
         let (m, k, n) = (rng.dim(1, 40), 4 * rng.dim(1, 20), rng.dim(1, 70));
         let mut g = Body::default();
-        let a = g.input(bytes(&mut rng, dtype, vec![m, k]));
-        let b = g.input(bytes(&mut rng, DType::I8, vec![k, n]));
+        let a = g.input(data.bytes(&mut rng, vec![m, k]));
+        let b = g.input(weights(&mut rng, vec![k, n]));
         let most = rng.pick(&[1e-4, 1e-3, 0.02, 3.0, 1e30]);
         let scales: Vec<f32> = (0..n).map(|_| most * (1 + rng.below(99)) as f32 / 100.0).collect();
         let scale = g.input(Tensor::f32s(vec![n], &scales).unwrap());
-        let sum = g.add(MatMul { zero: Some(zero), wide: false }, &[a, b]);
+        let sum = g.add(MatMul { zero: Some(data.zero), largest: data.largest, wide: false }, &[a, b]);
         let float = g.add(Cast { to: DType::F32, saturate: true }, &[sum]);
         let scaled = g.add(Binary { kind: BinaryKind::Mul }, &[float, scale]);
         let to = rng.pick(&[DType::U8, DType::I8]);
         let (one, z) = (g.number(1.0, DType::F32), g.number(rng.below(128) as f64, to));
-        let mut y = g.add(Quantize { axis: 0, block: 0 }, &[scaled, one, z]);
+        let mut y = g.add(Quantize { axis: 0, block: 0, top: rng.flip().then_some(100) }, &[scaled, one, z]);
         if rng.flip() {
             let table = (0..256).map(|_| rng.below(256) as u8).collect();
             y = g.add(Lookup { to: rng.pick(&[DType::U8, DType::I8]), table }, &[y]);

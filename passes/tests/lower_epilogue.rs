@@ -64,7 +64,7 @@ fn case(rng: &mut Rng, root: impl Into<Op>, operands: Vec<Tensor>, fixed: usize)
     let quantised = rng.below(3) == 0;
     if quantised {
         let (scale, zero) = (g.number(0.05, DType::F32), g.number(7.0, DType::U8));
-        let q = g.add(Quantize { axis: 0, block: 0 }, &[v, scale, zero]);
+        let q = g.add(Quantize { axis: 0, block: 0, top: None }, &[v, scale, zero]);
         v = if rng.flip() {
             q
         } else if rng.flip() {
@@ -114,6 +114,7 @@ fn convolutions() {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         let (x, w) =

@@ -23,6 +23,7 @@ fn windows(rng: &mut Rng, x: &[usize], o: usize, taps: &[usize], pads: &[impl As
         group: 1,
         channels_last: true,
         zero: None,
+        largest: None,
         wide: false,
     };
     let stored = rng.pick(&[DType::F32, DType::F32, DType::F16]);
@@ -157,6 +158,7 @@ fn of_bytes() {
             group: 1,
             channels_last: true,
             zero: Some(zero),
+            largest: None,
             wide: false,
         };
         let mut bytes = |dtype, shape: Vec<usize>| {

@@ -49,6 +49,7 @@ impl Net {
             group: 1,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         self.add(op, &[x, w])
@@ -149,6 +150,7 @@ fn the_cheapest_that_fits_comes_first() {
         group: 1,
         channels_last: false,
         zero: None,
+        largest: None,
         wide: false,
     };
     let first = w(&mut net, 16, 1);

@@ -81,6 +81,7 @@ impl G {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         self.add(op, &[a, w])
@@ -316,6 +317,7 @@ const CASES: &[Case] = &[
             group: 1,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         g.add(conv, &[x, w])

@@ -100,6 +100,7 @@ fn convolutions_of_open_images() {
                 group,
                 channels_last: false,
                 zero: None,
+                largest: None,
                 wide: false,
             };
             y = n.add(op, &[y, weight]);

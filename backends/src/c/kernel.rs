@@ -261,7 +261,7 @@ impl Emit<'_> {
             Inst::Cmp(op, a, b) => inst::compare(*op, elem(a), &of(a), &of(b)),
             Inst::Select(c, a, b) => format!("{} ? {} : {}", of(c), of(a), of(b)),
             Inst::MulAdd(a, b, c) => inst::mul_add(to, &of(a), &of(b), &of(c)),
-            Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
+            Inst::Dot4 { acc, a, b, a_signed, b_signed, .. } => {
                 let sign = |signed: &bool| if *signed { 's' } else { 'u' };
                 // Four lanes of bytes are a word, lowest first.
                 let word = |r: &Reg| match elem(r) {

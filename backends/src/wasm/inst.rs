@@ -70,7 +70,7 @@ impl Emit<'_> {
                 let (x, y, z) = (self.val(*a), self.val(*b), self.val(*c));
                 scalar::mul_add(&mut self.f, e, x, y, z);
             }
-            Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
+            Inst::Dot4 { acc, a, b, a_signed, b_signed, .. } => {
                 return self.dot4(dst, *acc, (*a, *a_signed), (*b, *b_signed));
             }
             // Not for this target: `legalise` has seen to that.

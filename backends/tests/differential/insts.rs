@@ -99,7 +99,7 @@ impl Gen {
                 });
                 let dst = self.b.reg(Elem::I32, n);
                 let (a_signed, b_signed) = (self.rng.once_in(2), self.rng.once_in(2));
-                self.b.set(dst, Inst::Dot4 { acc, a, b, a_signed, b_signed });
+                self.b.set(dst, Inst::Dot4 { acc, a, b, a_signed, b_signed, within: None });
                 dst
             }
             _ => {

@@ -17,11 +17,11 @@ use sinter_passes::compress::LayerStat;
 use sinter_passes::quantise::equalise;
 use sinter_passes::quantise::histogram::Histogram;
 use sinter_passes::quantise::insert::{self, Found};
-use sinter_passes::quantise::plan::{self, Plan};
-use sinter_passes::quantise::ranges::Params;
+use sinter_passes::quantise::plan::{self, Plan, Widths};
+use sinter_passes::quantise::ranges::{NARROW, Params};
 use sinter_passes::quantise::{self, StaticRecipe};
 use sinter_passes::report::PassReport;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Samples below which ranges are a guess.
 const FEW: usize = 8;
@@ -110,8 +110,8 @@ struct Work<'a> {
 impl Work<'_> {
     fn quantise(mut self, all: &[plan::Layer]) -> Result<Done, Vec<Diag>> {
         let one = |d: Diag| vec![d];
-        let mut float: BTreeSet<NodeId> = BTreeSet::new();
-        let mut plan = plan::plan(&self.module.graph, &float);
+        let mut widths = Widths { narrow: self.job.recipe.narrow == Some(true), ..Widths::default() };
+        let mut plan = plan::plan(&self.module.graph, &widths);
         let mut found = Found { scales: self.scales(&plan)?, ..Found::default() };
         found.params = self.ranges(&plan, &found.scales)?;
         let mut own = self.own(&plan, &mut found)?;
@@ -128,12 +128,12 @@ impl Work<'_> {
                         "outputs have a cosine of {worst:.4} to those of the float model, below {}, with {} of {} layers \
                          in floats",
                         self.job.least,
-                        float.len(),
+                        widths.float.len(),
                         all.len()
                     ));
-                } else if !float.is_empty() {
-                    let names: Vec<&str> =
-                        all.iter().filter(|l| float.contains(&l.node)).map(|l| l.name.as_str()).collect();
+                } else if !widths.float.is_empty() {
+                    let stays = |l: &&plan::Layer| widths.float.contains(&l.node);
+                    let names: Vec<&str> = all.iter().filter(stays).map(|l| l.name.as_str()).collect();
                     self.warnings.push(format!(
                         "{} of {} layers stay floats, or outputs would be too far off: {}",
                         names.len(),
@@ -150,18 +150,30 @@ impl Work<'_> {
             let mut order: Vec<(f64, NodeId)> =
                 plan.layers.iter().filter_map(|l| Some((own.get(&l.node)?.own.decibels(), l.node))).collect();
             order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            // All 8 bits first, then floats.
             for (_, n) in order.into_iter().take(all.len().div_ceil(8)) {
-                float.insert(n);
-                own.entry(n).and_modify(|l| l.float = true);
+                let small = plan.layers.iter().any(|l| l.node == n && plan.top(l.x) == NARROW);
+                if small {
+                    widths.whole.insert(n);
+                } else {
+                    widths.float.insert(n);
+                    own.entry(n).and_modify(|l| l.float = true);
+                }
             }
-            plan = plan::plan(&self.module.graph, &float);
+            plan = plan::plan(&self.module.graph, &widths);
             let alone = equalise::candidates(&self.module.graph, &plan);
             let before = found.scales.len();
             found.scales.retain(|v, _| alone.iter().any(|c| c.0 == *v));
-            // Values that were inside kernels before may be bytes now.
-            let missing = plan.ranged().into_iter().any(|v| !found.params.contains_key(&v));
-            if missing || found.scales.len() < before {
+            // Values that were inside kernels before may be bytes now, and others have more of them.
+            let top = |v: &ValueId| found.params.get(v).map(|p| p.top);
+            let wider = plan.ranged().iter().any(|v| top(v).is_some_and(|top| top != plan.top(*v)));
+            let missing = plan.ranged().iter().any(|v| top(v).is_none());
+            if wider || missing || found.scales.len() < before {
                 found.params = self.ranges(&plan, &found.scales)?;
+            }
+            if wider {
+                own.retain(|_, l| l.float);
+                own.extend(self.own(&plan, &mut found)?);
             }
         }
     }
@@ -227,7 +239,10 @@ impl Work<'_> {
             }
             h.add(&values)
         })?;
-        let of = |(v, h): (&ValueId, &Histogram)| (*v, Params::of(self.job.recipe.ranges.range(h)));
+        let of = |(v, h): (&ValueId, &Histogram)| {
+            let top = plan.top(*v);
+            (*v, Params::of(self.job.recipe.ranges.range(h, top), top))
+        };
         Ok(values.iter().zip(&seen).map(of).collect())
     }
     fn not_finite(&self, d: Diag, v: ValueId, sample: usize) -> Diag {

@@ -31,6 +31,10 @@ pub struct Conv {
     /// Sums of bytes: what each element of `x` is counted from, a value of its type. Padding adds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero: Option<i64>,
+    /// Of sums of bytes: what no element of `x` exceeds, where that is less than its type holds. With one that does, the
+    /// result is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<i64>,
     /// Operands are 16-bit floats, and the result is f32.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wide: bool,

@@ -17,6 +17,10 @@ pub struct MatMul {
     /// Products of bytes: what each element of `a` is counted from, a value of its type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero: Option<i64>,
+    /// Of products of bytes: what no element of `a` exceeds, where that is less than its type holds. With one that does,
+    /// the result is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<i64>,
     /// Operands are 16-bit floats, and the result is f32.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wide: bool,

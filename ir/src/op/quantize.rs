@@ -11,13 +11,16 @@ use serde::{Deserialize, Serialize};
 /// Inputs: `[x, scale, zero_point]`; scale and zero_point are scalars, 1-D along `axis`, or blocked (same rank as x).
 /// `y = saturate(round_half_even(x / scale) + zero_point)`; result dtype is that of zero_point. NaN gives the
 /// lowest integer. Float-8 results round to nearest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantize {
     /// Axis of a 1-D or blocked scale.
     pub axis: usize,
     /// Elements of `axis` that share one scale; 0: per tensor or per axis.
     pub block: usize,
+    /// The largest code, where integers saturate below the end of their type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top: Option<i64>,
 }
 
 impl OpSpec for Quantize {
@@ -26,6 +29,9 @@ impl OpSpec for Quantize {
         check_scale(s, x, scale, zero, self.axis, self.block)?;
         if !x.dtype.is_float() && x.dtype != DType::I32 {
             return Err(Diag::input(format!("Quantize does not take {x}")));
+        }
+        if self.top.is_some_and(|top| !zero.dtype.int_range().is_some_and(|(lo, hi)| (lo..=hi).contains(&top.into()))) {
+            return Err(Diag::input(format!("Quantize to {} with largest code {:?}", zero.dtype, self.top)));
         }
         Ok(vec![TensorType::new(zero.dtype, x.dims.clone())])
     }
@@ -41,7 +47,10 @@ impl OpSpec for Quantize {
             .map(|(v, i)| {
                 let q = v / sv[i];
                 match to.int_range() {
-                    Some((lo, hi)) => (f64::from(q.round_ties_even()) + zv[i]).max(lo as f64).min(hi as f64),
+                    Some((lo, hi)) => {
+                        let hi = self.top.map_or(hi as f64, |top| top as f64);
+                        (f64::from(q.round_ties_even()) + zv[i]).max(lo as f64).min(hi)
+                    }
                     None => f64::from(q) + zv[i],
                 }
             })

@@ -299,13 +299,16 @@ pub enum Inst {
     /// `a * b + c` on floats or integers.
     MulAdd(Reg, Reg, Reg),
     /// Integer dot product of groups of four bytes, acc I32. Operands have four I8 lanes for every lane of acc, or one
-    /// I32 lane whose bytes they are, lowest first. The flags say whether a and b are signed.
+    /// I32 lane whose bytes they are, lowest first. The flags say whether a and b are signed. `within` is a promise: the
+    /// products of the first two bytes never add up to more than that in magnitude, nor do those of the last two. With a
+    /// broken one the result is left open.
     Dot4 {
         acc: Reg,
         a: Reg,
         b: Reg,
         a_signed: bool,
         b_signed: bool,
+        within: Option<u16>,
     },
     /// `acc + a1 * b1 + a0 * b0`, where a and b are I32 lanes of two parts, those with 0 in the low half. For an acc of
     /// F32 they are bf16: the products come in that order, each added with one rounding; subnormal operands and results

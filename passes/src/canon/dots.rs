@@ -5,6 +5,7 @@
 //! a product with the sums of the weights, element by element: `Σ (x - z) w = Σ x w - z Σ w`.
 
 use super::integers::{EXACT, channel_sums};
+use super::largest::largest;
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
 use sinter_ir::eval::EvalCx;
@@ -201,13 +202,14 @@ impl Dots<'_> {
             x = self.rb.add1(m.op, &operands, &m.origin)?;
         }
         let mut op = node.op.clone();
+        let largest = largest(&self.rb.graph, x).filter(|_| matches!(zero, Zero::Known(_)));
         let (known, value) = match zero {
             Zero::Known(z) => (z, None),
             Zero::Value(z) => (0, Some(z)),
         };
         match &mut op {
             Op::Conv(c) => {
-                c.zero = Some(known);
+                (c.zero, c.largest) = (Some(known), largest);
                 if value.is_some() && !c.pads_before.iter().chain(&c.pads_after).all(|p| p.is(0)) {
                     // Elements beyond the border count as zero points, like all others.
                     let at = if c.channels_last { 1 } else { 2 };
@@ -221,7 +223,7 @@ impl Dots<'_> {
                     x = self.rb.add1(Pad { mode: PadMode::Constant, before, after }, &[x, fill], origin)?;
                 }
             }
-            Op::MatMul(m) => m.zero = Some(known),
+            Op::MatMul(m) => (m.zero, m.largest) = (Some(known), largest),
             _ => {}
         }
         let sums: Vec<i64> = channel_sums_signed(&weights, channel)?;

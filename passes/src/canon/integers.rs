@@ -330,7 +330,7 @@ impl Integers<'_> {
         let one = self.number(DType::F32, 1.0, &node.origin)?;
         let y = self.scale(Scaled { scale: ratio, ..s }, &node.origin)?;
         self.rb.report.fired("integers/requantise");
-        self.rb.add1(Quantize { axis: 0, block: 0 }, &[y, one, zero], &node.origin).map(Some)
+        self.rb.add1(Quantize { axis: 0, block: 0, top: q.top }, &[y, one, zero], &node.origin).map(Some)
     }
     /// `Quantize(Dequantize(a) + Dequantize(b)) -> Quantize(a * (sa / sy) + (b * (sb / sy) + rest), 1)`: the residual
     /// sums of quantised models, with two multiply-adds an element and the roundings of integer kernels.
@@ -364,7 +364,7 @@ impl Integers<'_> {
         let one = self.number(DType::F32, 1.0, origin)?;
         let none = self.number(to.dtype(), 0.0, origin)?;
         self.rb.report.fired("integers/sum");
-        self.rb.add1(Quantize { axis: 0, block: 0 }, &[y, one, none], origin).map(Some)
+        self.rb.add1(Quantize { axis: 0, block: 0, top: q.top }, &[y, one, none], origin).map(Some)
     }
 }
 

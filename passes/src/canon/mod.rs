@@ -10,6 +10,7 @@ pub mod fold;
 pub mod fourier;
 pub mod integers;
 pub mod join;
+mod largest;
 pub mod ranges;
 pub mod simplify;
 pub mod subpixel;

@@ -142,6 +142,7 @@ impl Subpixel<'_> {
             group: c.group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         let x = self.rb.get(x)?;

@@ -69,7 +69,7 @@ fn by_axes(g: &Graph, node: &Node, port: Port, perm: &[usize]) -> Option<Carried
         }
         Op::Identity(_) => same("layout/pointwise", Identity {}.into(), 0),
         Op::Quantize(q) if q.block == 0 => {
-            same("layout/quantize", Quantize { axis: at(q.axis).unwrap_or(0), block: 0 }.into(), 2)
+            same("layout/quantize", Quantize { axis: at(q.axis).unwrap_or(0), ..q.clone() }.into(), 2)
         }
         Op::Dequantize(q) if q.block == 0 => {
             let op = Dequantize { axis: at(q.axis).unwrap_or(0), ..q.clone() };

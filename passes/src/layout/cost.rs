@@ -125,6 +125,7 @@ mod tests {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         conv(&Sizes::new(&Symbols::default()), &op, &ty(x), &ty(w), &ty(y))

@@ -1,7 +1,7 @@
 //! Writes Quantize and Dequantize round the layers of a plan.
 
 use super::plan::{Bytes, Layer, Plan};
-use super::ranges::Params;
+use super::ranges::{Params, WHOLE};
 use super::weights::{self, Weights};
 use crate::compress::Error;
 use crate::rebuild::Rebuild;
@@ -62,7 +62,13 @@ pub fn insert(module: &Module, plan: &Plan, found: &Found, report: &mut PassRepo
 }
 
 /// Weights of a layer and their Dequantize in a graph; the float value of the rounded weights.
-fn rounded(rb: &mut Rebuild, layer: &Layer, found: &Found, origin: &Origin) -> Result<(ValueId, Weights)> {
+fn rounded(
+    rb: &mut Rebuild,
+    layer: &Layer,
+    found: &Found,
+    narrow: bool,
+    origin: &Origin,
+) -> Result<(ValueId, Weights)> {
     let mut t = rb.old.constant(layer.w).ok_or_else(|| Diag::bug("a layer without weights"))?.load()?;
     if let Some(by) = found.scales.get(&layer.x) {
         // The layer is depthwise: its channels are the weights' first axis.
@@ -73,7 +79,7 @@ fn rounded(rb: &mut Rebuild, layer: &Layer, found: &Found, origin: &Origin) -> R
         }
         t = Tensor::f32s(t.shape().to_vec(), &values)?;
     }
-    let w = weights::quantise(&t, layer.axis).map_err(|d| d.at(layer.name.clone()))?;
+    let w = weights::quantise(&t, layer.axis, narrow).map_err(|d| d.at(layer.name.clone()))?;
     let n = w.scale.len();
     let mut add = |t: Tensor| rb.add1(Constant { tensor: t }, &[], origin);
     let (codes, scale) = (add(w.codes.clone())?, add(Tensor::f32s(vec![n], &w.scale)?)?);
@@ -102,7 +108,8 @@ impl Insert<'_> {
     }
     fn quantize(&mut self, x: ValueId, p: Params, origin: &Origin) -> Result<ValueId> {
         let (scale, zero) = self.constants(p, origin)?;
-        self.rb.add1(Quantize { axis: 0, block: 0 }, &[x, scale, zero], origin)
+        let top = (p.top < WHOLE).then_some(p.top.into());
+        self.rb.add1(Quantize { axis: 0, block: 0, top }, &[x, scale, zero], origin)
     }
     /// Rounds a value that was computed: its steps, and what its channels are divided by, in one multiplication.
     fn steps(&mut self, v: ValueId, new: ValueId, p: Params, origin: &Origin) -> Result<ValueId> {
@@ -173,7 +180,7 @@ impl Insert<'_> {
         }
         let layer = self.plan.layers.iter().find(|l| l.node == id);
         if let (Some(layer), Some(w)) = (layer, inputs.get_mut(1)) {
-            *w = rounded(&mut self.rb, layer, self.found, origin)?.0;
+            *w = rounded(&mut self.rb, layer, self.found, self.plan.narrow, origin)?.0;
             self.rb.report.fired("quantise/layer");
         }
         let mut new = self.rb.add(node.op.clone(), &inputs, origin)?;
@@ -261,7 +268,7 @@ pub fn twins(module: &Module, plan: &Plan, found: &Found, report: &mut PassRepor
         let x = pass.rb.get(layer.x)?;
         let x = pass.steps(layer.x, x, p, &node.origin)?;
         let x = pass.dequantize(x, p, &node.origin)?;
-        let (w, weights) = rounded(&mut pass.rb, layer, found, &node.origin)?;
+        let (w, weights) = rounded(&mut pass.rb, layer, found, plan.narrow, &node.origin)?;
         let twin = pass.rb.add1(node.op.clone(), &[x, w], &node.origin)?;
         let (channels, weights) = (weights.scale.len(), weights.error);
         pairs.push(Pair { layer: layer.clone(), float, rounded: twin, weights, channels });

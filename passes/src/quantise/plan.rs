@@ -5,6 +5,7 @@
 //! another: what is computed element by element behind a layer stays in registers as floats. Sums over rows (norms), softmax,
 //! and what is computed with them stay floats, and so do the model's outputs.
 
+use super::ranges::{NARROW, WHOLE};
 use sinter_ir::op::pad::PadMode;
 use sinter_ir::op::pool::PoolKind;
 use sinter_ir::op::reduce::ReduceKind;
@@ -51,6 +52,21 @@ pub struct Plan {
     pub reads: BTreeSet<(NodeId, usize)>,
     /// Parts of concatenations that nothing else reads as bytes: they have the range of the whole.
     pub parts: BTreeMap<ValueId, ValueId>,
+    /// Whether products are summed in 16 bits where that can be.
+    pub narrow: bool,
+    /// Values whose bytes end at [`NARROW`](super::ranges::NARROW).
+    pub small: BTreeSet<ValueId>,
+}
+
+/// What layers compute on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Widths {
+    /// Layers that stay floats.
+    pub float: BTreeSet<NodeId>,
+    /// Whether products are summed in 16 bits where that can be.
+    pub narrow: bool,
+    /// Layers whose data has all bytes even so.
+    pub whole: BTreeSet<NodeId>,
 }
 
 impl Plan {
@@ -60,6 +76,10 @@ impl Plan {
             (!matches!(b, Bytes::Moved(_)) && !self.parts.contains_key(v)).then_some(*v)
         };
         self.bytes.iter().filter_map(own).collect()
+    }
+    /// The largest byte of a value.
+    pub fn top(&self, v: ValueId) -> u8 {
+        if self.small.contains(&self.range_of(v)) { NARROW } else { WHOLE }
     }
     /// The value whose range another one has.
     pub fn range_of(&self, mut v: ValueId) -> ValueId {
@@ -149,8 +169,9 @@ pub fn layers(g: &Graph) -> Vec<Layer> {
     g.iter().filter_map(&mut layer).collect()
 }
 
-/// Decides for a model as [`super::prepare`] leaves it; layers in `float` stay as they are.
-pub fn plan(g: &Graph, float: &BTreeSet<NodeId>) -> Plan {
+/// Decides for a model as [`super::prepare`] leaves it.
+pub fn plan(g: &Graph, widths: &Widths) -> Plan {
+    let float = &widths.float;
     let uses = g.uses();
     let roles: BTreeMap<NodeId, Role> = g.iter().map(|(id, n)| (id, role(g, n))).collect();
     let role = |n: NodeId| match roles.get(&n) {
@@ -216,7 +237,20 @@ pub fn plan(g: &Graph, float: &BTreeSet<NodeId>) -> Plan {
     }
     plan.layers = layers(g);
     plan.layers.retain(|l| !float.contains(&l.node));
+    plan.narrow = widths.narrow;
+    plan.small = small(g, &plan, &widths.whole);
     plan
+}
+
+/// Values that layers with sums over channels read, unless one of those is among `whole`: windows of one channel gain
+/// nothing from sums of 16 bits.
+fn small(g: &Graph, plan: &Plan, whole: &BTreeSet<NodeId>) -> BTreeSet<ValueId> {
+    let sums = |l: &&Layer| plan.narrow && g.constant(l.w).is_some_and(|w| w.shape().get(1 - l.axis) != Some(&1));
+    let of = |kept: bool| {
+        let layers = plan.layers.iter().filter(sums).filter(move |l| whole.contains(&l.node) == kept);
+        layers.map(|l| plan.range_of(l.x)).collect::<BTreeSet<_>>()
+    };
+    &of(false) - &of(true)
 }
 
 /// Whether an operand of an element-wise operation has as many elements as the result.

@@ -29,26 +29,29 @@ impl Calibrator {
             Self::Mse => "mse",
         }
     }
-    /// The interval for a value.
-    pub fn range(self, h: &Histogram) -> (f64, f64) {
+    /// The interval for a value whose bytes go up to `top`.
+    pub fn range(self, h: &Histogram, top: u8) -> (f64, f64) {
         let whole = (f64::from(h.min.min(0.0)), f64::from(h.max.max(0.0)));
         match self {
             Self::MinMax => whole,
             Self::Percentile => percentile(h, whole),
-            Self::Entropy => entropy(h, whole),
-            Self::Mse => squared(h, whole),
+            Self::Entropy => entropy(h, whole, (usize::from(top) + 1) / 2),
+            Self::Mse => squared(h, whole, top),
         }
     }
 }
 
 /// Elements on either side that percentiles leave out.
 const TAIL: f64 = 1e-5;
-/// Bytes of magnitudes, for entropy.
-const LEVELS: usize = 128;
 /// What takes the place of zeros in distributions.
 const SMOOTH: f64 = 1e-4;
 /// Ends of ranges that are tried for the least squared error, per side.
 const CANDIDATES: usize = 64;
+
+/// The largest byte.
+pub const WHOLE: u8 = 255;
+/// That of bytes whose products are summed in 16 bits.
+pub const NARROW: u8 = 127;
 
 /// Parameters of bytes: `scale * (byte - zero)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,22 +60,25 @@ pub struct Params {
     pub scale: f32,
     /// The byte that stands for zero.
     pub zero: u8,
+    /// The largest byte.
+    pub top: u8,
 }
 
 impl Params {
     /// For an interval that holds zero: its ends, moved by less than half a step so that a byte stands for zero.
-    pub fn of((low, high): (f64, f64)) -> Self {
-        let scale = ((high - low) / 255.0) as f32;
+    pub fn of((low, high): (f64, f64), top: u8) -> Self {
+        let most = f64::from(top);
+        let scale = ((high - low) / most) as f32;
         if !scale.is_normal() {
-            return Self { scale: 1.0, zero: 0 };
+            return Self { scale: 1.0, zero: 0, top };
         }
-        let zero = (-low / f64::from(scale)).round_ties_even().clamp(0.0, 255.0) as u8;
-        Self { scale, zero }
+        let zero = (-low / f64::from(scale)).round_ties_even().clamp(0.0, most) as u8;
+        Self { scale, zero, top }
     }
     /// What a number becomes.
     pub fn round(&self, v: f64) -> f64 {
         let (scale, zero) = (f64::from(self.scale), f64::from(self.zero));
-        scale * (((v / scale).round_ties_even() + zero).clamp(0.0, 255.0) - zero)
+        scale * (((v / scale).round_ties_even() + zero).clamp(0.0, self.top.into()) - zero)
     }
     /// Scale and zero point as scalars.
     pub fn tensors(&self) -> Result<(Tensor, Tensor)> {
@@ -112,12 +118,12 @@ fn divergence(p: &[f64], q: &[f64]) -> f64 {
     p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum()
 }
 
-/// Magnitudes up to `n` bins, those beyond in the last, and the same as bytes show it.
-fn shown(bins: &[u64], n: usize) -> (Vec<f64>, Vec<f64>) {
+/// Magnitudes up to `n` bins, those beyond in the last, and the same as bytes of so many levels show it.
+fn shown(bins: &[u64], n: usize, levels: usize) -> (Vec<f64>, Vec<f64>) {
     let mut p: Vec<f64> = bins.iter().take(n).map(|b| *b as f64).collect();
     let mut q = vec![0.0; p.len()];
-    for level in 0..LEVELS {
-        let (from, to) = (level * n / LEVELS, (level + 1) * n / LEVELS);
+    for level in 0..levels {
+        let (from, to) = (level * n / levels, (level + 1) * n / levels);
         let part = p.get(from..to).unwrap_or(&[]);
         let full = part.iter().filter(|v| **v > 0.0).count();
         let each = part.iter().sum::<f64>() / full.max(1) as f64;
@@ -132,22 +138,22 @@ fn shown(bins: &[u64], n: usize) -> (Vec<f64>, Vec<f64>) {
     (p, q)
 }
 
-fn entropy(h: &Histogram, whole: (f64, f64)) -> (f64, f64) {
+fn entropy(h: &Histogram, whole: (f64, f64), levels: usize) -> (f64, f64) {
     let mut bins = h.magnitudes();
     // Exact zeros say nothing of how wide steps may be; behind a rectifier they are half of all.
     if let Some(first) = bins.first_mut() {
         *first = 0;
     }
     let used = bins.iter().rposition(|b| *b > 0).map_or(0, |i| i + 1);
-    if used <= LEVELS {
+    if used <= levels {
         return whole;
     }
     let of = |n: usize| {
-        let (p, q) = shown(&bins, n);
+        let (p, q) = shown(&bins, n, levels);
         divergence(&p, &q)
     };
     let mut best = (f64::INFINITY, used);
-    for n in (LEVELS..=used).step_by(LEVELS / 16).chain([used]) {
+    for n in (levels..=used).step_by(levels / 16).chain([used]) {
         let d = of(n);
         if d < best.0 {
             best = (d, n);
@@ -158,10 +164,10 @@ fn entropy(h: &Histogram, whole: (f64, f64)) -> (f64, f64) {
 }
 
 /// Both ends are moved inwards in turn, as far as the squared error falls.
-fn squared(h: &Histogram, whole: (f64, f64)) -> (f64, f64) {
+fn squared(h: &Histogram, whole: (f64, f64), top: u8) -> (f64, f64) {
     let width = h.width();
     let error = |range: (f64, f64)| -> f64 {
-        let params = Params::of(range);
+        let params = Params::of(range, top);
         let spread = width.min(f64::from(params.scale));
         h.bins()
             .map(|(v, n)| {
@@ -216,30 +222,33 @@ mod tests {
         histogram(&v)
     }
     fn error(h: &Histogram, range: (f64, f64)) -> f64 {
-        let p = Params::of(range);
+        let p = Params::of(range, WHOLE);
         h.bins().map(|(v, n)| (v - p.round(v)).powi(2) * n as f64).sum()
     }
 
     #[test]
     fn bytes_of_an_interval() {
-        assert_eq!(Params::of((-1.0, 1.55)), Params { scale: 0.01, zero: 100 });
-        assert_eq!(Params::of((0.0, 0.0)), Params { scale: 1.0, zero: 0 });
-        let p = Params::of((-0.3, 2.0));
+        assert_eq!(Params::of((-1.0, 1.55), WHOLE), Params { scale: 0.01, zero: 100, top: WHOLE });
+        assert_eq!(Params::of((0.0, 0.0), WHOLE), Params { scale: 1.0, zero: 0, top: WHOLE });
+        let p = Params::of((-0.3, 2.0), WHOLE);
         assert_eq!(p.round(0.0), 0.0);
         assert!((p.round(9.0) - 2.0).abs() < f64::from(p.scale));
         assert!((p.round(-9.0) + 0.3).abs() < f64::from(p.scale));
         for v in [-0.29, 0.001, 1.234] {
             assert!((p.round(v) - v).abs() <= f64::from(p.scale) * 0.5001, "{v}");
         }
+        let narrow = Params::of((-0.5, 0.77), NARROW);
+        assert_eq!(narrow, Params { scale: 0.01, zero: 50, top: NARROW });
+        assert!((narrow.round(9.0) - 0.77).abs() < 1e-6);
     }
 
     #[test]
     fn minmax_holds_everything_and_zero() {
-        assert_eq!(Calibrator::MinMax.range(&histogram(&[0.5, 3.0])), (0.0, 3.0));
-        assert_eq!(Calibrator::MinMax.range(&histogram(&[-2.0, -1.0])), (-2.0, 0.0));
+        assert_eq!(Calibrator::MinMax.range(&histogram(&[0.5, 3.0]), WHOLE), (0.0, 3.0));
+        assert_eq!(Calibrator::MinMax.range(&histogram(&[-2.0, -1.0]), WHOLE), (-2.0, 0.0));
         for c in Calibrator::ALL {
-            assert_eq!(c.range(&histogram(&[0.0, 0.0])), (0.0, 0.0), "{}", c.name());
-            let (low, high) = c.range(&histogram(&[4.0; 100]));
+            assert_eq!(c.range(&histogram(&[0.0, 0.0]), WHOLE), (0.0, 0.0), "{}", c.name());
+            let (low, high) = c.range(&histogram(&[4.0; 100]), WHOLE);
             assert!(low == 0.0 && (high - 4.0).abs() < 0.1, "{}: {low} {high}", c.name());
         }
     }
@@ -250,19 +259,19 @@ mod tests {
         v[77] = 50.0;
         // One in 60,000 is more than a hundred-thousandth: it stays; two samples more, and it goes.
         let mut h = histogram(&v);
-        assert_eq!(Calibrator::Percentile.range(&h).1, 50.0);
+        assert_eq!(Calibrator::Percentile.range(&h, WHOLE).1, 50.0);
         v[77] = 0.5;
         h.add(&v).unwrap();
-        let high = Calibrator::Percentile.range(&h).1;
+        let high = Calibrator::Percentile.range(&h, WHOLE).1;
         assert!((high - 1.0).abs() < 0.05, "{high}");
     }
 
     #[test]
     fn entropy_cuts_a_long_tail_and_no_flat_distribution() {
         let flat: Vec<f32> = (0..50_000).map(|i| i as f32 / 50_000.0).collect();
-        let (_, high) = Calibrator::Entropy.range(&histogram(&flat));
+        let (_, high) = Calibrator::Entropy.range(&histogram(&flat), WHOLE);
         assert!(high > 0.97, "{high}");
-        let (low, high) = Calibrator::Entropy.range(&bell(&[40.0]));
+        let (low, high) = Calibrator::Entropy.range(&bell(&[40.0]), WHOLE);
         assert!(high < 10.0 && high > 1.5 && low > -10.0, "{low} {high}");
     }
 
@@ -271,7 +280,7 @@ mod tests {
         assert_eq!(divergence(&[1.0, 2.0, 0.0], &[2.0, 4.0, 0.0]), 0.0);
         assert!(divergence(&[1.0, 2.0], &[2.0, 1.0]) > 0.2);
         // Three bins to two levels each with the mean of those that hold something.
-        let (p, q) = shown(&vec![1; 2 * LEVELS], 2 * LEVELS);
+        let (p, q) = shown(&[1; 256], 256, 128);
         assert_eq!(p, q);
     }
 
@@ -279,13 +288,13 @@ mod tests {
     fn least_squares_is_no_worse_than_any_other() {
         for far in [&[][..], &[9.0], &[-30.0, 30.0], &[100.0; 20]] {
             let h = bell(far);
-            let mine = error(&h, Calibrator::Mse.range(&h));
+            let mine = error(&h, Calibrator::Mse.range(&h, WHOLE));
             for c in Calibrator::ALL {
-                assert!(mine <= error(&h, c.range(&h)) * 1.001, "{far:?}: {}", c.name());
+                assert!(mine <= error(&h, c.range(&h, WHOLE)) * 1.001, "{far:?}: {}", c.name());
             }
         }
         // A single far element costs less cut off than every other costs with steps that reach it.
-        let (low, high) = Calibrator::Mse.range(&bell(&[30.0]));
+        let (low, high) = Calibrator::Mse.range(&bell(&[30.0]), WHOLE);
         assert!(high < 29.0 && low < -2.5, "{low} {high}");
     }
 }

@@ -231,6 +231,7 @@ impl Gen {
             group: 1,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         let y = self.try_add(op, &[x, w], origin)?;

@@ -162,7 +162,7 @@ impl Finder<'_> {
                 // One lane alone: the other factor is a whole vector.
                 vector && self.k.ty(dst).elem == Elem::F32 && *c != r && !self.out.lanes.contains_key(other)
             }
-            Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
+            Inst::Dot4 { acc, a, b, a_signed, b_signed, .. } => {
                 let other = if *a == r { b } else { a };
                 let same = a_signed == b_signed;
                 let can = if same { self.isa.dotprod } else { self.isa.i8mm };

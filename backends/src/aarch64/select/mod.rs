@@ -327,7 +327,7 @@ impl Select<'_> {
             Inst::Cmp(op, a, b) => self.compare_vectors(*op, *a, *b),
             Inst::Select(c, a, b) => self.choose(ty, *c, *a, *b),
             Inst::MulAdd(a, b, c) => self.mul_add(dst, ty, *a, *b, *c),
-            Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
+            Inst::Dot4 { acc, a, b, a_signed, b_signed, .. } => {
                 self.dot4(dst, ty, *acc, (*a, *a_signed), (*b, *b_signed))
             }
             Inst::Mat8 { acc, a, b, a_signed } => self.mat8(dst, *acc, (*a, *a_signed), *b),

@@ -94,7 +94,7 @@ fn dot_products() {
                     let (e, bytes) = if words { (Elem::I32, n) } else { (Elem::I8, 4 * n) };
                     let (x, y) = (b.load(e, bytes), b.operand(e, bytes));
                     let r = if own { acc } else { b.b.reg(Elem::I32, n) };
-                    b.b.set(r, Inst::Dot4 { acc, a: x, b: y, a_signed, b_signed });
+                    b.b.set(r, Inst::Dot4 { acc, a: x, b: y, a_signed, b_signed, within: None });
                     b.keep(r);
                 });
                 all.push((Elem::I8, k));
@@ -235,8 +235,8 @@ fn dot_products_of_codes() {
             let full = b.b.bin(BinOp::Or, low, mask);
             let add = |b: &mut Build, to: Reg, acc: Reg, small: Reg, y: Reg| {
                 let dot = match swapped {
-                    true => Inst::Dot4 { acc, a: y, b: small, a_signed: true, b_signed: false },
-                    false => Inst::Dot4 { acc, a: small, b: y, a_signed: false, b_signed: true },
+                    true => Inst::Dot4 { acc, a: y, b: small, a_signed: true, b_signed: false, within: None },
+                    false => Inst::Dot4 { acc, a: small, b: y, a_signed: false, b_signed: true, within: None },
                 };
                 b.b.set(to, dot);
             };
@@ -253,7 +253,7 @@ fn dot_products_of_codes() {
             b.b.range(&3.into(), |b, _| {
                 let twice = b.bin(BinOp::Add, acc, acc);
                 b.copy_to(acc, twice);
-                b.set(acc, Inst::Dot4 { acc, a: low, b: y, a_signed: false, b_signed: true });
+                b.set(acc, Inst::Dot4 { acc, a: low, b: y, a_signed: false, b_signed: true, within: None });
             });
             add(b, acc, acc, high, y);
             b.keep(acc);
@@ -266,6 +266,43 @@ fn dot_products_of_codes() {
         all.push((Elem::I32, k));
     }
     check_on(&|t| t.has("avx2"), &all);
+}
+
+/// Products of neighbours that keep a promise, up to its very end: one of them to a sum of 16 bits, two, or none.
+#[test]
+fn dot_products_within() {
+    let mut all = vec![];
+    // Bytes up to the first number by those that two of one sign add up to 128 with.
+    for (form, most, swapped) in
+        FORMS.into_iter().flat_map(|f| [(127, false), (63, true), (255, false)].map(|(m, s)| (f, m, s)))
+    {
+        let k = kernel(format!("Dot4 {form:?} within {most}"), form, &LANES, &mut |b, n| {
+            let acc = b.load(Elem::I32, n);
+            let (x, y) = (b.load(Elem::I32, n), b.operand(Elem::I32, n));
+            // Masks behind a sum: the promise alone says how small bytes are.
+            let word = |b: &mut Build, v: i64| b.b.int(Elem::I32, n, i64::from((v * 0x0101_0101) as i32));
+            let [mask, half, all] = [most, 63, most].map(|v| word(b, v));
+            let x = b.b.bin(BinOp::And, x, mask);
+            let none = b.b.sub(x, x);
+            let x = b.b.add(x, none);
+            let full = b.b.add(all, none);
+            // Between 0 and 63, and the least of which two are -128; 64 twice is the most.
+            let y = b.b.bin(BinOp::And, y, half);
+            let (least, largest) = (word(b, 0xc0), word(b, 0x40));
+            let within = Some(u16::try_from(128 * most).unwrap());
+            for (x, y) in [(x, y), (full, largest), (full, least), (x, least), (full, largest), (full, y)] {
+                let dot = match swapped {
+                    true => Inst::Dot4 { acc, a: y, b: x, a_signed: true, b_signed: false, within },
+                    false => Inst::Dot4 { acc, a: x, b: y, a_signed: false, b_signed: true, within },
+                };
+                b.b.set(acc, dot);
+            }
+            b.keep(acc);
+        });
+        all.push((Elem::I32, k));
+    }
+    check_on(&|t| t.has("avx2"), &all);
+    check(&all);
 }
 
 /// Floats on their way to bytes: one bound or both, in both forms, rounded or not.

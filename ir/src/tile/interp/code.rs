@@ -86,11 +86,13 @@ pub(super) enum Op {
         a: usize,
         b: usize,
     },
+    /// The most that the products of two neighbours may add up to.
     Dot4 {
         dst: Slot,
         acc: usize,
         a: Bytes,
         b: Bytes,
+        within: i64,
     },
     Mat8 {
         dst: Slot,
@@ -291,11 +293,12 @@ impl<'a> Resolver<'a> {
             Inst::Dot2 { acc, a, b } => {
                 Op::Map3 { dst, f: scalar::dot2(elem), a: self.at(*a), b: self.at(*b), c: self.at(*acc) }
             }
-            Inst::Dot4 { acc, a, b, a_signed, b_signed } => Op::Dot4 {
+            Inst::Dot4 { acc, a, b, a_signed, b_signed, within } => Op::Dot4 {
                 dst,
                 acc: self.at(*acc),
                 a: self.bytes(*a, *a_signed),
                 b: self.bytes(*b, *b_signed),
+                within: within.map_or(i64::MAX, i64::from),
             },
             Inst::Mat8 { acc, a, b, a_signed } => {
                 Op::Mat8 { dst, acc: self.at(*acc), a: self.bytes(*a, *a_signed), b: self.bytes(*b, true) }

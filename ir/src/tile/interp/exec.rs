@@ -60,10 +60,15 @@ impl Machine<'_, '_> {
                     r[dst.at + i] = if r[cond + i * step] != 0 { r[a + i] } else { r[b + i] };
                 }
             }
-            Op::Dot4 { dst, acc, a, b } => {
+            Op::Dot4 { dst, acc, a, b, within } => {
                 for i in 0..dst.n {
-                    let sum = (4 * i..4 * i + 4).map(|j| a.get(r, j) * b.get(r, j)).sum::<i64>();
-                    r[dst.at + i] = u64::from((r[acc + i] as i64).wrapping_add(sum) as u32);
+                    let pair = |j: usize| a.get(r, j) * b.get(r, j) + a.get(r, j + 1) * b.get(r, j + 1);
+                    let pairs = [pair(4 * i), pair(4 * i + 2)];
+                    if pairs.iter().any(|p| p.abs() > *within) {
+                        return Err(self.fault(format!("pairs of products give {pairs:?}, not within {within}")));
+                    }
+                    let sum = (r[acc + i] as i64).wrapping_add(pairs[0] + pairs[1]);
+                    r[dst.at + i] = u64::from(sum as u32);
                 }
             }
             // The result may be an operand: whole matrices are read in front of their writes.

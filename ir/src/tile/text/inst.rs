@@ -62,7 +62,9 @@ fn scalar(c: &mut Cursor) -> Result<Scalar> {
 }
 
 fn dot4(c: &mut Cursor, a_signed: bool, b_signed: bool) -> Result<Inst> {
-    Ok(Inst::Dot4 { acc: reg(c)?, a: next(c)?, b: next(c)?, a_signed, b_signed })
+    let (acc, a, b) = (reg(c)?, next(c)?, next(c)?);
+    let within = if c.eat_word("within") { Some(c.number()?) } else { None };
+    Ok(Inst::Dot4 { acc, a, b, a_signed, b_signed, within })
 }
 
 fn mat8(c: &mut Cursor, a_signed: bool) -> Result<Inst> {

@@ -160,9 +160,10 @@ fn right(inst: &Inst) -> String {
         Inst::Select(c, a, b) => format!("select {c}, {a}, {b}"),
         Inst::MulAdd(a, b, c) => format!("muladd {a}, {b}, {c}"),
         Inst::Dot2 { acc, a, b } => format!("dot2 {acc}, {a}, {b}"),
-        Inst::Dot4 { acc, a, b, a_signed, b_signed } => {
+        Inst::Dot4 { acc, a, b, a_signed, b_signed, within } => {
             let sign = |s: bool| if s { 's' } else { 'u' };
-            format!("dot4{}{} {acc}, {a}, {b}", sign(*a_signed), sign(*b_signed))
+            let within = within.map_or(String::new(), |w| format!(" within {w}"));
+            format!("dot4{}{} {acc}, {a}, {b}{within}", sign(*a_signed), sign(*b_signed))
         }
         Inst::Mat8 { acc, a, b, a_signed } => {
             format!("mat8{} {acc}, {a}, {b}", if *a_signed { 's' } else { 'u' })

@@ -72,6 +72,8 @@ pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, 
         let fits = match num.group() {
             // Halves of a word, a product, and one to spare: B stays in memory.
             _ if num.rows() > 1 => (registers - 4) / nv,
+            // B and data of the words of a sum, a product, and ones to add its halves.
+            _ if let Some(words) = num.narrow() => (registers - words * (nv + 1) - 2) / nv,
             // A product on its way to its sum.
             1 => (registers - nv - 1 - i64::from(num.sums_apart())) / nv,
             // Rows pass, two steps of B stay: nothing else is in the loop.

@@ -8,7 +8,7 @@ use super::pack::panels;
 use super::pairs;
 use super::sparse::Sparse;
 use super::squares;
-use super::words::Words;
+use super::words::{Data, Words};
 use crate::lower::body::Body;
 use crate::lower::{LowerCx, Lowered};
 use bytes::Bytes;
@@ -21,9 +21,9 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let root = body.root_node()?;
     let (x, y) = (root.inputs[0], root.inputs[1]);
     let (a, b) = (body.ty(x), body.ty(y));
-    let zero = match &root.op {
-        Op::MatMul(op) => op.zero,
-        _ => None,
+    let (zero, largest) = match &root.op {
+        Op::MatMul(op) => (op.zero, op.largest),
+        _ => (None, None),
     };
     let (ar, br) = (a.rank(), b.rank());
     let (m, mut k, n) = (a.dims[ar - 2].clone(), a.dims[ar - 1].clone(), b.dims[br - 1].clone());
@@ -82,7 +82,8 @@ pub fn lower(cx: &LowerCx, body: &Body) -> Result<Lowered> {
     let second = match paired.as_ref().or(body.const_of(y)) {
         Some(t) => {
             let axes = (t.rank() - 2, t.rank() - 1);
-            let words = if shared { Words::of(cx, (a.dtype, zero, &gemm.m), t, axes, false)? } else { None };
+            let data = Data { dtype: a.dtype, zero, largest, rows: &gemm.m };
+            let words = if shared { Words::of(cx, data, t, axes, false)? } else { None };
             match words {
                 Some(w) => {
                     gemm.k = gemm.k.div(&4.into());

@@ -121,7 +121,7 @@ const WORTH_SHORT: usize = 2 * LARGE;
 const LARGE: usize = 20;
 
 /// Steps per loop iteration: 1, 2 or 4, a divisor of the number of steps where one is as good. `group`: elements that
-/// are loaded at a time.
+/// are loaded or summed at a time.
 fn unroll(tile: Tile, group: i64, steps: &Bound) -> i64 {
     if tile.short {
         return 1;
@@ -152,7 +152,11 @@ pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y
         Some((whole, _)) => Bound::Reg(*whole),
         None => depth.all.clone(),
     };
-    let group = if x.step == Step::Const(1) { x.num.group() as i64 } else { 1 };
+    let group = match x.num.narrow() {
+        Some(words) => words,
+        None if x.step == Step::Const(1) => x.num.group() as i64,
+        None => 1,
+    };
     let u = unroll(tile, group, &whole);
     let even = match &whole {
         Bound::Const(k) => Bound::Const(k - k % u),
@@ -206,6 +210,9 @@ impl Body<'_> {
         let grouped = group as i64 == n && n > 1 && self.x.step == Step::Const(1) && self.list.is_none();
         if self.x.num.rows() > 1 {
             return self.halved(b, n);
+        }
+        if self.x.num.narrow() == Some(n) && self.steady() {
+            return self.narrow(b, n, tails);
         }
         if grouped && group == usize::from(PAIR) && matches!(self.y.step, Step::Const(_)) {
             return self.streamed(b, n, tails);
@@ -312,6 +319,29 @@ impl Body<'_> {
                         let y = self.y.num.load(b, self.tile.lanes, self.y.buf, at, None);
                         self.x.num.mul_add(b, x, y, self.acc[i * self.tile.nv + v]);
                     }
+                }
+            }
+        }
+        self.advance(b, n);
+    }
+    /// Whether both operands move on by distances that are known.
+    fn steady(&self) -> bool {
+        self.list.is_none() && [self.x, self.y].iter().all(|o| matches!(o.step, Step::Const(_)))
+    }
+    /// `n` steps along k, as many as a sum of 16 bits takes: one such sum after the other.
+    fn narrow(&self, b: &mut KernelBuilder, n: i64, tails: &[Reg]) {
+        let ys: Vec<Vec<Reg>> = (0..n).map(|u| self.columns(b, u, tails)).collect();
+        for (i, &(s, o)) in self.x.parts.iter().enumerate() {
+            let word = |b: &mut KernelBuilder, u| {
+                let at = self.at(self.x, self.xs[s], o, u);
+                let x = self.x.num.load(b, 1, self.x.buf, at, None);
+                let x = b.splat(x, self.tile.lanes);
+                self.x.num.flipped(b, x)
+            };
+            let words: Vec<Reg> = (0..n).map(|u| word(b, u)).collect();
+            for v in 0..self.tile.nv {
+                for (&x, ys) in words.iter().zip(&ys) {
+                    self.x.num.mul_add(b, x, ys[v], self.acc[i * self.tile.nv + v]);
                 }
             }
         }

@@ -31,8 +31,19 @@ pub struct Words {
     pub flip: bool,
     /// Words of a row that are loaded at a time, where products take a lane of them: else 1.
     pub group: u8,
-    /// Whether a word is multiplied as two pairs of 16 bits: its even bytes, then its odd ones.
-    pub halves: bool,
+    /// How words are multiplied.
+    pub form: Form,
+}
+
+/// How words of four bytes are multiplied by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By dot products, whatever the target makes of them.
+    Dots,
+    /// As two pairs of 16 bits: the even bytes of a word, then its odd ones.
+    Halves,
+    /// By dot products of which products of neighbours never add up to more than this: they are summed in 16 bits.
+    Narrow(u16),
 }
 
 impl Words {
@@ -46,19 +57,33 @@ impl Words {
             (true, true) => PAIR,
             (true, false) => 4,
         };
-        Self { signed: signed == takes, flip: !takes, group, halves: false }
+        Self { signed: signed == takes, flip: !takes, group, form: Form::Dots }
     }
-    /// The same for this many rows of data: weights that few share had better be short.
-    pub fn for_rows(self, target: &TargetDesc, rows: &Expr) -> Self {
-        // Bytes without a sign are wider words by masks alone.
-        Self { halves: target.halves() && rows.as_const().is_none_or(|m| m >= FEW), ..self }
+    /// The same for this many rows of data and products of neighbours that add up to no more than `most`.
+    pub fn for_product(self, target: &TargetDesc, rows: &Expr, most: i64) -> Self {
+        // Weights that few rows share had better be short; bytes without a sign are wider words by masks alone.
+        let many = rows.as_const().is_none_or(|m| m >= FEW);
+        let form = match most {
+            _ if !target.halves() => Form::Dots,
+            ..=MOST if !self.signed => Form::Narrow(most.max(MOST / STEPS) as u16),
+            _ if many => Form::Halves,
+            _ => Form::Dots,
+        };
+        Self { form, ..self }
     }
     /// Rows of B that a word takes.
     pub fn rows(self) -> usize {
-        if self.halves { 2 } else { 1 }
+        if self.form == Form::Halves { 2 } else { 1 }
     }
-    /// A zero point of data in memory, as it is in products.
-    pub fn zero(self, stored: i64) -> i64 {
+    /// Words whose products fit a sum of 16 bits together; where there are such sums.
+    pub fn narrow(self) -> Option<i64> {
+        match self.form {
+            Form::Narrow(most) => Some(MOST / i64::from(most)),
+            _ => None,
+        }
+    }
+    /// A byte of data in memory, as it is in products.
+    pub fn byte(self, stored: i64) -> i64 {
         match (self.flip, self.signed) {
             (false, _) => stored,
             (true, true) => stored - 128,
@@ -69,6 +94,12 @@ impl Words {
 
 /// Rows from which on weights of 16 bits are worth their room.
 const FEW: i64 = 4;
+
+/// The largest sum of 16 bits.
+const MOST: i64 = i16::MAX as i64;
+
+/// Words that a sum of 16 bits takes at most: more save little, and want registers.
+const STEPS: i64 = 2;
 
 /// Words that are loaded at a time and used at once: rows stay in no register.
 pub const PAIR: u8 = 2;
@@ -161,7 +192,7 @@ impl Num {
     }
     /// The two halves of words in every lane: pairs of 16 bits without a sign.
     pub fn halves(self, b: &mut KernelBuilder, x: Reg) -> Option<[Reg; 2]> {
-        self.words.filter(|w| w.halves)?;
+        self.words.filter(|w| w.form == Form::Halves)?;
         let lanes = b.ty(x).lanes;
         let [mask, by] = [EVEN, 8].map(|v| access::whole(b, Elem::I32, lanes, v));
         let odd = b.bin(BinOp::ShrU, x, by);
@@ -174,6 +205,9 @@ impl Num {
             // Two products and two sums, all of them short; an element of A becomes two by three operations.
             (cost.operation, cost.latency) = (2 * cost.operation, 1);
             (cost.broadcast, cost.load) = (cost.broadcast + 3 * cost.operation / 4, 2 * cost.load);
+        } else if let Some(words) = self.narrow() {
+            // A product of bytes for every word; for several of them one of 16 bits. Sums are short.
+            (cost.operation, cost.latency) = (cost.operation + cost.operation / words, 1);
         } else if self.sums_apart() {
             // A product and a sum, both short.
             (cost.operation, cost.latency) = (2 * cost.operation, 1);
@@ -183,6 +217,10 @@ impl Num {
     /// Whether a product and its sum are two instructions.
     pub fn sums_apart(self) -> bool {
         self.pairs && self.acc == Elem::I32
+    }
+    /// Elements whose products fit a sum of 16 bits together; where there are such sums.
+    pub fn narrow(self) -> Option<i64> {
+        self.words.and_then(Words::narrow)
     }
     /// Rows of B per element of data.
     pub fn rows(self) -> usize {
@@ -200,7 +238,10 @@ impl Num {
     pub fn mul_add(self, b: &mut KernelBuilder, x: Reg, y: Reg, acc: Reg) {
         let inst = match self.words {
             _ if self.pairs || self.rows() > 1 => Inst::Dot2 { acc, a: x, b: y },
-            Some(w) => Inst::Dot4 { acc, a: x, b: y, a_signed: w.signed, b_signed: true },
+            Some(w) => {
+                let within = if let Form::Narrow(most) = w.form { Some(most) } else { None };
+                Inst::Dot4 { acc, a: x, b: y, a_signed: w.signed, b_signed: true, within }
+            }
             None => Inst::MulAdd(x, y, acc),
         };
         b.set(acc, inst);

@@ -5,7 +5,7 @@
 //! dot products take no data with a sign, it loses it by counting from 128 below, and the other way round. Where there
 //! are products of 16 bits only, weights are such pairs already: two rows for every word of data.
 
-use super::num::{self, Num};
+use super::num::{self, Form, Num};
 use crate::lower::LowerCx;
 use bytes::Bytes;
 use sinter_ir::{DType, Expr, Result, Tensor};
@@ -25,18 +25,32 @@ pub struct Words {
     columns: Vec<i64>,
 }
 
+/// Data of a contraction.
+#[derive(Debug, Clone, Copy)]
+pub struct Data<'a> {
+    /// Its type.
+    pub dtype: DType,
+    /// What it is counted from, where that is a contraction of bytes.
+    pub zero: Option<i64>,
+    /// What no element exceeds.
+    pub largest: Option<i64>,
+    /// Its rows.
+    pub rows: &'a Expr,
+}
+
 impl Words {
     /// Of signed weights with k along `axis` and columns along `column`; none where dot products do not pay, and where
-    /// k is no whole number of words unless `pads`. `data` is the type of the data, counted from `zero` where that is
-    /// a contraction of bytes; `rows` is the number of its rows.
+    /// k is no whole number of words unless `pads`.
     pub fn of(
         cx: &LowerCx,
-        (data, zero, rows): (DType, Option<i64>, &Expr),
+        data: Data,
         w: &Tensor,
         (axis, column): (usize, usize),
         pads: bool,
     ) -> Result<Option<Self>> {
-        let (Some(zero), true) = (zero, cx.target.dots() && w.dtype() == DType::I8) else { return Ok(None) };
+        let (Some(zero), true) = (data.zero, cx.target.dots() && w.dtype() == DType::I8) else {
+            return Ok(None);
+        };
         let k = w.shape()[axis];
         let whole = k.is_multiple_of(4);
         if !whole && !pads || k == 0 {
@@ -46,12 +60,19 @@ impl Words {
         let outer: usize = w.shape()[..axis].iter().product();
         let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
         let byte = |o, b, j| if b < k { at(o, b, j).unwrap_or(0) } else { 0 };
-        let form = num::Words::of(cx.target, data).for_rows(cx.target, rows);
+        let form = num::Words::of(cx.target, data.dtype);
+        let (lowest, highest) = if form.signed { (-128, 127) } else { (0, 255) };
+        let largest = data.largest.map_or(highest, |v| form.byte(v.max(zero))).max(-lowest);
+        let neighbours = neighbours(w.bytes(), (outer, k, inner));
+        let form = form.for_product(cx.target, data.rows, largest * neighbours);
+        if !whole && cx.target.halves() && form.narrow().is_none() {
+            return Ok(None);
+        }
         let rows = form.rows();
         let mut words = Vec::with_capacity(rows * w.bytes().len());
         for (o, i) in (0..outer).flat_map(|o| (0..rows * k.div_ceil(4)).map(move |i| (o, i))) {
             for j in 0..inner {
-                if form.halves {
+                if form.form == Form::Halves {
                     let first = i / 2 * 4 + i % 2;
                     let pair = [first, first + 2].map(|b| i16::from(byte(o, b, j) as i8));
                     words.extend(pair.into_iter().flat_map(i16::to_le_bytes));
@@ -65,7 +86,7 @@ impl Words {
         Ok(Some(Self {
             weights: Tensor::from_bytes(DType::I32, shape, words)?,
             data: Num::words(form),
-            zero: form.zero(zero),
+            zero: form.byte(zero),
             ragged: (!whole).then_some(k as i64),
             columns: column_sums(w, column),
         }))
@@ -81,6 +102,23 @@ impl Words {
         }
         (self.zero != 0).then(|| out.into())
     }
+}
+
+/// The largest magnitude of sums of weights of one sign among the first two of a word, or the last two.
+fn neighbours(bytes: &[u8], (outer, k, inner): (usize, usize, usize)) -> i64 {
+    let at = |o: usize, i: usize, j: usize| match bytes.get((o * k + i) * inner + j) {
+        Some(&v) if i < k => i64::from(v as i8),
+        _ => 0,
+    };
+    let pairs = (0..outer).flat_map(|o| (0..k).step_by(2).map(move |i| (o, i)));
+    let most = |(o, i): (usize, usize)| {
+        let sums = (0..inner).flat_map(move |j| {
+            let pair = [at(o, i, j), at(o, i + 1, j)];
+            [pair.map(|v| v.max(0)), pair.map(|v| (-v).max(0))].map(|p| p[0] + p[1])
+        });
+        sums.max().unwrap_or(0)
+    };
+    pairs.map(most).max().unwrap_or(0)
 }
 
 /// Sums per index of an axis.

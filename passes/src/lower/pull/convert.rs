@@ -174,6 +174,7 @@ impl Puller<'_> {
             let code = mini::encode(b, to, q, true);
             return Ok(mini::decode(b, to, code));
         };
+        let hi = op.top.map_or(hi, i128::from);
         // The addition of a known zero point and the last clamp are left to integers: kernels that differ in zero points
         // are alike then but for one number.
         if let Some(zero) = self.number_of(x[2]).filter(|_| to.bits() <= 16) {

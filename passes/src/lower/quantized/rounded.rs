@@ -181,7 +181,7 @@ impl Rounded {
                 let x = b.splat(x, tile.lanes);
                 for (v, &w) in weights.iter().enumerate() {
                     let acc = acc[i * tile.nv + v];
-                    b.set(acc, Inst::Dot4 { acc, a: w, b: x, a_signed: false, b_signed: true });
+                    b.set(acc, Inst::Dot4 { acc, a: w, b: x, a_signed: false, b_signed: true, within: None });
                 }
             }
         }

@@ -53,6 +53,7 @@ impl Build {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         self.op(op, &[x, w])

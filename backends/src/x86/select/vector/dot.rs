@@ -9,18 +9,27 @@ use sinter_ir::tile::{Elem, Reg};
 /// Flips the sign bit of every byte: adds 128, whatever the signedness.
 const FLIP: u32 = 0x8080_8080;
 
+/// The largest sum of 16 bits.
+const ROOM: u32 = i16::MAX as u32;
+
 impl Vx<'_, '_> {
-    /// `acc + a . b` by groups.
-    pub fn dot4(&mut self, dst: Reg, acc: Reg, (a, a_signed): (Reg, bool), (b, b_signed): (Reg, bool)) {
+    /// `acc + a . b` by groups; `within`: what pairs of products never exceed.
+    pub fn dot4(
+        &mut self,
+        dst: Reg,
+        acc: Reg,
+        (a, a_signed): (Reg, bool),
+        (b, b_signed): (Reg, bool),
+        within: Option<u16>,
+    ) {
         let parts = self.layout(self.ty(dst));
         if !self.isa.vnni {
-            let small = |s: &Self, r: Reg, signed: bool| {
-                s.facts.patterns.small_bytes.get(&r).filter(|_| !signed).map(|largest| u32::from(*largest))
-            };
-            return match (small(self, a, a_signed), small(self, b, b_signed)) {
-                (Some(largest), _) if b_signed => self.narrow(dst, acc, (a, largest), b),
-                (_, Some(largest)) if a_signed => self.narrow(dst, acc, (b, largest), a),
-                _ => self.by_pairs(dst, acc, (a, a_signed), (b, b_signed)),
+            let (unsigned, signed) = if a_signed { (b, a) } else { (a, b) };
+            let small = self.facts.patterns.small_bytes.get(&unsigned).map(|&most| 2 * 128 * u32::from(most));
+            let most = small.into_iter().chain(within.map(u32::from)).min();
+            return match most.filter(|most| a_signed != b_signed && *most <= ROOM) {
+                Some(most) => self.narrow(dst, acc, unsigned, signed, most),
+                None => self.by_pairs(dst, acc, (a, a_signed), (b, b_signed)),
             };
         }
         let acc = self.parts(acc);
@@ -115,11 +124,10 @@ impl Vx<'_, '_> {
         self.mov(d, acc, n);
         self.v(V::Dpbusd, n, &[Opnd::UseDef(d, n), Opnd::Use(u, n), signed.opnd(n)]);
     }
-    /// Bytes up to `largest`, below 128, by bytes with a sign: pairs of products fit 16 bits, and maybe sums of several.
-    fn narrow(&mut self, dst: Reg, acc: Reg, (small, largest): (Reg, u32), signed: Reg) {
+    /// Bytes by bytes with a sign, where pairs of products are up to `most`: they fit 16 bits, and maybe sums of several.
+    fn narrow(&mut self, dst: Reg, acc: Reg, unsigned: Reg, signed: Reg, most: u32) {
         let parts = self.layout(self.ty(dst));
-        let (x, y) = (self.word_operand(small), self.word_operand(signed));
-        let most = 2 * 128 * largest;
+        let (x, y) = (self.word_operand(unsigned), self.word_operand(signed));
         if dst != acc || self.partial.get(&dst).is_some_and(|p| p.room < most) {
             self.settle(acc);
         }
@@ -139,11 +147,16 @@ impl Vx<'_, '_> {
         }
         let (room, alone) = match before {
             Some(b) => (b.room, b.alone),
-            None => (i16::MAX as u32, self.zeros.contains(&acc)),
+            None => (ROOM, self.zeros.contains(&acc)),
         };
         let partial = Partial { regs, room: room - most, alone };
         if dst == acc {
+            // No register is held for a sum that can take no more of this kind.
+            let full = partial.room < most;
             self.partial.insert(dst, partial);
+            if full {
+                self.settle(dst);
+            }
             return;
         }
         let from = self.parts(acc);

@@ -71,7 +71,9 @@ impl Select<'_> {
             Inst::Select(c, a, b) => s.select(dst, c, a, b),
             Inst::MulAdd(a, b, c) => s.mul_add(dst, a, b, c),
             Inst::Dot2 { acc, a, b } => s.dot2(dst, acc, a, b),
-            Inst::Dot4 { acc, a, b, a_signed, b_signed } => s.dot4(dst, acc, (a, a_signed), (b, b_signed)),
+            Inst::Dot4 { acc, a, b, a_signed, b_signed, within } => {
+                s.dot4(dst, acc, (a, a_signed), (b, b_signed), within)
+            }
             Inst::Cvt(op, a) => s.convert(op, dst, a),
             Inst::Load { buf, ref at, tail } => s.load(dst, buf, at, tail),
             Inst::LoadGather { buf, ref at, index, tail } => s.gather(dst, buf, at, index, tail),

@@ -120,6 +120,7 @@ pub fn conv(cx: &mut NodeCx, x: ValueId, w: ValueId) -> Result<ValueId> {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         },
         &[x, w],

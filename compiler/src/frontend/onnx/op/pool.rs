@@ -90,6 +90,7 @@ fn lp_pool(cx: &mut NodeCx) -> Out {
         group: channels,
         channels_last: false,
         zero: None,
+        largest: None,
         wide: false,
     };
     let s = cx.emit(op, &[powered, ones])?;

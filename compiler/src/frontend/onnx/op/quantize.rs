@@ -73,7 +73,7 @@ fn quantize(cx: &mut NodeCx) -> Out {
     };
     let zero = match_scale(cx, zero, scale)?;
     let (axis, block) = axis_and_block(cx, x)?;
-    let y = cx.emit(op::Quantize { axis, block }, &[x, scale, zero])?;
+    let y = cx.emit(op::Quantize { axis, block, top: None }, &[x, scale, zero])?;
     cx.one(y)
 }
 
@@ -116,7 +116,7 @@ pub fn encode(cx: &mut NodeCx, x: ValueId, scale: ValueId, zero: Option<ValueId>
         None => no_zero(cx, scale, DType::U8)?,
     };
     let x = cx.cast(x, cx.dtype(scale))?;
-    cx.emit(op::Quantize { axis: 0, block: 0 }, &[x, scale, zero])
+    cx.emit(op::Quantize { axis: 0, block: 0, top: None }, &[x, scale, zero])
 }
 
 /// uint8 with the range of x widened to hold 0.
@@ -136,7 +136,7 @@ fn dynamic(cx: &mut NodeCx, x: ValueId) -> Result<[ValueId; 3]> {
     let z = cx.binary(B::Min, z, n)?;
     let z = cx.unary(U::Round, z)?;
     let z = cx.cast(z, DType::U8)?;
-    let q = cx.emit(op::Quantize { axis: 0, block: 0 }, &[x, scale, z])?;
+    let q = cx.emit(op::Quantize { axis: 0, block: 0, top: None }, &[x, scale, z])?;
     Ok([q, scale, z])
 }
 

@@ -192,6 +192,7 @@ fn causal_conv(cx: &mut NodeCx) -> Out {
         group,
         channels_last: false,
         zero: None,
+        largest: None,
         wide: false,
     };
     let mut y = cx.emit(conv, &[all, w])?;

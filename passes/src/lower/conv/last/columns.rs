@@ -58,7 +58,7 @@ impl Columns {
             }
         }
         let data = Words::of(layer.cx.target, layer.xt.dtype);
-        let zero = data.zero(zero);
+        let zero = data.byte(zero);
         let sum = |c: usize| -> i32 {
             (0..kh * kw).map(|t| i32::from(at(c, t / kw, t % kw) as i8)).sum::<i32>() * -(zero as i32)
         };
@@ -191,7 +191,14 @@ impl<'a> Rows<'a> {
         for (&x, &w) in column.iter().zip(weights) {
             b.set(
                 sum,
-                Inst::Dot4 { acc: sum, a: x, b: w, a_signed: self.columns.data.signed, b_signed: true },
+                Inst::Dot4 {
+                    acc: sum,
+                    a: x,
+                    b: w,
+                    a_signed: self.columns.data.signed,
+                    b_signed: true,
+                    within: None,
+                },
             );
         }
     }

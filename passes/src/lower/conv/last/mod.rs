@@ -21,7 +21,7 @@ use crate::lower::contract::gemm::{Cols, Finish, Gemm, Rows, block_bytes};
 use crate::lower::contract::kernel::{self, Shape, Source};
 use crate::lower::contract::micro::Tile;
 use crate::lower::contract::num::Num;
-use crate::lower::contract::words::Words;
+use crate::lower::contract::words::{Data, Words};
 use crate::lower::contract::{pack, pairs, squares};
 use crate::lower::window::Axis;
 use sinter_ir::expr::product;
@@ -81,9 +81,10 @@ fn lower_as(layer: &Layer, w: &Tensor) -> Result<Lowered> {
     let clipped = axes.iter().rev().skip(2).any(|a| !a.unpadded());
     // Few channels are made whole words on the way to a slab.
     let target = layer.cx.target;
-    let pads = target.lanes(32) > 1 && !target.halves() && group == 1 && w.shape()[1] <= MOST_PADDED;
+    let pads = target.lanes(32) > 1 && group == 1 && w.shape()[1] <= MOST_PADDED;
     let points = product(&layer.yt.dims[..layer.yt.rank() - 1]);
-    let data = (layer.xt.dtype, layer.op.zero, &points);
+    let (zero, largest) = (layer.op.zero, layer.op.largest);
+    let data = Data { dtype: layer.xt.dtype, zero, largest, rows: &points };
     let words = if clipped { None } else { Words::of(layer.cx, data, w, (1, 0), pads)? };
     let Some(words) = words else { return dense(layer, w, axes, None) };
     let (mut xt, mut wt) = (layer.xt.clone(), layer.wt.clone());

@@ -79,6 +79,7 @@ pub fn conv_transpose(cx: &mut NodeCx, s: &Step, op: &ConvTranspose, dy: ValueId
         group: op.group,
         channels_last: false,
         zero: None,
+        largest: None,
         wide: false,
     };
     let mut out = vec![None, None];
@@ -126,6 +127,7 @@ fn weights(cx: &mut NodeCx, x: ValueId, dy: ValueId, wd: &[Expr], op: &Conv) -> 
         group: op.group,
         channels_last: false,
         zero: None,
+        largest: None,
         wide: false,
     };
     let g = cx.emit(exchanged, &[x, dy])?;

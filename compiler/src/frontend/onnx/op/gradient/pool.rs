@@ -71,6 +71,7 @@ fn counts(cx: &mut NodeCx, op: &Pool, xd: &[Expr], cut: &[Expr], x: ValueId) -> 
         group: 1,
         channels_last: false,
         zero: None,
+        largest: None,
         wide: false,
     };
     cx.emit(sum, &[ones, kernel])
