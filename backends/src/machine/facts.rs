@@ -137,7 +137,7 @@ impl Facts {
         };
         // What is made together with its reader's reader is read later than the text says.
         let p = &self.patterns;
-        let moved = p.places.values().any(|r| *r == dst) || p.packs.values().any(|(r, _)| *r == dst);
+        let moved = p.places.values().any(|r| *r == dst) || p.packs.values().any(|k| k.from == dst);
         if !moved && self.once(dst) && reaches(rest, dst, &inputs, memory, last) {
             self.late.insert(dst);
         }

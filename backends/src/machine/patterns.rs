@@ -21,14 +21,32 @@ pub struct Patterns {
     pub rounded: BTreeMap<Reg, Reg>,
     /// I32 vectors of unsigned bytes that are only places of a gather: those bytes.
     pub places: BTreeMap<Reg, Reg>,
-    /// Bytes of I32 vectors clamped to the range of bytes: what is clamped, and whether to that of signed ones.
-    pub packs: BTreeMap<Reg, (Reg, bool)>,
+    /// Bytes of I32 vectors clamped to a range of bytes.
+    pub packs: BTreeMap<Reg, Pack>,
     /// Words of bytes that are all below 128: what the largest may be.
     pub small_bytes: BTreeMap<Reg, u8>,
     /// The odd bytes of words, in 16 bits each: those words.
     pub odd: BTreeMap<Reg, Reg>,
     /// What nothing reads but such a selection or conversion.
     pub absent: BTreeSet<Reg>,
+}
+
+/// Clamped integers as bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Pack {
+    /// What is clamped.
+    pub from: Reg,
+    /// The ends of the range, both of them bytes with a sign or without one.
+    pub lo: i64,
+    /// The upper one.
+    pub hi: i64,
+}
+
+impl Pack {
+    /// Whether the bytes have a sign.
+    pub fn signed(self) -> bool {
+        self.lo < 0
+    }
 }
 
 /// What is known about the kernel.
@@ -194,13 +212,10 @@ impl<'a> Finder<'a> {
             }
             Inst::Cvt(CvtOp::Narrow, x) if ty.elem == Elem::I8 && self.saturates => {
                 if let Some((inner, from, lo, hi)) = self.clamped(x)
-                    && let Some(signed) = match (lo, hi) {
-                        (0, 255) => Some(false),
-                        (-128, 127) => Some(true),
-                        _ => None,
-                    }
+                    && lo <= hi
+                    && (lo >= 0 && hi <= 255 || lo >= -128 && hi <= 127)
                 {
-                    self.out.packs.insert(dst, (from, signed));
+                    self.out.packs.insert(dst, Pack { from, lo, hi });
                     self.out.absent.extend([x, inner]);
                 }
             }

@@ -7,7 +7,7 @@
 //! of the integer kernels that quantisation tools assume (`round((sum + bias) * (sx * sw / sy)) + zero`). Where only the
 //! weights of a product are quantised, they keep their codes ([`super::weights`]).
 
-use super::weights;
+use super::{clamps, weights};
 use crate::rebuild::Rebuild;
 use crate::report::PassReport;
 use sinter_ir::graph::Origin;
@@ -43,7 +43,7 @@ fn graph(g: &Graph, symbols: &mut Symbols, report: &mut PassReport) -> Result<Gr
                 done => done,
             },
             Op::Binary(Binary { kind: BinaryKind::Add }) => pass.bias(node, &inputs)?,
-            Op::Quantize(q) => pass.quantize(node, q, &inputs)?,
+            Op::Quantize(q) => pass.rounded(node, q, &inputs)?,
             _ => None,
         };
         match new {
@@ -314,6 +314,42 @@ impl Integers<'_> {
         let sum = self.rb.add1(Binary { kind: BinaryKind::Add }, &[sum, large], origin)?;
         self.rb.report.fired("integers/large-bias");
         self.scale(Scaled { sum, scale: s.scale, bound: f64::INFINITY }, origin)
+    }
+    /// A Quantize, of what lies in front of bounds that it has itself.
+    fn rounded(&mut self, node: &Node, q: &Quantize, inputs: &[ValueId]) -> Result<Option<ValueId>> {
+        let bounds = clamps::unclamped(&self.rb.graph, q, inputs);
+        let mut inputs = inputs.to_vec();
+        if let Some(u) = &bounds {
+            inputs[0] = match u.factor.clone() {
+                Some(tensor) => {
+                    let by = self.rb.add1(Constant { tensor }, &[], &node.origin)?;
+                    self.rb.add1(Binary { kind: BinaryKind::Mul }, &[u.value, by], &node.origin)?
+                }
+                None => u.value,
+            };
+            self.rb.report.fired("integers/saturated");
+        }
+        if let Some(done) = self.quantize(node, q, &inputs)? {
+            return Ok(Some(done));
+        }
+        match self.steps(node, q, &inputs)? {
+            None if bounds.is_some() => self.rb.add1(q.clone(), &inputs, &node.origin).map(Some),
+            done => Ok(done),
+        }
+    }
+    /// `Quantize((x * a + b) * c, 1) -> Quantize(x * (a * c) + b * c, 1)`: what static quantisation makes of a layer with a
+    /// bias. Quantize of another tool divides, and has its roundings.
+    fn steps(&mut self, node: &Node, q: &Quantize, inputs: &[ValueId]) -> Result<Option<ValueId>> {
+        let &[x, scale, zero] = inputs else { return Ok(None) };
+        let one = self.constant(scale).is_some_and(|t| t.len() == 1 && t.to_f64().is_ok_and(|v| v == [1.0]));
+        let Some(s) = clamps::affine(&self.rb.graph, x)?.filter(|s| one && s.steps > 2) else {
+            return Ok(None);
+        };
+        let origin = &node.origin;
+        let [by, more] = [s.by, s.more].map(|tensor| self.rb.add1(Constant { tensor }, &[], origin));
+        let y = self.rb.add1(MulAdd {}, &[s.value, by?, more?], origin)?;
+        self.rb.report.fired("integers/steps");
+        self.rb.add1(q.clone(), &[y, scale, zero], origin).map(Some)
     }
     /// `Quantize(sum * s, sy) -> Quantize(sum * (s / sy), 1)`.
     fn quantize(&mut self, node: &Node, q: &Quantize, inputs: &[ValueId]) -> Result<Option<ValueId>> {

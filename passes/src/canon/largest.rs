@@ -28,8 +28,14 @@ pub fn largest(g: &Graph, v: ValueId) -> Option<i64> {
             }
             Op::Pool(p) if p.kind != PoolKind::Max || p.indices => return None,
             Op::Resize(r) if r.mode != ResizeMode::Nearest || !r.roi.is_empty() => return None,
-            Op::Transpose(_) | Op::Reshape(_) | Op::Slice(_) | Op::Broadcast(_) | Op::Identity(_) | Op::Pad(_)
-            | Op::Pool(_) | Op::Resize(_) => {
+            Op::Transpose(_)
+            | Op::Reshape(_)
+            | Op::Slice(_)
+            | Op::Broadcast(_)
+            | Op::Identity(_)
+            | Op::Pad(_)
+            | Op::Pool(_)
+            | Op::Resize(_) => {
                 todo.extend(node.inputs.first());
                 None
             }

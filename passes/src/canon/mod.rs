@@ -2,6 +2,7 @@
 
 pub mod algebra;
 pub mod captures;
+mod clamps;
 pub mod constraints;
 pub mod cse;
 pub mod dce;

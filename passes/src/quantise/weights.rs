@@ -20,7 +20,8 @@ pub const NEIGHBOURS: i64 = 128;
 /// Steps that are tried for such weights, up to those with which no pair is too large.
 const CANDIDATES: usize = 16;
 
-/// Rounds weights whose output channels are along `axis`, and the terms of their sums along the other of the first two.
+/// Rounds weights whose output channels are along `axis`, and the terms of their sums along the other of the first two, or
+/// behind them where that has one element.
 /// The largest of every channel becomes 127; with `narrow`, what gives the least squared error with pairs of neighbouring
 /// terms within [`NEIGHBOURS`].
 pub fn quantise(w: &Tensor, axis: usize, narrow: bool) -> Result<Weights> {
@@ -30,15 +31,18 @@ pub fn quantise(w: &Tensor, axis: usize, narrow: bool) -> Result<Weights> {
     let mut rows: Vec<Vec<usize>> = vec![vec![]; channels];
     (0..values.len()).for_each(|i| rows[i / inner % channels].push(i));
     // Terms that are neighbours lie this far apart in a channel's weights.
-    let (terms, apart) = match axis {
-        0 => (w.shape().get(1).copied().unwrap_or(1).max(1), w.shape().iter().skip(2).product::<usize>().max(1)),
-        _ => (w.shape().first().copied().unwrap_or(1).max(1), 1),
+    let behind = |i: usize| w.shape().iter().skip(i).product::<usize>().max(1);
+    let (terms, apart) = match (axis, w.shape()) {
+        (0, [_, 1, rows, ..]) => (*rows, behind(3)),
+        (0, [_, terms, ..]) => (*terms, behind(2)),
+        (_, [terms, ..]) => (*terms, 1),
+        _ => (1, 1),
     };
     let mut codes = vec![0i64; values.len()];
     let (mut scale, mut error) = (vec![], Error::default());
     for row in rows {
         let of: Vec<f32> = row.iter().map(|&i| values[i]).collect();
-        let pairs = if narrow && terms > 1 { Some((terms, apart)) } else { None };
+        let pairs = (narrow && terms > 1).then_some((terms, apart));
         let (s, own) = channel(&of, pairs);
         scale.push(s);
         for ((i, v), q) in row.into_iter().zip(of).zip(own) {

@@ -105,7 +105,7 @@ pub fn supports(k: &Kernel, isa: Isa) -> Result<(), String> {
 /// Machine IR of a kernel that the emitter [`supports`].
 pub fn select(k: &Kernel, isa: Isa) -> Func {
     let mut f = Func::default();
-    let facts = Facts::of(k, isa.avx512);
+    let facts = Facts::of(k, true);
     let regs = k.regs.iter().map(|ty| layout(*ty, isa).iter().map(|p| f.vreg(p.class)).collect()).collect();
     let syms = f.vreg(Class::Gpr);
     let mut s = Select {

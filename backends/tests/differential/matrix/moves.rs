@@ -236,7 +236,9 @@ fn dot_products_of_codes() {
             let add = |b: &mut Build, to: Reg, acc: Reg, small: Reg, y: Reg| {
                 let dot = match swapped {
                     true => Inst::Dot4 { acc, a: y, b: small, a_signed: true, b_signed: false, within: None },
-                    false => Inst::Dot4 { acc, a: small, b: y, a_signed: false, b_signed: true, within: None },
+                    false => {
+                        Inst::Dot4 { acc, a: small, b: y, a_signed: false, b_signed: true, within: None }
+                    }
                 };
                 b.b.set(to, dot);
             };
@@ -336,9 +338,18 @@ fn clamped_floats() {
 #[test]
 fn clamped_integers() {
     let mut all = vec![];
-    for (lo, hi, again) in
-        [(0, 255, false), (-128, 127, false), (0, 255, true), (-3, 255, false), (0, 90, false)]
-    {
+    for (lo, hi, again) in [
+        (0, 255, false),
+        (-128, 127, false),
+        (0, 255, true),
+        (-3, 255, false),
+        (0, 90, false),
+        (0, 127, false),
+        (-5, 9, false),
+        (200, 250, false),
+        (9, 3, false),
+        (-9, 200, false),
+    ] {
         let k = kernel(format!("pack {lo} {hi} {again}"), Form::Loaded, &LANES, &mut |b, n| {
             let x = b.load(Elem::I32, n);
             let bound = |b: &mut super::Build, v: i64| {

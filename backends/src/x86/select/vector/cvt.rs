@@ -3,6 +3,7 @@
 use super::codes::V;
 use super::emit::{Src, Vx};
 use super::resize::{Lanes, extension};
+use crate::machine::patterns::Pack;
 use crate::x86::mir::{Opnd, VReg};
 use crate::x86::select::Pending;
 use sinter_ir::tile::{CvtOp, Elem, Reg};
@@ -25,12 +26,13 @@ impl Vx<'_, '_> {
                 self.widened(a, to.bytes(), &mut |s, n, d, x| s.extend(e, n, d, x))
             }
             CvtOp::Narrow if self.facts.patterns.packs.contains_key(&dst) => {
-                let (from, signed) = self.facts.patterns.packs[&dst];
-                let v = self.lanes_of(from);
-                match self.packed(&v, signed) {
+                let pack = self.facts.patterns.packs[&dst];
+                let v = self.lanes_of(pack.from);
+                let bytes = match self.packed(&v, pack.signed()) {
                     Some(done) => done,
-                    None => self.narrow_by(&v, 1, &mut |s, n, r| s.saturated(n, r, signed)),
-                }
+                    None => self.narrow_by(&v, 1, &mut |s, n, r| s.saturated(n, r, pack.signed())),
+                };
+                self.within(bytes, pack)
             }
             CvtOp::Narrow => {
                 let v = self.lanes_of(a);
@@ -102,8 +104,28 @@ impl Vx<'_, '_> {
             d
         })
     }
-    /// I32 clamped to bytes. AVX-512.
+    /// Bytes within a range that is smaller than theirs.
+    fn within(&mut self, v: Lanes, pack: Pack) -> Lanes {
+        let (lo, hi, max, min) = match pack.signed() {
+            true => (-128, 127, V::Maxsb, V::Minsb),
+            false => (0, 255, V::Maxub, V::Minub),
+        };
+        let bounds = [(pack.lo > lo, pack.lo, max), (pack.hi < hi, pack.hi, min)];
+        bounds.into_iter().filter(|b| b.0).fold(v, |v, (_, bound, op)| {
+            self.each(&v, &mut |s, n, r| {
+                let n = n.max(16);
+                let bound = s.c(1, bound as u64, n);
+                s.new2(op, n, r, bound)
+            })
+        })
+    }
+    /// I32 clamped to bytes, at the low end of a register.
     fn saturated(&mut self, n: u8, r: VReg, signed: bool) -> VReg {
+        if !self.isa.avx512 {
+            let high = if n == 32 { self.low(r, 32, 16, 16) } else { r };
+            let words = self.new2(V::Packssdw, 16, r, high);
+            return self.new2(if signed { V::Packsswb } else { V::Packuswb }, 16, words, words);
+        }
         let d = self.vec();
         let (op, r) = match signed {
             true => (V::Movsdb, r),

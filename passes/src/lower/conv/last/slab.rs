@@ -115,28 +115,39 @@ impl Slab<'_> {
             let (lo, hi) = (scaled(b, lo, channels), scaled(b, hi, channels));
             return self.elements(b, (from, to), (lo, hi));
         }
-        b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, p| {
-            let skip = scaled(b, p, self.pitch);
-            let to = b.add(to, skip);
-            let from = from.map(|f| {
-                let skip = scaled(b, p, self.item.plan.source());
-                b.add(f, skip)
+        let each = |b: &mut KernelBuilder, lo, hi, whole: bool| {
+            b.for_(Bound::Reg(lo), Bound::Reg(hi), 1, LoopKind::Serial, |b, p| {
+                let skip = scaled(b, p, self.pitch);
+                let to = b.add(to, skip);
+                let from = from.map(|f| {
+                    let skip = scaled(b, p, self.item.plan.source());
+                    b.add(f, skip)
+                });
+                if let Some(bytes) = self.item.plan.bytes {
+                    return self.words(b, (from, to), (!whole).then_some(bytes));
+                }
+                let (zero, n) = (b.i64(0), b.i64(channels));
+                self.elements(b, (from, to), (zero, n));
             });
-            if let Some(bytes) = self.item.plan.bytes {
-                return self.words(b, (from, to), bytes);
-            }
-            let (zero, n) = (b.i64(0), b.i64(channels));
-            self.elements(b, (from, to), (zero, n));
-        });
+        };
+        let (Some(bytes), true) = (self.item.plan.bytes, from.is_some()) else {
+            return each(b, lo, hi, false);
+        };
+        // Bytes of the points behind fill the last word, as far as there are any: their weights are zeros.
+        let others = (4 * channels - bytes + bytes - 1) / bytes;
+        let end = add_const(b, hi, -others);
+        let end = b.bin(BinOp::MaxS, end, lo);
+        each(b, lo, end, true);
+        each(b, end, hi, false);
     }
-    /// A point of `count` bytes as whole words.
-    fn words(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), count: i64) {
+    /// A point as whole words; `count`: its bytes, where none may be read behind them.
+    fn words(&self, b: &mut KernelBuilder, (from, to): (Option<Reg>, Reg), count: Option<i64>) {
         let plan = self.item.plan;
         let lanes = 4 * plan.channels as u16;
         let value = match from {
             Some(f) => {
-                let tail = b.i64(count);
-                let x = b.load(Elem::I8, lanes, self.item.x, Addr::reg(f), Some(tail));
+                let tail = count.map(|n| b.i64(n));
+                let x = b.load(Elem::I8, lanes, self.item.x, Addr::reg(f), tail);
                 let flip = access::whole(b, Elem::I8, lanes, 0x80);
                 if plan.layer.num.flips() { b.bin(BinOp::Xor, x, flip) } else { x }
             }
