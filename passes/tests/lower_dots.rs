@@ -7,7 +7,7 @@ use kernels::group::Body;
 use kernels::{Case, Rng};
 use sinter_ir::op::binary::BinaryKind;
 use sinter_ir::op::{Binary, Cast, Conv, Lookup, MatMul, Quantize};
-use sinter_ir::tile::{Inst, Stmt};
+use sinter_ir::tile::{Elem, Inst, Stmt};
 use sinter_ir::{DType, Tensor};
 use sinter_passes::lower::Lowered;
 
@@ -230,7 +230,8 @@ fn convolutions() {
 #[test]
 fn depthwise() {
     let mut rng = Rng::new(4);
-    for _ in 0..40 {
+    let mut sums = 0;
+    for _ in 0..240 {
         let data = Data::any(&mut rng);
         let c = rng.dim(2, 40);
         let channels_last = rng.flip();
@@ -247,11 +248,21 @@ fn depthwise() {
             largest: data.largest,
             wide: false,
         };
-        let (x, w) = (data.bytes(&mut rng, x), weights(&mut rng, vec![c, 1, 3, 3]));
+        let (x, mut w) = (data.bytes(&mut rng, x), weights(&mut rng, vec![c, 1, 3, 3]));
+        if rng.flip() {
+            // Nine of one sign, as large as sums of 16 bits hold.
+            let most = rng.pick(&[14, 28, 28]);
+            let mut one =
+                || (most - rng.below(3) as i64) * if data.largest.is_some() && rng.flip() { 1 } else { -1 };
+            let all: Vec<i64> = (0..9 * c).map(|_| one()).collect();
+            w = Tensor::from_i64(DType::I8, vec![c, 1, 3, 3], &all).unwrap();
+        }
         let mut case = Case::new(op, vec![x, w]).fix(1);
         on_any_target(&mut case, &mut rng);
-        case.check();
+        let short = |l: &Lowered| l.calls.iter().any(|c| c.kernel.regs.iter().any(|r| r.elem == Elem::I16));
+        sums += usize::from(short(&case.check()));
     }
+    assert!(sums > 4, "{sums} with sums of 16 bits");
 }
 
 /// Sums on their way back to bytes, to the last bit: scales that keep them small and scales that do not.

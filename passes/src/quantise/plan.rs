@@ -6,6 +6,7 @@
 //! and what is computed with them stay floats, and so do the model's outputs.
 
 use super::ranges::{NARROW, WHOLE};
+use super::weights as rounded;
 use sinter_ir::op::pad::PadMode;
 use sinter_ir::op::pool::PoolKind;
 use sinter_ir::op::reduce::ReduceKind;
@@ -242,10 +243,9 @@ pub fn plan(g: &Graph, widths: &Widths) -> Plan {
     plan
 }
 
-/// Values that layers with sums over channels read, unless one of those is among `whole`: windows of one channel gain
-/// nothing from sums of 16 bits.
+/// Values that layers read whose products are summed in 16 bits, unless one of those is among `whole`.
 fn small(g: &Graph, plan: &Plan, whole: &BTreeSet<NodeId>) -> BTreeSet<ValueId> {
-    let sums = |l: &&Layer| plan.narrow && g.constant(l.w).is_some_and(|w| w.shape().get(1 - l.axis) != Some(&1));
+    let sums = |l: &&Layer| plan.narrow && g.constant(l.w).is_some_and(|w| rounded::narrows(w, l.axis));
     let of = |kept: bool| {
         let layers = plan.layers.iter().filter(sums).filter(move |l| whole.contains(&l.node) == kept);
         layers.map(|l| plan.range_of(l.x)).collect::<BTreeSet<_>>()

@@ -17,13 +17,23 @@ pub struct Weights {
 /// What two neighbouring weights of one sign add up to at most, where products are summed in 16 bits: two of them by
 /// bytes, or four by bytes that end at [`NARROW`](super::ranges::NARROW).
 pub const NEIGHBOURS: i64 = 128;
+/// What the weights of a window of one channel, those of one sign, add up to at most: 16 bits hold their products with bytes
+/// that end at [`NARROW`](super::ranges::NARROW).
+const SUM: i64 = i16::MAX as i64 / super::ranges::NARROW as i64;
+/// Weights of the largest window that is worth it: with more, steps are too wide.
+const WINDOW: usize = 25;
 /// Steps that are tried for such weights, up to those with which no pair is too large.
 const CANDIDATES: usize = 16;
 
-/// Rounds weights whose output channels are along `axis`, and the terms of their sums along the other of the first two, or
-/// behind them where that has one element.
+/// Whether products with such weights are summed in 16 bits: not those of wide windows of one channel.
+pub fn narrows(w: &Tensor, axis: usize) -> bool {
+    let taps = w.shape().iter().skip(2).product::<usize>();
+    axis != 0 || w.shape().get(1) != Some(&1) || taps <= WINDOW
+}
+
+/// Rounds weights whose output channels are along `axis`, and the terms of their sums along the other of the first two.
 /// The largest of every channel becomes 127; with `narrow`, what gives the least squared error with pairs of neighbouring
-/// terms within [`NEIGHBOURS`].
+/// terms within [`NEIGHBOURS`], or, in windows of one channel, keeps whole sums within 16 bits.
 pub fn quantise(w: &Tensor, axis: usize, narrow: bool) -> Result<Weights> {
     let values = w.to_f32()?;
     let channels = w.shape().get(axis).copied().unwrap_or(1).max(1);
@@ -32,18 +42,20 @@ pub fn quantise(w: &Tensor, axis: usize, narrow: bool) -> Result<Weights> {
     (0..values.len()).for_each(|i| rows[i / inner % channels].push(i));
     // Terms that are neighbours lie this far apart in a channel's weights.
     let behind = |i: usize| w.shape().iter().skip(i).product::<usize>().max(1);
-    let (terms, apart) = match (axis, w.shape()) {
-        (0, [_, 1, rows, ..]) => (*rows, behind(3)),
-        (0, [_, terms, ..]) => (*terms, behind(2)),
-        (_, [terms, ..]) => (*terms, 1),
-        _ => (1, 1),
+    let limit = match (axis, w.shape()) {
+        _ if !narrow => Limit::None,
+        _ if !narrows(w, axis) => Limit::None,
+        (0, [_, 1, ..]) => Limit::Sum,
+        // Neighbours lie this far apart in a channel's weights.
+        (0, [_, terms, ..]) => Limit::Pairs { terms: *terms, apart: behind(2) },
+        (_, [terms, ..]) => Limit::Pairs { terms: *terms, apart: 1 },
+        _ => Limit::None,
     };
     let mut codes = vec![0i64; values.len()];
     let (mut scale, mut error) = (vec![], Error::default());
     for row in rows {
         let of: Vec<f32> = row.iter().map(|&i| values[i]).collect();
-        let pairs = (narrow && terms > 1).then_some((terms, apart));
-        let (s, own) = channel(&of, pairs);
+        let (s, own) = channel(&of, limit);
         scale.push(s);
         for ((i, v), q) in row.into_iter().zip(of).zip(own) {
             error.count(v, q as f32 * s);
@@ -53,15 +65,42 @@ pub fn quantise(w: &Tensor, axis: usize, narrow: bool) -> Result<Weights> {
     Ok(Weights { codes: Tensor::from_i64(DType::I8, w.shape().to_vec(), &codes)?, scale, error })
 }
 
-/// Step and codes of a channel; `pairs` are the number of its terms and how far apart neighbours lie.
-fn channel(values: &[f32], pairs: Option<(usize, usize)>) -> (f32, Vec<i64>) {
+/// What holds for the weights of a channel.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    None,
+    /// Those of one sign add up to at most [`SUM`].
+    Sum,
+    /// Neighbours do to at most [`NEIGHBOURS`]: of so many terms those that are `apart` numbers apart.
+    Pairs {
+        terms: usize,
+        apart: usize,
+    },
+}
+
+/// Step and codes of a channel.
+fn channel(values: &[f32], limit: Limit) -> (f32, Vec<i64>) {
     let most = values.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let step = if (most / 127.0).is_normal() { most / 127.0 } else { 1.0 };
+    let mut step = if (most / 127.0).is_normal() { most / 127.0 } else { 1.0 };
     let codes = |s: f32| -> Vec<i64> {
         values.iter().map(|v| (v / s).round_ties_even().clamp(-127.0, 127.0) as i64).collect()
     };
-    let first = codes(step);
-    let Some((terms, apart)) = pairs else { return (step, first) };
+    let mut first = codes(step);
+    let (terms, apart) = match limit {
+        Limit::None => return (step, first),
+        Limit::Sum => {
+            let sum = |c: &[i64], sign: i64| c.iter().map(|v| (v * sign).max(0)).sum::<i64>();
+            loop {
+                let worst = sum(&first, 1).max(sum(&first, -1));
+                if worst <= SUM {
+                    return (step, first);
+                }
+                step *= worst as f32 / SUM as f32;
+                first = codes(step);
+            }
+        }
+        Limit::Pairs { terms, apart } => (terms, apart),
+    };
     let pairs: Vec<(usize, usize)> = (0..values.len())
         .filter(|i| i / apart % terms % 2 == 0 && i / apart % terms + 1 < terms)
         .map(|i| (i, i + apart))
@@ -129,6 +168,11 @@ mod tests {
         let wide = quantise(&t, 0, false).unwrap();
         assert!(narrow.error.noise > wide.error.noise && narrow.error.noise < 0.03, "{:?}", narrow.error);
         assert!(c[6] > 100 && c[9] < -100, "{c:?}");
+        // A window of one channel: all of one sign together.
+        let t = Tensor::f32s(vec![1, 1, 3, 3], &[1.0, 0.9, 1.0, 0.8, 1.0, 0.7, -1.0, -0.1, 1.0]).unwrap();
+        let c = quantise(&t, 0, true).unwrap().codes.to_i64().unwrap();
+        let sum: i64 = c.iter().filter(|v| **v > 0).sum();
+        assert!((SUM - 4..=SUM).contains(&sum) && c[6] == -c[0], "{c:?}");
         // Products: terms along the first axis.
         let t = Tensor::f32s(vec![4, 2], &[1.0, 0.5, 1.0, -1.0, 0.3, 1.0, 0.3, 1.0]).unwrap();
         let c = quantise(&t, 1, true).unwrap().codes.to_i64().unwrap();

@@ -8,7 +8,6 @@
 use super::num::{self, Form, Num};
 use crate::lower::LowerCx;
 use bytes::Bytes;
-use sinter_ir::target::TargetDesc;
 use sinter_ir::{DType, Expr, Result, Tensor};
 
 /// A contraction of bytes by words.
@@ -39,18 +38,6 @@ pub struct Data<'a> {
     pub rows: &'a Expr,
 }
 
-impl Data<'_> {
-    /// How words of it are multiplied by signed weights, whose terms are along the second of three axes.
-    pub fn words(&self, target: &TargetDesc, weights: &[u8], dims: (usize, usize, usize)) -> num::Words {
-        let form = num::Words::of(target, self.dtype);
-        let (lowest, highest) = if form.signed { (-128, 127) } else { (0, 255) };
-        // What stands for padding is data too.
-        let known = self.largest.map(|v| form.byte(v.max(self.zero.unwrap_or(v))));
-        let largest = known.map_or(highest, |v| v.max(-lowest));
-        form.for_product(target, self.rows, largest * neighbours(weights, dims))
-    }
-}
-
 impl Words {
     /// Of signed weights with k along `axis` and columns along `column`; none where dot products do not pay, and where
     /// k is no whole number of words unless `pads`.
@@ -73,7 +60,12 @@ impl Words {
         let outer: usize = w.shape()[..axis].iter().product();
         let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
         let byte = |o, b, j| if b < k { at(o, b, j).unwrap_or(0) } else { 0 };
-        let form = data.words(cx.target, w.bytes(), (outer, k, inner));
+        let form = num::Words::of(cx.target, data.dtype);
+        let (lowest, highest) = if form.signed { (-128, 127) } else { (0, 255) };
+        // What stands for padding is data too.
+        let largest = data.largest.map_or(highest, |v| form.byte(v.max(zero))).max(-lowest);
+        let neighbours = neighbours(w.bytes(), (outer, k, inner));
+        let form = form.for_product(cx.target, data.rows, largest * neighbours);
         if !whole && cx.target.halves() && form.narrow().is_none() {
             return Ok(None);
         }

@@ -8,7 +8,6 @@ use super::super::Layer;
 use crate::lower::access;
 use crate::lower::contract::micro::copy;
 use crate::lower::contract::num::{FLIP, Num, Words};
-use crate::lower::contract::words::Data;
 use crate::lower::window::Axis;
 use bytes::Bytes;
 use sinter_ir::tile::build::KernelBuilder;
@@ -40,16 +39,11 @@ impl Columns {
     pub fn of(layer: &Layer, w: &Tensor, axes: &[Axis], width: usize) -> Result<Option<Self>> {
         let (Some(zero), [rows, row]) = (layer.op.zero, axes) else { return Ok(None) };
         let (Some(kh), Some(kw)) = (rows.taps.as_const(), row.taps.as_const()) else { return Ok(None) };
-        let target = layer.cx.target;
-        if !target.dots() || w.dtype() != DType::I8 || !(2..=TALLEST).contains(&kh) || width < 2 {
+        let dots = layer.cx.target.byte_dots();
+        if !dots || w.dtype() != DType::I8 || !(2..=TALLEST).contains(&kh) || width < 2 {
             return Ok(None);
         }
         let (channels, kh, kw) = (w.shape()[0], kh as usize, kw as usize);
-        let (dtype, largest, rows) = (layer.xt.dtype, layer.op.largest, &rows.points);
-        let data = Data { dtype, zero: Some(zero), largest, rows }.words(target, w.bytes(), (channels, kh, kw));
-        if !target.byte_dots() && data.narrow().is_none() {
-            return Ok(None);
-        }
         let padded = channels.next_multiple_of(width);
         let at = |c: usize, r: usize, k: usize| {
             let inside = c < channels && r < kh;
@@ -63,6 +57,7 @@ impl Columns {
                 }
             }
         }
+        let data = Words::of(layer.cx.target, layer.xt.dtype);
         let zero = data.byte(zero);
         let sum = |c: usize| -> i32 {
             (0..kh * kw).map(|t| i32::from(at(c, t / kw, t % kw) as i8)).sum::<i32>() * -(zero as i32)

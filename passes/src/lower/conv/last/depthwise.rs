@@ -10,19 +10,45 @@ use crate::lower::Lowered;
 use crate::lower::contract::gemm::{add_const, scaled, unravel};
 use crate::lower::contract::kernel::{Kernel, Source, build};
 use crate::lower::contract::nest::{for_tiles, reg};
+use crate::lower::contract::num::Num;
 use crate::lower::contract::{pack, slots};
 use crate::lower::out::{Index, Out};
 use crate::lower::window::{Axis, Span};
 use sinter_ir::expr::product;
 use sinter_ir::tile::build::KernelBuilder;
-use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, Inst, LoopKind, Reg, Ty};
-use sinter_ir::{DType, Expr, Result, Tensor};
+use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CmpOp, CvtOp, Elem, Inst, LoopKind, Reg, Ty};
+use sinter_ir::{DType, Expr, Result, Tensor, TensorType};
 
 /// Taps of a row that are written out; more are looped over.
 const WRITTEN: i64 = 7;
 
 /// Lowers a depthwise convolution.
 pub fn lower(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Lowered> {
+    if layer.cx.target.halves() && short(layer, w) {
+        let w = Tensor::from_i64(DType::I16, w.shape().to_vec(), &w.to_i64()?)?;
+        let (num, weights) = (Num { acc: Elem::I16, ..layer.num }, Num::plain(DType::I16, Elem::I16));
+        let wt = TensorType::of(&w);
+        return lower_as(&Layer { num, weights, wt: &wt, ..*layer }, &w, axes);
+    }
+    lower_as(layer, w, axes)
+}
+
+/// Whether no sum of bytes leaves the range of 16 bits.
+fn short(layer: &Layer, w: &Tensor) -> bool {
+    let (Some(zero), Some((lo, hi))) = (layer.op.zero, layer.xt.dtype.int_range()) else { return false };
+    let hi = layer.op.largest.unwrap_or(hi as i64);
+    // Padding adds nothing.
+    let (least, most) = ((lo as i64 - zero).min(0), (hi - zero).max(0));
+    let taps = w.shape()[2..].iter().product::<usize>().max(1);
+    let fits = |w: &[u8]| {
+        let ends = w.iter().map(|&w| i64::from(w as i8)).map(|w| [w * least, w * most]);
+        let (low, high) = ends.fold((0, 0), |(low, high), [a, b]| (low + a.min(b), high + a.max(b)));
+        low >= i16::MIN.into() && high <= i16::MAX.into()
+    };
+    w.dtype() == DType::I8 && w.bytes().chunks(taps).all(fits)
+}
+
+fn lower_as(layer: &Layer, w: &Tensor, axes: &[Axis]) -> Result<Lowered> {
     let (channels, taps) = (w.shape()[0], w.shape()[2..].iter().product::<usize>());
     let Some((inner, outer)) = axes.split_last() else {
         return Err(sinter_ir::Diag::bug("a convolution without axes"));
@@ -387,6 +413,8 @@ impl Row<'_> {
     ) -> Result<()> {
         let index: Vec<Index> =
             self.at.iter().chain([&x, &channel]).map(|&at| Index { at, axes: 1 }).collect();
+        let short = b.ty(value).elem == Elem::I16;
+        let value = if short { b.cvt(CvtOp::SExt, Elem::I32, value) } else { value };
         out.put(b, &index, value, tail)
     }
 }
