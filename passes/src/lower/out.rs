@@ -53,6 +53,7 @@ impl<'a> Out<'a> {
         let widest = body.graph.outputs.iter().map(bits).max().unwrap_or(32);
         match widest {
             8 if self.end.puller.cx.target.has("avx512bw") => 4,
+            8 if self.end.puller.cx.target.has("avx2") => 2,
             16 if self.end.puller.cx.target.pairs() => 2,
             _ => 1,
         }

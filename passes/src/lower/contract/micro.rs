@@ -4,7 +4,7 @@
 //! running element offsets, one register each, so that an emitter can fold them into its addressing modes.
 
 use super::choose::{self, RowCache};
-use super::num::{Num, PAIR};
+use super::num::{Num, PAIR, Words};
 use crate::lower::LowerCx;
 use sinter_ir::Expr;
 use sinter_ir::target::CostModel;
@@ -211,8 +211,8 @@ impl Body<'_> {
         if self.x.num.rows() > 1 {
             return self.halved(b, n);
         }
-        if self.x.num.narrow() == Some(n) && self.steady() {
-            return self.narrow(b, n, tails);
+        if let Some(words) = self.x.num.words.filter(|w| w.narrow() >= Some(n) && self.steady()) {
+            return self.narrow(b, words, n, tails);
         }
         if grouped && group == usize::from(PAIR) && matches!(self.y.step, Step::Const(_)) {
             return self.streamed(b, n, tails);
@@ -328,8 +328,8 @@ impl Body<'_> {
     fn steady(&self) -> bool {
         self.list.is_none() && [self.x, self.y].iter().all(|o| matches!(o.step, Step::Const(_)))
     }
-    /// `n` steps along k, as many as a sum of 16 bits takes: one such sum after the other.
-    fn narrow(&self, b: &mut KernelBuilder, n: i64, tails: &[Reg]) {
+    /// `n` steps along k, no more than a sum of 16 bits takes: one such sum after the other.
+    fn narrow(&self, b: &mut KernelBuilder, words: Words, n: i64, tails: &[Reg]) {
         let ys: Vec<Vec<Reg>> = (0..n).map(|u| self.columns(b, u, tails)).collect();
         for (i, &(s, o)) in self.x.parts.iter().enumerate() {
             let word = |b: &mut KernelBuilder, u| {
@@ -338,10 +338,11 @@ impl Body<'_> {
                 let x = b.splat(x, self.tile.lanes);
                 self.x.num.flipped(b, x)
             };
-            let words: Vec<Reg> = (0..n).map(|u| word(b, u)).collect();
+            let xs: Vec<Reg> = (0..n).map(|u| word(b, u)).collect();
             for v in 0..self.tile.nv {
-                for (&x, ys) in words.iter().zip(&ys) {
-                    self.x.num.mul_add(b, x, ys[v], self.acc[i * self.tile.nv + v]);
+                let acc = self.acc[i * self.tile.nv + v];
+                for (&x, ys) in xs.iter().zip(&ys) {
+                    b.set(acc, words.dot(acc, x, ys[v], Some(n)));
                 }
             }
         }

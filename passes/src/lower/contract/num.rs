@@ -75,6 +75,12 @@ impl Words {
     pub fn rows(self) -> usize {
         if self.form == Form::Halves { 2 } else { 1 }
     }
+    /// `acc += x * y` for one of `together` products that share a sum of 16 bits, where there are such sums: it leaves no
+    /// room for more of them.
+    pub fn dot(self, acc: Reg, x: Reg, y: Reg, together: Option<i64>) -> Inst {
+        let within = together.map(|n| (MOST / n) as u16);
+        Inst::Dot4 { acc, a: x, b: y, a_signed: self.signed, b_signed: true, within }
+    }
     /// Words whose products fit a sum of 16 bits together; where there are such sums.
     pub fn narrow(self) -> Option<i64> {
         match self.form {
@@ -238,10 +244,7 @@ impl Num {
     pub fn mul_add(self, b: &mut KernelBuilder, x: Reg, y: Reg, acc: Reg) {
         let inst = match self.words {
             _ if self.pairs || self.rows() > 1 => Inst::Dot2 { acc, a: x, b: y },
-            Some(w) => {
-                let within = if let Form::Narrow(most) = w.form { Some(most) } else { None };
-                Inst::Dot4 { acc, a: x, b: y, a_signed: w.signed, b_signed: true, within }
-            }
+            Some(w) => w.dot(acc, x, y, w.narrow()),
             None => Inst::MulAdd(x, y, acc),
         };
         b.set(acc, inst);

@@ -185,8 +185,8 @@ impl Puller<'_> {
                     let q = clamp(b, q, (-BEYOND, BEYOND));
                     let q = b.un(UnOp::Nearest, q);
                     let q = b.cvt(CvtOp::FToS, elem, q);
-                    let zero = access::whole(b, elem, lanes, zero as i64);
-                    b.add(q, zero)
+                    let more = access::whole(b, elem, lanes, zero as i64);
+                    if zero == 0.0 { q } else { b.add(q, more) }
                 }
             };
             let lo = access::whole(b, elem, lanes, lo as i64);

@@ -140,6 +140,9 @@ impl Vx<'_, '_> {
     /// The same for two to four zmm registers at once: halved twice, within each 128 bits, then put in order.
     fn packed(&mut self, v: &Lanes, signed: bool) -> Option<Lanes> {
         let parts = self.parts_of(v.width, v.lanes);
+        if !self.isa.avx512 {
+            return self.packed_pair(v, signed);
+        }
         if !(2..=4).contains(&parts.len()) || parts.iter().any(|p| p.bytes != 64) {
             return None;
         }
@@ -158,6 +161,19 @@ impl Vx<'_, '_> {
         let pieces = self.parts_of(1, v.lanes);
         let regs = pieces.iter().map(|p| self.low(all, 64, p.first.into(), p.bytes.into())).collect();
         Some(Lanes { width: 1, lanes: v.lanes, regs })
+    }
+    /// The same for two ymm registers.
+    fn packed_pair(&mut self, v: &Lanes, signed: bool) -> Option<Lanes> {
+        let &[low, high] = v.regs.as_slice() else { return None };
+        if v.lanes != 16 {
+            return None;
+        }
+        let words = self.new2(V::Packssdw, 32, low, high);
+        // Each 128 bits hold four words of every register.
+        let words = self.new1i(V::Permq, 32, words, 0b11_01_10_00);
+        let high = self.low(words, 32, 16, 16);
+        let bytes = self.new2(if signed { V::Packsswb } else { V::Packuswb }, 16, words, high);
+        Some(Lanes { width: 1, lanes: v.lanes, regs: vec![bytes] })
     }
     /// An instruction on every part.
     pub fn each(&mut self, v: &Lanes, f: &mut dyn FnMut(&mut Self, u8, VReg) -> VReg) -> Lanes {
