@@ -39,10 +39,10 @@ impl<'a> Out<'a> {
     /// How contractions should hand their tiles on.
     pub fn finish(&self) -> Finish {
         let cost: usize = self.end.puller.body.graph.iter().map(|(_, n)| cost(&n.op)).sum();
-        match self.scalar {
-            true => Finish::Scalars,
-            false if cost <= MOST_REPEATED => Finish::Registers,
-            false => Finish::Memory(self.together()),
+        match self.together() {
+            _ if self.scalar => Finish::Scalars,
+            1 if cost <= MOST_REPEATED => Finish::Registers,
+            together => Finish::Memory(together),
         }
     }
     /// Vectors of 32-bit elements that are finished as one: where results are narrower, and the target narrows several
@@ -53,7 +53,6 @@ impl<'a> Out<'a> {
         let widest = body.graph.outputs.iter().map(bits).max().unwrap_or(32);
         match widest {
             8 if self.end.puller.cx.target.has("avx512bw") => 4,
-            8 if self.end.puller.cx.target.has("avx2") => 2,
             16 if self.end.puller.cx.target.pairs() => 2,
             _ => 1,
         }
@@ -114,7 +113,7 @@ fn cost(op: &Op) -> usize {
         {
             16
         }
-        Op::Quantize(_) => 6,
+        Op::Quantize(_) => 4,
         Op::Dequantize(_) | Op::Lookup(_) => 3,
         Op::Unary(_) | Op::Compare(_) | Op::Select(_) | Op::MulAdd(_) => 1,
         Op::Binary(_) | Op::Cast(_) => 2,
