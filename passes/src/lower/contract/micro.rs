@@ -9,6 +9,7 @@ use crate::lower::LowerCx;
 use sinter_ir::Expr;
 use sinter_ir::target::CostModel;
 use sinter_ir::tile::build::KernelBuilder;
+use std::ops::Range;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg, Ty};
 
 /// Shape of a register tile.
@@ -117,6 +118,8 @@ impl Depth {
 const WORTH: usize = 16;
 /// The same for large tiles of short vectors, whose iterations are many.
 const WORTH_SHORT: usize = 2 * LARGE;
+/// Words of a whole sum that need no loop.
+const WRITTEN: i64 = 8;
 /// Multiply-adds of such tiles.
 const LARGE: usize = 20;
 
@@ -152,10 +155,12 @@ pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y
         Some((whole, _)) => Bound::Reg(*whole),
         None => depth.all.clone(),
     };
-    let group = match x.num.narrow() {
-        Some(words) => words,
-        None if x.step == Step::Const(1) => x.num.group() as i64,
-        None => 1,
+    let group = match (x.num.narrow(), &whole) {
+        // Few steps are written out: the first sums are added to nothing.
+        (Some(_), Bound::Const(k)) if *k <= WRITTEN && !tile.short => (*k).max(1),
+        (Some(words), _) => words,
+        (None, _) if x.step == Step::Const(1) => x.num.group() as i64,
+        (None, _) => 1,
     };
     let u = unroll(tile, group, &whole);
     let even = match &whole {
@@ -174,14 +179,13 @@ pub fn contract(b: &mut KernelBuilder, tile: Tile, depth: &Depth, x: &Operand, y
     }
 }
 
-/// Loop that disappears when it is known to have no iteration.
+/// Loop that disappears when it is known to have no iteration, or only one.
 fn steps(b: &mut KernelBuilder, lo: Bound, hi: Bound, by: i64, f: impl FnOnce(&mut KernelBuilder)) {
-    if let (Bound::Const(l), Bound::Const(h)) = (&lo, &hi)
-        && l >= h
-    {
-        return;
+    match (&lo, &hi) {
+        (Bound::Const(l), Bound::Const(h)) if l >= h => {}
+        (Bound::Const(l), Bound::Const(h)) if l + by >= *h => f(b),
+        _ => b.for_(lo, hi, by, LoopKind::Serial, |b, _| f(b)),
     }
-    b.for_(lo, hi, by, LoopKind::Serial, |b, _| f(b));
 }
 
 /// A fresh register with the value of another.
@@ -211,8 +215,11 @@ impl Body<'_> {
         if self.x.num.rows() > 1 {
             return self.halved(b, n);
         }
-        if let Some(words) = self.x.num.words.filter(|w| w.narrow() >= Some(n) && self.steady()) {
-            return self.narrow(b, words, n, tails);
+        if let Some((words, most)) = self.x.num.words.and_then(|w| Some((w, w.narrow()?)))
+            && self.steady()
+        {
+            (0..n).step_by(most as usize).for_each(|u| self.narrow(b, words, u..n.min(u + most), tails));
+            return self.advance(b, n);
         }
         if grouped && group == usize::from(PAIR) && matches!(self.y.step, Step::Const(_)) {
             return self.streamed(b, n, tails);
@@ -328,9 +335,10 @@ impl Body<'_> {
     fn steady(&self) -> bool {
         self.list.is_none() && [self.x, self.y].iter().all(|o| matches!(o.step, Step::Const(_)))
     }
-    /// `n` steps along k, no more than a sum of 16 bits takes: one such sum after the other.
-    fn narrow(&self, b: &mut KernelBuilder, words: Words, n: i64, tails: &[Reg]) {
-        let ys: Vec<Vec<Reg>> = (0..n).map(|u| self.columns(b, u, tails)).collect();
+    /// Some of the next steps along k, no more than a sum of 16 bits takes: one such sum after the other.
+    fn narrow(&self, b: &mut KernelBuilder, words: Words, steps: Range<i64>, tails: &[Reg]) {
+        let together = Some(steps.end - steps.start);
+        let ys: Vec<Vec<Reg>> = steps.clone().map(|u| self.columns(b, u, tails)).collect();
         for (i, &(s, o)) in self.x.parts.iter().enumerate() {
             let word = |b: &mut KernelBuilder, u| {
                 let at = self.at(self.x, self.xs[s], o, u);
@@ -338,15 +346,14 @@ impl Body<'_> {
                 let x = b.splat(x, self.tile.lanes);
                 self.x.num.flipped(b, x)
             };
-            let xs: Vec<Reg> = (0..n).map(|u| word(b, u)).collect();
+            let xs: Vec<Reg> = steps.clone().map(|u| word(b, u)).collect();
             for v in 0..self.tile.nv {
                 let acc = self.acc[i * self.tile.nv + v];
                 for (&x, ys) in xs.iter().zip(&ys) {
-                    b.set(acc, words.dot(acc, x, ys[v], Some(n)));
+                    b.set(acc, words.dot(acc, x, ys[v], together));
                 }
             }
         }
-        self.advance(b, n);
     }
     /// Both operands move on by `n` steps, whose distances are known.
     fn advance(&self, b: &mut KernelBuilder, n: i64) {
