@@ -156,7 +156,7 @@ fn product(
     bar: Option<f64>,
 ) -> Case {
     let (m, k, n) = (384, 512, 768);
-    let op = MatMul { zero, wide: false }.into();
+    let op = MatMul { zero, ..MatMul::default() }.into();
     let constants = vec![numbers(types[1], &[k, n])];
     Case { name, target, op, x: (types[0], vec![m, k]), constants, bar, stream: false }
 }

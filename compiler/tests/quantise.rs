@@ -13,7 +13,7 @@ use sinter_ir::op::pool::{Pool, PoolKind};
 use sinter_ir::op::reduce::{Reduce, ReduceKind};
 use sinter_ir::op::resize::{Coordinate, NearestMode, Resize, ResizeMode};
 use sinter_ir::op::{Concat, Constant, Conv, ConvTranspose, MatMul, Reshape};
-use sinter_ir::{DType, Diag, Expr, Module, Op, Tensor, TensorType, ValueId};
+use sinter_ir::{DType, Diag, Expr, Module, Op, Tensor, TensorType, ValueId, eval};
 use sinter_passes::pipeline::{self, PipelineOptions};
 use sinter_passes::quantise::StaticRecipe;
 use std::path::{Path, PathBuf};
@@ -192,6 +192,79 @@ fn all_layers_compute_on_bytes_and_come_close() {
         };
         assert!(floats(&compiled.program.unwrap()) <= 2, "{recipe}");
     }
+}
+
+/// Sums of 16 bits: what layers read ends at 127, and machine code says the same as the evaluator.
+#[test]
+fn narrow_sums_are_exact() {
+    let path = samples("narrow", 16, |_| {});
+    let of = |recipe: &str| {
+        let done = done(recipe, &path);
+        let tops: Vec<_> = done
+            .module
+            .graph
+            .iter()
+            .filter_map(|(_, n)| if let Op::Quantize(q) = &n.op { Some(q.top) } else { None })
+            .collect();
+        (done, tops)
+    };
+    let (narrow, tops) = of("int8-narrow");
+    // All but what is averaged: no layer reads it.
+    assert_eq!(tops.iter().map(|t| t.unwrap_or(255)).filter(|t| *t != 127).collect::<Vec<_>>(), [255]);
+    assert!(tops.len() > 4);
+    let cosine = narrow.outputs[0].cosine();
+    assert!(cosine > 0.997, "{cosine}");
+    let (wide, tops) = of("int8-wide");
+    assert!(tops.iter().all(Option::is_none) && wide.outputs[0].cosine() > cosine);
+    let data = Data { paths: vec![path], ..Data::default() };
+    let samples = Samples::new(&network(), &data).unwrap();
+    let mut session = common::session(narrow.module.clone()).unwrap();
+    for i in 0..samples.len() {
+        let x = samples.get(i).unwrap();
+        let want = eval::module(&narrow.module, &x).unwrap()[0].to_f64().unwrap();
+        let found = session.run(&x).unwrap()[0].to_f64().unwrap();
+        let size = want.iter().fold(0f64, |m, v| m.max(v.abs()));
+        // A code that lies between two may be the other one.
+        assert!(want.iter().zip(&found).all(|(a, b)| (a - b).abs() < 0.03 * size), "{want:?} {found:?}");
+    }
+}
+
+/// On AVX2, products and windows of one channel are summed in 16 bits.
+#[test]
+fn narrow_sums_are_used() {
+    let mut n = Net::default();
+    n.0.name = "separable".into();
+    let dims = [1, 3, 16, 16].into_iter().map(Expr::from).collect();
+    let x = n.0.graph.add_input(TensorType::new(DType::F32, dims), Some("x".into()));
+    let y = n.conv(x, (3, 32, 1, 1), "expand");
+    let y = n.with(BinaryKind::Max, y, 0.0);
+    let y = n.conv(y, (32, 32, 3, 32), "depthwise");
+    let y = n.with(BinaryKind::Max, y, 0.0);
+    n.0.graph.outputs = vec![n.conv(y, (32, 16, 1, 1), "project")];
+    let path = samples("separable", 8, |_| {});
+    let target = sinter::driver::target("x86-64-v3").unwrap();
+    let sums = |recipe: &str| {
+        let done = quantise::run(&n.0, &job(recipe, &path), &|_| {}).unwrap();
+        let compiled = pipeline::run(done.module, &mut PipelineOptions::default(), target).unwrap();
+        let text = compiled.program.unwrap().dump_text();
+        let pairs = text.lines().filter(|l| l.contains("dot4us") && l.contains(" within 16383")).count();
+        let windows = text.lines().filter(|l| l.contains("i16x16 = const 0")).count();
+        (pairs > 0, windows > 0)
+    };
+    assert_eq!(sums("int8-narrow"), (true, true));
+    assert_eq!(sums("int8-wide"), (false, false));
+}
+
+/// Where 7 bits are too few, layers that lose most get all of them before any stays in floats.
+#[test]
+fn narrow_layers_widen_first() {
+    let path = samples("widen", 16, |_| {});
+    let cosine = |recipe: &str| done(recipe, &path).outputs[0].cosine();
+    let (narrow, wide) = (cosine("int8-narrow"), cosine("int8-wide"));
+    let least = (narrow + wide) / 2.0;
+    let done = quantise::run(&network(), &Job { least, ..job("int8-narrow", &path) }, &|_| {}).unwrap();
+    assert!(done.layers.iter().all(|l| !l.float), "{:?}", done.warnings);
+    assert!(done.outputs[0].cosine() >= least);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use sinter_ir::graph::Origin;
-use sinter_ir::op::{Constant, Dequantize, MatMul, Transpose};
+use sinter_ir::op::binary::BinaryKind;
+use sinter_ir::op::{Binary, Constant, Dequantize, MatMul, Quantize, Transpose};
 use sinter_ir::{DType, Graph, Module, Op, Symbols, Tensor, TensorType, eval};
 use sinter_passes::canon::integers;
 use sinter_passes::report::PassReport;
@@ -102,4 +103,82 @@ fn weights_keep_their_codes() {
         }
         assert_eq!(keeps_codes(dtype, 36, true, 1, 36), dtype.bits() == 8, "{dtype}: 36 terms");
     }
+}
+
+/// Quantize to bytes with a scale, a zero point and a largest code, of what `f` makes of numbers, per channel of two.
+fn rounded(
+    (scale, zero, top): (f32, u8, Option<i64>),
+    f: impl FnOnce(&mut dyn FnMut(BinaryKind, &[f32])),
+) -> (Vec<i64>, Vec<i64>, PassReport) {
+    let mut v: Vec<f32> = (-400..400).map(|i| i as f32 / 37.0).collect();
+    v.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38, -0.0, 1e-40, 6.0]);
+    let (mut symbols, mut g) = (Symbols::default(), Graph::default());
+    let shape = vec![v.len() / 2, 2];
+    let x = g.add_input(TensorType::new(DType::F32, shape.iter().map(|d| (*d).into()).collect()), None);
+    let mut add =
+        |g: &mut Graph, op: Op, inputs: &[_]| g.add1(&mut symbols, op, inputs, &Origin::new()).unwrap();
+    let mut y = x;
+    f(&mut |kind, by| {
+        let dims = if by.len() > 1 { vec![by.len()] } else { vec![] };
+        let by = add(&mut g, Constant { tensor: Tensor::f32s(dims, by).unwrap() }.into(), &[]);
+        y = add(&mut g, Binary { kind }.into(), &[y, by]);
+    });
+    let scale = add(&mut g, Constant { tensor: Tensor::f32s(vec![], &[scale]).unwrap() }.into(), &[]);
+    let zero = Tensor::from_i64(DType::U8, vec![], &[zero.into()]).unwrap();
+    let zero = add(&mut g, Constant { tensor: zero }.into(), &[]);
+    g.outputs = vec![add(&mut g, Quantize { axis: 0, block: 0, top }.into(), &[y, scale, zero])];
+    let mut module = Module { name: "rounded".into(), graph: g, symbols, ..Module::default() };
+    let input = [Tensor::f32s(shape, &v).unwrap()];
+    let codes = |m: &Module| eval::module(m, &input).unwrap().remove(0).to_i64().unwrap();
+    let before = codes(&module);
+    let mut report = PassReport::default();
+    integers::run(&mut module, &mut report).unwrap();
+    (before, codes(&module), report)
+}
+
+#[test]
+fn clamps_that_quantize_does_itself_are_left_out() {
+    use BinaryKind::{Max, Min, Mul};
+    // Bounds, a factor behind them, parameters, and whether a bound is left out.
+    type Params = (f32, u8, Option<i64>);
+    type Case<'a> = (f32, f32, Option<&'a [f32]>, Params, bool);
+    let cases: &[Case] = &[
+        (0.0, 6.0, None, (6.0 / 255.0, 0, None), true),
+        (0.0, 6.0, None, (6.0 / 127.0, 0, Some(127)), true),
+        (0.0, 6.0, Some(&[21.166_666]), (1.0, 0, Some(127)), true),
+        (0.0, 6.0, Some(&[42.0, 60.0]), (1.0, 0, None), false),
+        (0.0, 6.0, Some(&[43.0, 60.0]), (1.0, 0, None), true),
+        (0.0, 5.9, None, (6.0 / 255.0, 0, None), false),
+        (0.0, 6.0, None, (6.0 / 255.0, 3, None), true),
+        (0.1, 5.0, None, (6.0 / 255.0, 3, None), false),
+        (-1.0, 6.0, Some(&[-43.0]), (1.0, 40, None), false),
+    ];
+    for (i, &(lo, hi, factor, params, fires)) in cases.iter().enumerate() {
+        let (before, after, report) = rounded(params, |add| {
+            add(Max, &[lo]);
+            add(Min, &[hi]);
+            factor.into_iter().for_each(|f| add(Mul, f));
+        });
+        assert_eq!(before, after, "case {i}");
+        assert_eq!(report.count("integers/saturated") > 0, fires, "case {i}: {:?}", report.rules);
+    }
+}
+
+#[test]
+fn steps_of_static_quantisation_are_one_multiply_add() {
+    use BinaryKind::{Add, Mul};
+    let of = |scale| {
+        rounded((scale, 7, None), |add| {
+            add(Mul, &[0.5, 0.25]);
+            add(Add, &[1.5, -0.75]);
+            add(Add, &[0.5]);
+            add(Mul, &[12.0]);
+        })
+    };
+    let (before, after, report) = of(1.0);
+    assert_eq!(report.count("integers/steps"), 1);
+    assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() <= 1), "{before:?} {after:?}");
+    assert!(before.iter().zip(&after).filter(|(a, b)| a != b).count() < 3);
+    // Another tool's Quantize keeps its roundings.
+    assert_eq!(of(0.3).2.count("integers/steps"), 0);
 }

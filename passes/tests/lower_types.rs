@@ -278,7 +278,8 @@ fn quantisation() {
             let x: Vec<f64> = (0..rows * cols).map(|_| (rng.below(4096) as f64 - 2048.0) / 64.0).collect();
             let x = Tensor::from_f64(F32, vec![rows, cols], &x).unwrap();
             for fixed in [false, true] {
-                let mut c = Case::new(Quantize { axis, block, top: None }, vec![x.clone(), s.clone(), zero.clone()]);
+                let mut c =
+                    Case::new(Quantize { axis, block, top: None }, vec![x.clone(), s.clone(), zero.clone()]);
                 c.fixed = vec![false, fixed, fixed];
                 c.target.vector_bits = rng.pick(&WIDTHS);
                 c.check();

@@ -65,7 +65,9 @@ impl Emit<'_, '_> {
                 self.map_lanes(ty, &[*a, *b, *c], |e, x| e.mul_add(ty.elem, x[0], x[1], x[2]))
             }
             Inst::Dot2 { acc, a, b } => self.map_lanes(ty, &[*acc, *a, *b], |e, x| e.dot2(x[0], x[1], x[2])),
-            Inst::Dot4 { acc, a, b, a_signed, b_signed, .. } => self.dot4(ty, *acc, *a, *b, *a_signed, *b_signed),
+            Inst::Dot4 { acc, a, b, a_signed, b_signed, .. } => {
+                self.dot4(ty, *acc, *a, *b, *a_signed, *b_signed)
+            }
             // Refused before.
             Inst::Mat8 { acc: a, .. } | Inst::Mat4 { acc: a, .. } | Inst::Halves { a, .. } => self.get(*a),
             Inst::Cvt(op, a) => self.convert(*op, ty, *a),

@@ -50,7 +50,9 @@ pub struct CompileArgs {
     /// - none: all become floats
     /// - int8: of a float model that is no language model, activations and weights become bytes, with ranges that samples
     ///   give (--calibrate): of least squared error, or int8-minmax, int8-percentile, int8-entropy; then -nobias (the
-    ///   mean error of channels stays), -noequalise (channels of depthwise layers keep their sizes). The same as auto there
+    ///   mean error of channels stays), -noequalise (channels of depthwise layers keep their sizes), -narrow (activations
+    ///   of 7 bits, so that sums of products fit 16: faster where AVX2 has no VNNI, and the default for such targets) or
+    ///   -wide (all 8). The same as auto there
     ///
     /// A recipe is for the weights of large products and embeddings, which take 8 bits like the product that gives
     /// logits: w4, w8-a16, gptq-w4-g128, smooth-w8a8, rotate-gptq-w4a8-token. Its words:

@@ -146,20 +146,7 @@ impl Work<'_> {
                 let sum = self.samples.sum().map_err(one)?;
                 return Ok(Done { module, layers, outputs, warnings, samples, sum });
             }
-            rounds += 1;
-            let mut order: Vec<(f64, NodeId)> =
-                plan.layers.iter().filter_map(|l| Some((own.get(&l.node)?.own.decibels(), l.node))).collect();
-            order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            // All 8 bits first, then floats.
-            for (_, n) in order.into_iter().take(all.len().div_ceil(8)) {
-                let small = plan.layers.iter().any(|l| l.node == n && plan.top(l.x) == NARROW);
-                if small {
-                    widths.whole.insert(n);
-                } else {
-                    widths.float.insert(n);
-                    own.entry(n).and_modify(|l| l.float = true);
-                }
-            }
+            rounds += usize::from(self.widen(&plan, &mut own, &mut widths, all.len().div_ceil(8)));
             plan = plan::plan(&self.module.graph, &widths);
             let alone = equalise::candidates(&self.module.graph, &plan);
             let before = found.scales.len();
@@ -176,6 +163,31 @@ impl Work<'_> {
                 own.extend(self.own(&plan, &mut found)?);
             }
         }
+    }
+    /// Gives more bits to the layers that lose most: all 8 to half of those that have 7, then to all of them, then floats to
+    /// `some`. Whether it was floats.
+    fn widen(
+        &self,
+        plan: &Plan,
+        own: &mut BTreeMap<NodeId, LayerError>,
+        widths: &mut Widths,
+        some: usize,
+    ) -> bool {
+        let mut order: Vec<(f64, &plan::Layer)> =
+            plan.layers.iter().filter_map(|l| Some((own.get(&l.node)?.own.decibels(), l))).collect();
+        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.node.cmp(&b.1.node)));
+        let small: Vec<NodeId> =
+            order.iter().filter(|(_, l)| plan.top(l.x) == NARROW).map(|(_, l)| l.node).collect();
+        if small.is_empty() {
+            for (_, l) in order.into_iter().take(some) {
+                widths.float.insert(l.node);
+                own.entry(l.node).and_modify(|l| l.float = true);
+            }
+            return true;
+        }
+        let part = if widths.whole.is_empty() { small.len().div_ceil(2) } else { small.len() };
+        widths.whole.extend(&small[..part]);
+        false
     }
     /// What channels are divided by where only depthwise layers read them.
     fn scales(&self, plan: &Plan) -> Result<BTreeMap<ValueId, Vec<f32>>, Vec<Diag>> {

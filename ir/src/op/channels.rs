@@ -81,6 +81,7 @@ mod tests {
             group,
             channels_last: false,
             zero: None,
+            largest: None,
             wide: false,
         };
         let transposed = ConvTranspose {
@@ -133,6 +134,7 @@ mod tests {
             group: 1,
             channels_last,
             zero: None,
+            largest: None,
             wide: false,
         };
         let json = |c| Op::from(op(c)).attributes();

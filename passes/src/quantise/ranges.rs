@@ -35,7 +35,7 @@ impl Calibrator {
         match self {
             Self::MinMax => whole,
             Self::Percentile => percentile(h, whole),
-            Self::Entropy => entropy(h, whole, (usize::from(top) + 1) / 2),
+            Self::Entropy => entropy(h, whole, usize::from(top).div_ceil(2)),
             Self::Mse => squared(h, whole, top),
         }
     }

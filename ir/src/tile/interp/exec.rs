@@ -65,7 +65,9 @@ impl Machine<'_, '_> {
                     let pair = |j: usize| a.get(r, j) * b.get(r, j) + a.get(r, j + 1) * b.get(r, j + 1);
                     let pairs = [pair(4 * i), pair(4 * i + 2)];
                     if pairs.iter().any(|p| p.abs() > *within) {
-                        return Err(self.fault(format!("pairs of products give {pairs:?}, not within {within}")));
+                        return Err(
+                            self.fault(format!("pairs of products give {pairs:?}, not within {within}"))
+                        );
                     }
                     let sum = (r[acc + i] as i64).wrapping_add(pairs[0] + pairs[1]);
                     r[dst.at + i] = u64::from(sum as u32);

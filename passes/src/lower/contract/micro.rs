@@ -9,8 +9,8 @@ use crate::lower::LowerCx;
 use sinter_ir::Expr;
 use sinter_ir::target::CostModel;
 use sinter_ir::tile::build::KernelBuilder;
-use std::ops::Range;
 use sinter_ir::tile::{Addr, BinOp, Bound, Buf, CvtOp, Elem, Inst, LoopKind, Reg, Ty};
+use std::ops::Range;
 
 /// Shape of a register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

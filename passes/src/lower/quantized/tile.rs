@@ -209,7 +209,14 @@ impl Reader {
                         b.set(
                             acc,
                             match self.coded.exact {
-                                true => Inst::Dot4 { acc, a: w, b: x, a_signed: l.signed, b_signed: true, within: None },
+                                true => Inst::Dot4 {
+                                    acc,
+                                    a: w,
+                                    b: x,
+                                    a_signed: l.signed,
+                                    b_signed: true,
+                                    within: None,
+                                },
                                 false => Inst::MulAdd(w, x, acc),
                             },
                         );
