@@ -140,7 +140,7 @@ fn dot4_mixes_signs() {
         let a = b.int(Elem::I8, 8, 200);
         let w = b.int(Elem::I8, 8, -3);
         let r = b.reg(Elem::I32, 2);
-        b.set(r, Inst::Dot4 { acc, a, b: w, a_signed: false, b_signed: true });
+        b.set(r, Inst::Dot4 { acc, a, b: w, a_signed: false, b_signed: true, within: None });
         for i in 0..2u16 {
             let lane = b.reg(Elem::I32, 1);
             b.set(lane, Inst::Lane(r, i));
@@ -148,6 +148,23 @@ fn dot4_mixes_signs() {
         }
     });
     assert_eq!(got, [10 - 4 * 600; 2]);
+}
+
+/// Two products of 200 and -3 are -1200.
+#[test]
+fn a_broken_promise_of_dot4_is_a_fault() {
+    let with = |most| {
+        let mut b = KernelBuilder::new("within");
+        let y = b.buf("y", Access::Write, 4.into());
+        let (acc, a, w) = (b.int(Elem::I32, 1, 0), b.int(Elem::I8, 4, 200), b.int(Elem::I8, 4, -3));
+        let r = b.reg(Elem::I32, 1);
+        b.set(r, Inst::Dot4 { acc, a, b: w, a_signed: false, b_signed: true, within: Some(most) });
+        b.store(y, Addr::at(0), r, None);
+        run(&b.finish(), &mut [&mut [0u8; 4]], &mut [], 0, 1)
+    };
+    assert_eq!(with(1200), Ok(0));
+    let d = with(1199).unwrap_err();
+    assert!(d.message.contains("not within 1199"), "{d:?}");
 }
 
 #[test]

@@ -32,8 +32,8 @@ fn everything() -> Kernel {
     b.set(f, Inst::Dot2 { acc: f, a: pairs, b: pairs });
     let (acc, bytes) = (b.int(Elem::I32, 2, i64::MIN), b.int(Elem::I8, 8, i64::MAX));
     for (a_signed, b_signed) in [(true, true), (true, false), (false, true), (false, false)] {
-        b.set(acc, Inst::Dot4 { acc, a: bytes, b: bytes, a_signed, b_signed });
-        b.set(acc, Inst::Dot4 { acc, a: bytes, b: acc, a_signed, b_signed });
+        b.set(acc, Inst::Dot4 { acc, a: bytes, b: bytes, a_signed, b_signed, within: None });
+        b.set(acc, Inst::Dot4 { acc, a: bytes, b: acc, a_signed, b_signed, within: Some(16383) });
     }
     for high in [false, true] {
         b.set(pairs, Inst::Mat8 { acc: pairs, a: pairs, b: pairs, a_signed: high });
