@@ -30,10 +30,10 @@ impl OpSpec for Quantize {
         if !x.dtype.is_float() && x.dtype != DType::I32 {
             return Err(Diag::input(format!("Quantize does not take {x}")));
         }
-        if self.top.is_some_and(|top| {
-            !zero.dtype.int_range().is_some_and(|(lo, hi)| (lo..=hi).contains(&top.into()))
-        }) {
-            return Err(Diag::input(format!("Quantize to {} with largest code {:?}", zero.dtype, self.top)));
+        let within =
+            |top: &i64| zero.dtype.int_range().is_some_and(|(lo, hi)| (lo..=hi).contains(&(*top).into()));
+        if let Some(top) = self.top.filter(|top| !within(top)) {
+            return Err(Diag::input(format!("Quantize to {} has no code {top}", zero.dtype)));
         }
         Ok(vec![TensorType::new(zero.dtype, x.dims.clone())])
     }

@@ -78,10 +78,10 @@ pub fn affine(g: &Graph, v: ValueId) -> Result<Option<Affine>> {
     };
     let mut found = Affine { value: v, by: number(1.0)?, more: number(0.0)?, steps: 0 };
     loop {
-        let (of, sum) = (found.value, combined(g, found.value, BinaryKind::Add));
+        let of = found.value;
         if let Some((x, c)) = combined(g, of, BinaryKind::Mul) {
             (found.value, found.by) = (x, apply(BinaryKind::Mul, &found.by, c)?);
-        } else if let Some((x, c)) = sum {
+        } else if let Some((x, c)) = combined(g, of, BinaryKind::Add) {
             let c = apply(BinaryKind::Mul, &found.by, c)?;
             (found.value, found.more) = (x, apply(BinaryKind::Add, &found.more, &c)?);
         } else {

@@ -42,8 +42,8 @@ pub enum Form {
     Dots,
     /// As two pairs of 16 bits: the even bytes of a word, then its odd ones.
     Halves,
-    /// By dot products of which products of neighbours never add up to more than this: they are summed in 16 bits.
-    Narrow(u16),
+    /// By dot products of bytes whose sums fit 16 bits for so many words together.
+    Narrow(u8),
 }
 
 impl Words {
@@ -59,15 +59,17 @@ impl Words {
         };
         Self { signed: signed == takes, flip: !takes, group, form: Form::Dots }
     }
-    /// The same for this many rows of data and products of neighbours that add up to no more than `most`.
-    pub fn for_product(self, target: &TargetDesc, rows: &Expr, most: i64) -> Self {
+    /// The same where there are products of 16 bits only, for this many rows of data and products of neighbours that add up
+    /// to no more than `most`.
+    pub fn without_dots(self, rows: &Expr, most: i64) -> Self {
         // Weights that few rows share had better be short; bytes without a sign are wider words by masks alone.
         let many = rows.as_const().is_none_or(|m| m >= FEW);
-        let form = match most {
-            _ if !target.halves() => Form::Dots,
-            ..=MOST if !self.signed => Form::Narrow(most.max(MOST / STEPS) as u16),
-            _ if many => Form::Halves,
-            _ => Form::Dots,
+        let form = match (most, many) {
+            // Sums of more than two words save little, and want registers.
+            (most, _) if most <= HALF => Form::Narrow(2),
+            (most, _) if most <= MOST => Form::Narrow(1),
+            (_, true) => Form::Halves,
+            (_, false) => Form::Dots,
         };
         Self { form, ..self }
     }
@@ -84,8 +86,8 @@ impl Words {
     /// Words whose products fit a sum of 16 bits together; where there are such sums.
     pub fn narrow(self) -> Option<i64> {
         match self.form {
-            Form::Narrow(most) => Some(MOST / i64::from(most)),
-            _ => None,
+            Form::Narrow(words) => Some(words.into()),
+            Form::Dots | Form::Halves => None,
         }
     }
     /// A byte of data in memory, as it is in products.
@@ -104,8 +106,8 @@ const FEW: i64 = 4;
 /// The largest sum of 16 bits.
 const MOST: i64 = i16::MAX as i64;
 
-/// Words that a sum of 16 bits takes at most: more save little, and want registers.
-const STEPS: i64 = 2;
+/// That of which it takes two.
+const HALF: i64 = MOST / 2;
 
 /// Words that are loaded at a time and used at once: rows stay in no register.
 pub const PAIR: u8 = 2;

@@ -60,14 +60,14 @@ impl Words {
         let outer: usize = w.shape()[..axis].iter().product();
         let at = |o: usize, i: usize, j: usize| w.bytes().get((o * k + i) * inner + j).copied();
         let byte = |o, b, j| if b < k { at(o, b, j).unwrap_or(0) } else { 0 };
-        let form = num::Words::of(cx.target, data.dtype);
-        let (lowest, highest) = if form.signed { (-128, 127) } else { (0, 255) };
-        // What stands for padding is data too.
-        let largest = data.largest.map_or(highest, |v| form.byte(v.max(zero))).max(-lowest);
-        let neighbours = neighbours(w.bytes(), (outer, k, inner));
-        let form = form.for_product(cx.target, data.rows, largest * neighbours);
-        if !whole && cx.target.halves() && form.narrow().is_none() {
-            return Ok(None);
+        let mut form = num::Words::of(cx.target, data.dtype);
+        if cx.target.halves() {
+            // Bytes have no sign in such products; what stands for padding is data too.
+            let largest = data.largest.map_or(255, |v| form.byte(v.max(zero)));
+            form = form.without_dots(data.rows, largest * neighbours(w.bytes(), (outer, k, inner)));
+            if !whole && form.narrow().is_none() {
+                return Ok(None);
+            }
         }
         let rows = form.rows();
         let mut words = Vec::with_capacity(rows * w.bytes().len());
