@@ -214,6 +214,7 @@ fn narrow_sums_are_exact() {
     assert!(tops.len() > 4);
     let cosine = narrow.outputs[0].cosine();
     assert!(cosine > 0.997, "{cosine}");
+    assert!(narrow.stats().iter().all(|l| l.scheme == "int8-narrow"));
     let (wide, tops) = of("int8-wide");
     assert!(tops.iter().all(Option::is_none) && wide.outputs[0].cosine() > cosine);
     let data = Data { paths: vec![path], ..Data::default() };

@@ -6,6 +6,7 @@ use sinter_ir::{Diag, NodeId, Result, Tensor, ValueId};
 use sinter_passes::compress::{Error, LayerStat};
 use sinter_passes::quantise::insert::{self, Found, Quantised};
 use sinter_passes::quantise::plan::{Layer, Plan};
+use sinter_passes::quantise::ranges::NARROW;
 use sinter_passes::report::PassReport;
 use std::collections::BTreeMap;
 
@@ -24,6 +25,8 @@ pub struct LayerError {
     pub accumulated: Agreement,
     /// It stayed as it was.
     pub float: bool,
+    /// Its data has 7 bits, so that sums of products fit 16.
+    pub narrow: bool,
 }
 
 /// Sums that tell how close numbers are to others.
@@ -112,14 +115,19 @@ impl LayerError {
         let n = weights.shape().get(layer.axis).copied().unwrap_or(1).max(1);
         let dims = [n as u64, (weights.len() / n) as u64];
         let float = !plan.layers.iter().any(|l| l.node == layer.node);
-        Self { name: layer.name.clone(), dims, float, ..Self::default() }
+        let narrow = plan.top(layer.x) == NARROW;
+        Self { name: layer.name.clone(), dims, float, narrow, ..Self::default() }
     }
     /// For the report.
     pub fn stat(&self) -> LayerStat {
         let weights = self.dims[0] * self.dims[1];
         LayerStat {
             name: self.name.clone(),
-            scheme: if self.float { "float".into() } else { "int8".into() },
+            scheme: match (self.float, self.narrow) {
+                (true, _) => "float".into(),
+                (false, true) => "int8-narrow".into(),
+                (false, false) => "int8".into(),
+            },
             dims: self.dims,
             bytes_before: 4 * weights,
             bytes: if self.float { 4 * weights } else { weights + 4 * self.dims[0] },
