@@ -1,10 +1,11 @@
 //! Symbolic integers as machine code.
 
+use super::known::Known;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types::I64};
 use cranelift_frontend::FunctionBuilder;
-use sinter_ir::Expr;
 use sinter_ir::expr::Atom;
+use sinter_ir::{Expr, Sym};
 use std::collections::BTreeMap;
 
 /// Values emitted so far; valid while what follows is dominated by them and no symbol changes.
@@ -17,59 +18,88 @@ pub fn emit(b: &mut FunctionBuilder, syms: Value, e: &Expr) -> Value {
 
 /// [`emit`], sharing parts with what was emitted before.
 pub fn emit_shared(b: &mut FunctionBuilder, syms: Value, e: &Expr, memo: &mut Memo) -> Value {
-    let mut sum: Option<Value> = None;
-    for (atoms, c) in e.terms() {
-        let mut p: Option<Value> = None;
-        for a in atoms {
-            let v = match memo.get(a) {
-                Some(&v) => v,
-                None => {
-                    let v = atom(b, syms, a, memo);
-                    memo.insert(a.clone(), v);
-                    v
-                }
-            };
-            p = Some(p.map_or(v, |p| b.ins().imul(p, v)));
-        }
-        let Some(mut p) = p else { continue };
-        if *c != 1 {
-            p = b.ins().imul_imm_s(p, *c);
-        }
-        sum = Some(sum.map_or(p, |s| b.ins().iadd(s, p)));
-    }
-    match (sum, e.constant_term()) {
-        (None, c) => b.ins().iconst(I64, c),
-        (Some(s), 0) => s,
-        (Some(s), c) => b.ins().iadd_imm_s(s, c),
-    }
+    Scope { syms, known: None, memo }.expr(b, e)
 }
 
-fn atom(b: &mut FunctionBuilder, syms: Value, a: &Atom, memo: &mut Memo) -> Value {
-    let mut of = |b: &mut FunctionBuilder, e: &Expr| emit_shared(b, syms, e, memo);
-    match a {
-        Atom::Sym(s) => b.ins().load(I64, MemFlagsData::trusted(), syms, 8 * s.0 as i32),
-        Atom::TooBig => b.ins().iconst(I64, 0),
-        Atom::Div(x, d) | Atom::Mod(x, d) => {
-            let quotient = matches!(a, Atom::Div(..));
-            let x = of(b, x);
-            by_power_of_two(b, x, d, quotient).unwrap_or_else(|| {
-                let y = of(b, d);
+/// [`emit`], loading the parts that symbols hold.
+pub fn emit_known(b: &mut FunctionBuilder, syms: Value, e: &Expr, known: &Known) -> Value {
+    Scope { syms, known: Some(known), memo: &mut Memo::new() }.expr(b, e)
+}
+
+/// Where an expression is emitted.
+struct Scope<'a> {
+    syms: Value,
+    known: Option<&'a Known<'a>>,
+    memo: &'a mut Memo,
+}
+
+impl Scope<'_> {
+    fn load(&self, b: &mut FunctionBuilder, s: Sym) -> Value {
+        b.ins().load(I64, MemFlagsData::trusted(), self.syms, 8 * s.0 as i32)
+    }
+    fn expr(&mut self, b: &mut FunctionBuilder, e: &Expr) -> Value {
+        if let Some(s) = self.known.and_then(|k| k.get(e)) {
+            return self.load(b, s);
+        }
+        let mut sum: Option<Value> = None;
+        for (atoms, c) in e.terms() {
+            let mut p: Option<Value> = None;
+            for a in atoms {
+                let v = match self.memo.get(a) {
+                    Some(&v) => v,
+                    None => {
+                        let v = self.atom(b, a);
+                        self.memo.insert(a.clone(), v);
+                        v
+                    }
+                };
+                p = Some(p.map_or(v, |p| b.ins().imul(p, v)));
+            }
+            let Some(mut p) = p else { continue };
+            if *c != 1 {
+                p = b.ins().imul_imm_s(p, *c);
+            }
+            sum = Some(sum.map_or(p, |s| b.ins().iadd(s, p)));
+        }
+        match (sum, e.constant_term()) {
+            (None, c) => b.ins().iconst(I64, c),
+            (Some(s), 0) => s,
+            (Some(s), c) => b.ins().iadd_imm_s(s, c),
+        }
+    }
+    fn atom(&mut self, b: &mut FunctionBuilder, a: &Atom) -> Value {
+        if let Some(s) = self.known.and_then(|k| k.get(&a.clone().into())) {
+            return self.load(b, s);
+        }
+        match a {
+            Atom::Sym(s) => self.load(b, *s),
+            Atom::TooBig => b.ins().iconst(I64, 0),
+            Atom::Div(e, d) | Atom::Mod(e, d) => {
+                let quotient = matches!(a, Atom::Div(..));
+                let x = self.expr(b, e);
+                if let Some(v) = by_power_of_two(b, x, d, quotient) {
+                    return v;
+                }
+                let y = self.expr(b, d);
+                if d.as_const().is_some_and(|d| d > 0) && self.known.is_some_and(|k| k.is_natural(e)) {
+                    return if quotient { b.ins().udiv(x, y) } else { b.ins().urem(x, y) };
+                }
                 let (q, r) = floor_div_mod(b, x, y);
                 if quotient { q } else { r }
-            })
-        }
-        Atom::Min(x, y) => {
-            let (x, y) = (of(b, x), of(b, y));
-            b.ins().smin(x, y)
-        }
-        Atom::Max(x, y) => {
-            let (x, y) = (of(b, x), of(b, y));
-            b.ins().smax(x, y)
-        }
-        Atom::Sel(c, x, y) => {
-            let (c, x, y) = (of(b, c), of(b, x), of(b, y));
-            let yes = b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, c, 0);
-            b.ins().select(yes, x, y)
+            }
+            Atom::Min(x, y) => {
+                let (x, y) = (self.expr(b, x), self.expr(b, y));
+                b.ins().smin(x, y)
+            }
+            Atom::Max(x, y) => {
+                let (x, y) = (self.expr(b, x), self.expr(b, y));
+                b.ins().smax(x, y)
+            }
+            Atom::Sel(c, x, y) => {
+                let (c, x, y) = (self.expr(b, c), self.expr(b, x), self.expr(b, y));
+                let yes = b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, c, 0);
+                b.ins().select(yes, x, y)
+            }
         }
     }
 }

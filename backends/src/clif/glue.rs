@@ -32,6 +32,16 @@ pub mod task {
     pub const BYTES: u32 = 32;
 }
 
+/// Offsets in what `run` hands to `Dispatch`: less code per call than arguments that are always the same.
+pub mod frame {
+    /// The bundle's context.
+    pub const CTX: i32 = 0;
+    /// Symbol array.
+    pub const SYMS: i32 = 8;
+    /// Buffer addresses, as many as the kernel has.
+    pub const BUFS: i32 = 16;
+}
+
 /// Declares another function of the bundle for use in one being built.
 pub fn import(b: &mut FunctionBuilder, name: Name, sig: Signature) -> FuncRef {
     let user = b.func.declare_imported_user_function(name.user());
@@ -184,11 +194,14 @@ fn task(layout: &mut Layout, host: CallConv, isa: &dyn TargetIsa) -> Result<()> 
     })
 }
 
-/// `dispatch(ctx, kernel, bufs, syms, n) -> status`: over the host's threads when there are any.
+/// `dispatch(frame, kernel, n) -> status`: over the host's threads when there are any.
 fn dispatch(layout: &mut Layout, host: CallConv, isa: &dyn TargetIsa) -> Result<()> {
-    define(layout, isa, Name::Dispatch, "dispatch", sig(isa, &[I64; 5], Some(I32)), |b, x| {
+    define(layout, isa, Name::Dispatch, "dispatch", sig(isa, &[I64; 3], Some(I32)), |b, x| {
         let flags = MemFlagsData::trusted();
-        let [ctx, kernel, bufs, syms, n] = *x else { return };
+        let [frame, kernel, n] = *x else { return };
+        let ctx = b.ins().load(I64, flags, frame, frame::CTX);
+        let syms = b.ins().load(I64, flags, frame, frame::SYMS);
+        let bufs = b.ins().iadd_imm_s(frame, i64::from(frame::BUFS));
         let hook = b.ins().load(I64, flags, ctx, context::PARALLEL_FOR);
         let (threads, alone) = (b.create_block(), b.create_block());
         let many = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, n, 1);

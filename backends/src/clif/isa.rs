@@ -51,7 +51,7 @@ pub fn host_or_own(target: &TargetDesc, isa: &dyn TargetIsa) -> CallConv {
 
 /// One instruction set under the optimisation levels that kernels and glue want.
 pub struct Isas {
-    /// Keeps instruction order: vector kernels, whose register tiles the optimiser would tear apart.
+    /// Keeps instruction order: vector kernels, whose register tiles the optimiser would tear apart, and `run`.
     pub ordered: OwnedTargetIsa,
     /// Scalar kernels.
     pub optimised: OwnedTargetIsa,

@@ -10,6 +10,7 @@ mod glue;
 mod inst;
 mod isa;
 mod kernel;
+mod known;
 mod layout;
 mod program;
 mod relocs;
@@ -147,9 +148,11 @@ pub fn compile(
         }
         kernels_of(&mut layout, i as u32, program, target, &isas)?;
         let mut ctx = Context::new();
-        program::build(&mut ctx.func, program, i as u32, isas.small.as_ref(), measure)?;
+        // The optimiser would keep addresses in memory that are less code to compute again.
+        let isa = isas.ordered.as_ref();
+        program::build(&mut ctx.func, program, i as u32, isa, measure)?;
         let name = if alone { layout::Name::Run } else { layout::Name::LevelRun(i as u32) };
-        layout.add(name, "run", &mut ctx, isas.small.as_ref())?;
+        layout.add(name, "run", &mut ctx, isa)?;
     }
     layout.level.clear();
     glue::add_all(&mut layout, levels, lacking, weights, weakest.small.as_ref())?;

@@ -4,7 +4,8 @@
 //! means that every input dim has its only possible value.
 
 use super::expr;
-use super::glue::{import, sig};
+use super::glue::{frame, import, sig};
+use super::known::Known;
 use super::layout::Name;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I32, I64};
@@ -32,7 +33,13 @@ struct Run<'a, 'f> {
     /// The caller's block, and where each state begins in it.
     states: Option<Value>,
     state_offsets: Vec<Expr>,
-    bufs: StackSlot,
+    /// What [`frame`] says, and behind it the addresses of a call's buffers.
+    frame: StackSlot,
+    known: Known<'a>,
+    /// Addresses that the call before took: often an operand of the next.
+    recent: Vec<(Loc, Value)>,
+    /// Branches and loops around the step.
+    depth: u32,
     exit: Block,
     /// Where the next stopwatch is noted down, in code for measuring.
     site: Option<i32>,
@@ -54,10 +61,12 @@ pub fn build(func: &mut Function, p: &Program, level: u32, isa: &dyn TargetIsa, 
     let ready = b.ins().iconst(I64, context::ready(level) as i64);
     let fresh = b.ins().icmp(IntCC::NotEqual, state, ready);
     let weights = b.ins().load(I64, flags, ctx, context::WEIGHTS);
-    let weights = b.ins().iadd_imm_s(weights, WEIGHTS_HEADER_BYTES as i64);
     let arena = b.ins().load(I64, flags, ctx, context::ARENA);
     let most = p.kernels.iter().map(|k| k.bufs.len()).max().unwrap_or(0).max(1) as u32;
-    let bufs = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * most, 3));
+    let bytes = frame::BUFS as u32 + 8 * most;
+    let frame = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
+    b.ins().stack_store(I64, ctx, frame, frame::CTX);
+    b.ins().stack_store(I64, arena, frame, frame::SYMS);
     let (state_offsets, _) = p.state_offsets();
     let states = None;
     let site = measure.then_some(0);
@@ -74,7 +83,10 @@ pub fn build(func: &mut Function, p: &Program, level: u32, isa: &dyn TargetIsa, 
         dims,
         states,
         state_offsets,
-        bufs,
+        frame,
+        known: Known::new(p),
+        recent: vec![],
+        depth: 0,
         exit,
         site,
     };
@@ -106,7 +118,7 @@ impl Run<'_, '_> {
     }
     fn expr(&mut self, e: &Expr) -> Value {
         let syms = self.syms();
-        expr::emit(&mut self.b, syms, e)
+        expr::emit_known(&mut self.b, syms, e, &self.known)
     }
     fn set_sym(&mut self, s: Sym, v: Value, code: Code) {
         if let Some(info) = self.p.symbols.info(s) {
@@ -187,7 +199,9 @@ impl Run<'_, '_> {
         let flags = MemFlagsData::trusted();
         match loc {
             Loc::Arena(o) => self.b.ins().iadd_imm_s(self.arena, o as i64),
-            Loc::Weights(o) => self.b.ins().iadd_imm_s(self.weights, o as i64),
+            Loc::Weights(o) => {
+                self.b.ins().iadd_imm_s(self.weights, (WEIGHTS_HEADER_BYTES as u64 + o) as i64)
+            }
             Loc::Input(i) => self.b.ins().load(I64, flags, self.inputs, 8 * i as i32),
             Loc::Output(i) => self.b.ins().load(I64, flags, self.outputs, 8 * i as i32),
             Loc::State(i) => {
@@ -200,6 +214,15 @@ impl Run<'_, '_> {
     }
     fn steps(&mut self, steps: &[Step]) -> Result<()> {
         steps.iter().try_for_each(|s| self.step(s))
+    }
+    /// The steps of a branch or loop.
+    fn inner(&mut self, steps: &[Step]) -> Result<()> {
+        self.recent.clear();
+        self.depth += 1;
+        self.steps(steps)?;
+        self.depth -= 1;
+        self.recent.clear();
+        Ok(())
     }
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
@@ -217,6 +240,9 @@ impl Run<'_, '_> {
                 match self.p.symbols.info(*sym) {
                     Some(info) if info.min <= lo && hi <= info.max => self.set_sym_unchecked(*sym, v),
                     _ => self.set_sym(*sym, v, Code::BadRunTimeValue),
+                }
+                if self.depth == 0 {
+                    self.known.set(*sym, value);
                 }
             }
             Step::ReadSym { sym, from, index, dtype } => {
@@ -244,7 +270,7 @@ impl Run<'_, '_> {
                 self.b.ins().brif(c, yes, &[], no, &[]);
                 for (block, body) in [(yes, then), (no, els)] {
                     self.b.switch_to_block(block);
-                    self.steps(body)?;
+                    self.inner(body)?;
                     self.b.ins().jump(after, &[]);
                 }
                 self.b.switch_to_block(after);
@@ -282,12 +308,15 @@ impl Run<'_, '_> {
     /// Calls a kernel and gives its status.
     fn call(&mut self, kernel: u32, args: &[Loc]) -> Result<Value> {
         let k = self.p.kernels.get(kernel as usize).ok_or_else(|| Diag::bug("call of an unknown kernel"))?;
+        let recent = std::mem::take(&mut self.recent);
         for (i, loc) in args.iter().enumerate() {
-            let v = self.address(*loc);
-            self.b.ins().stack_store(I64, v, self.bufs, 8 * i as i32);
+            let v = match recent.iter().find(|(l, _)| l == loc) {
+                Some((_, v)) => *v,
+                None => self.address(*loc),
+            };
+            self.recent.push((*loc, v));
+            self.b.ins().stack_store(I64, v, self.frame, frame::BUFS + 8 * i as i32);
         }
-        let bufs = self.b.ins().stack_addr(I64, self.bufs, 0);
-        let syms = self.syms();
         let f = import(
             &mut self.b,
             Name::Kernel(self.level, kernel),
@@ -295,14 +324,17 @@ impl Run<'_, '_> {
         );
         let call = match &k.parallel {
             None => {
+                let bufs = self.b.ins().stack_addr(I64, self.frame, frame::BUFS);
+                let syms = self.syms();
                 let (zero, one) = (self.b.ins().iconst(I64, 0), self.b.ins().iconst(I64, 1));
                 self.b.ins().call(f, &[bufs, syms, zero, one])
             }
             Some(n) => {
                 let n = self.expr(n);
                 let f = self.b.ins().func_addr(I64, f);
-                let d = import(&mut self.b, Name::Dispatch, sig(self.isa, &[I64; 5], Some(I32)));
-                self.b.ins().call(d, &[self.ctx, f, bufs, syms, n])
+                let frame = self.b.ins().stack_addr(I64, self.frame, 0);
+                let d = import(&mut self.b, Name::Dispatch, sig(self.isa, &[I64; 3], Some(I32)));
+                self.b.ins().call(d, &[frame, f, n])
             }
         };
         Ok(self.b.inst_results(call)[0])
@@ -393,7 +425,7 @@ impl Run<'_, '_> {
         self.set_sym_unchecked(count, i);
         let at = self.address(iter);
         self.b.ins().store(flags, i, at, 0);
-        self.steps(body)?;
+        self.inner(body)?;
         let next = self.b.ins().iadd_imm_s(i, 1);
         self.b.ins().jump(head, &[BlockArg::from(next)]);
         self.b.switch_to_block(after);

@@ -17,8 +17,8 @@ use sinter_passes::plan::weights::Store;
 use sinter_passes::report::PassReport;
 use std::path::Path;
 
-/// Bytes of machine code, or of WebAssembly, that a bundle may have for a target: of language models, of all others, and where code is to
-/// be small.
+/// Bytes of machine code, or of WebAssembly, that a bundle may have for a target: of language models, of all others, and
+/// where code is to be small.
 const LANGUAGE_MODEL: u64 = 150_000;
 const OTHERS: u64 = 100_000;
 const SMALL: u64 = 50_000;
@@ -272,13 +272,15 @@ impl Levers {
             lower.thrift += 1;
         } else if !*small {
             return false;
-        } else if !lower.exact_convolutions {
-            lower.exact_convolutions = true;
         } else if *shares && !*uniform {
             // Kernels are the same for all shapes where their code is as dear for all.
             (*uniform, lower.thrift, *steps) = (true, 0, 1);
         } else if *steps < STEPS && !idle {
             *steps += 1;
+        } else if !lower.exact_convolutions {
+            (lower.exact_convolutions, *steps) = (true, 1);
+        } else if *steps < STEPS {
+            *steps = STEPS;
         } else {
             return false;
         }

@@ -3,7 +3,8 @@
 //! One step along k of a tile of `mr` rows and `nv` vectors is `mr * nv` multiply-adds, `mr + nv` loads, and cannot
 //! be faster than the latency of one multiply-add; machines do two of either at a time. Loads that are hidden behind
 //! the arithmetic still cost a little, those of B more: they come from farther away. The model adds up all steps of a
-//! product, with the smaller tiles that rest rows and a last narrow panel get, and lets code size count.
+//! product, with the smaller tiles that rest rows and a last narrow panel get, and lets code size count among those
+//! that are fast enough.
 //!
 //! Rows of A whose distance is a multiple of the page lie in the same lines of the first cache: more of them than it
 //! has ways push each other out, and every broadcast comes from the second cache.
@@ -49,48 +50,60 @@ impl RowCache {
     }
 }
 
-/// Rows of the tile that serves all shapes.
-const UNIFORM_ROWS: i64 = 8;
+/// Sums that hide latency, at least, in a tile that serves many shapes.
+const UNIFORM_SUMS: i64 = 8;
 
 /// Tiles kept for measuring.
 const CANDIDATES: usize = 8;
+
+/// However dear code is, no tile takes longer than the fastest by more than this part.
+const SLOWER: (i128, i128) = (1, 8);
 
 /// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first.
 pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, rows: RowCache) -> Vec<Tile> {
     let registers = i64::from(target.vector_registers.max(4));
     let width = i64::from(lanes.max(1));
-    let mut all: Vec<(i128, Tile)> = vec![];
+    let mut all: Vec<((i128, i128), Tile)> = vec![];
     let cost = num.cost(&target.cost);
     let tile = |mr: i64, nv: i64| Tile::new(&cost, mr as usize, nv as usize, lanes);
-    if cost.uniform && m.as_const().is_none_or(|m| m >= UNIFORM_ROWS) {
-        // Sums enough to hide latency, and panels that any number of columns can have.
-        return vec![tile(UNIFORM_ROWS, 1)];
+    // Accumulators, one row of B and a broadcast of A.
+    let fits = |nv: i64| match num.group() {
+        // Halves of a word, a product, and one to spare: B stays in memory.
+        _ if num.rows() > 1 => (registers - 4) / nv,
+        // B and data of the words of a sum, a product, and ones to add its halves.
+        _ if let Some(words) = num.narrow() => (registers - words * (nv + 1) - 2) / nv,
+        // A product on its way to its sum.
+        1 => (registers - nv - 1 - i64::from(num.sums_apart())) / nv,
+        // Rows pass, two steps of B stay: nothing else is in the loop.
+        group if group == usize::from(PAIR) => (registers + 1 - 2 * nv) / nv,
+        _ => (registers - nv) / (nv + 1),
+    };
+    if cost.uniform && m.as_const().is_none_or(|m| m >= UNIFORM_SUMS) {
+        // As wide as all panels can be alike: fewer loads, where sums are enough to hide latency. Where nothing but code
+        // counts, one vector.
+        let even = |nv: &i64| n.as_const().is_some() && vectors(n, width) % nv == 0;
+        let suits = |nv: &i64| cost.code > 1 && even(nv) && fits(*nv) >= UNIFORM_SUMS / 2;
+        let wide = [2, 3].into_iter().find(suits);
+        return vec![match wide {
+            Some(nv) => tile(UNIFORM_SUMS / 2, nv),
+            None => tile(UNIFORM_SUMS, 1),
+        }];
     }
     let most_nv = vectors(n, width).min(registers);
     for nv in 1..=most_nv {
-        // Accumulators, one row of B and a broadcast of A.
-        let fits = match num.group() {
-            // Halves of a word, a product, and one to spare: B stays in memory.
-            _ if num.rows() > 1 => (registers - 4) / nv,
-            // B and data of the words of a sum, a product, and ones to add its halves.
-            _ if let Some(words) = num.narrow() => (registers - words * (nv + 1) - 2) / nv,
-            // A product on its way to its sum.
-            1 => (registers - nv - 1 - i64::from(num.sums_apart())) / nv,
-            // Rows pass, two steps of B stay: nothing else is in the loop.
-            group if group == usize::from(PAIR) => (registers + 1 - 2 * nv) / nv,
-            _ => (registers - nv) / (nv + 1),
-        };
-        let most_mr = fits.min(m.as_const().unwrap_or(i64::MAX).max(1));
+        let most_mr = fits(nv).min(m.as_const().unwrap_or(i64::MAX).max(1));
         for mr in 1..=most_mr {
             if m.as_const().is_none() && !(mr as u64).is_power_of_two() {
                 continue;
             }
             let tile = tile(mr, nv);
-            all.push((score(&cost, tile, m, n, rows), tile));
+            all.push((time_and_code(&cost, tile, m, n, rows), tile));
         }
     }
+    let fastest = all.iter().map(|((time, _), _)| *time).min().unwrap_or(0);
+    all.retain(|((time, _), _)| (time - fastest) * SLOWER.1 <= fastest * SLOWER.0);
     // Equal scores stay in the order of their size.
-    all.sort_by_key(|(score, _)| *score);
+    all.sort_by_key(|((time, code), _)| time * (i128::from(cost.code.max(1)) + code));
     all.truncate(CANDIDATES);
     if all.is_empty() {
         return vec![tile(1, 1)];
@@ -123,14 +136,14 @@ pub fn step(cost: &CostModel, mr: i64, nv: i64) -> i64 {
     cost.operation * (mr * nv).max(mr + nv).max(cost.latency) + cost.broadcast * mr + cost.load * nv
 }
 
-/// Time per step along k of the whole product, weighed with the code it takes; smaller is better.
-fn score(cost: &CostModel, tile: Tile, rows: &Expr, columns: &Expr, cache: RowCache) -> i128 {
+/// Time per step along k of the whole product, and the instructions it takes.
+fn time_and_code(cost: &CostModel, tile: Tile, rows: &Expr, columns: &Expr, cache: RowCache) -> (i128, i128) {
     let (nv, width) = (tile.nv as i64, i64::from(tile.lanes));
     let m = rows.as_const().unwrap_or(OPEN_ROWS).max(1);
     let n = columns.as_const().unwrap_or(OPEN_COLUMNS).max(1);
     // Whole panels, and the vectors of a last one.
     let last = (n % (nv * width) + width - 1) / width;
-    let (mut time, mut code) = (0i128, 0i64);
+    let (mut time, mut code) = (0i128, 0i128);
     for (count, nv) in [(n / (nv * width), nv), (i64::from(last > 0), last)].into_iter().filter(|p| p.0 > 0) {
         let mut left = m;
         for h in heights(tile.mr, rows, tile.uniform) {
@@ -138,10 +151,10 @@ fn score(cost: &CostModel, tile: Tile, rows: &Expr, columns: &Expr, cache: RowCa
             time += i128::from(count * (left / h) * (step(cost, h, nv) + cost.miss * cache.crowded(h)));
             left %= h;
             // Loads, multiply-adds and what becomes of the results.
-            code += h + nv + 3 * h * nv;
+            code += i128::from(h + nv + 3 * h * nv);
         }
     }
-    time * i128::from(cost.code.max(1) + code)
+    (time, code)
 }
 
 #[cfg(test)]
@@ -187,7 +200,10 @@ mod tests {
         let mut target = machine(32);
         target.cost.uniform = true;
         let pick = |m: i64, n: i64| tiles(&target, (16, Num::f32()), &m.into(), &n.into(), rows(0));
-        assert_eq!(pick(196, 112), pick(49, 512));
+        assert_eq!(pick(196, 96), pick(49, 512));
+        // Panels are alike: of two vectors, of three, or of one.
+        let nv = |n| pick(49, n)[0].nv;
+        assert_eq!([32, 48, 16, 80].map(nv), [2, 3, 1, 1]);
         assert_eq!(heights(8, &49.into(), true), heights(8, &sinter_ir::Sym(0).into(), true));
         // A single row has sums of its own.
         assert!(pick(1, 512)[0].nv > 1);
