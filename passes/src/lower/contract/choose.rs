@@ -56,7 +56,7 @@ const UNIFORM_SUMS: i64 = 8;
 /// Tiles kept for measuring.
 const CANDIDATES: usize = 8;
 
-/// However dear code is, no tile takes longer than the fastest by more than this part.
+/// However dear code is, tiles that take longer than the fastest by more than this part are for want of others.
 const SLOWER: (i128, i128) = (1, 8);
 
 /// The cheapest tiles of a product of `m` rows and `n` columns, for vectors of `lanes`: best first.
@@ -101,9 +101,9 @@ pub fn tiles(target: &TargetDesc, (lanes, num): (u16, Num), m: &Expr, n: &Expr, 
         }
     }
     let fastest = all.iter().map(|((time, _), _)| *time).min().unwrap_or(0);
-    all.retain(|((time, _), _)| (time - fastest) * SLOWER.1 <= fastest * SLOWER.0);
+    let slow = |time: i128| (time - fastest) * SLOWER.1 > fastest * SLOWER.0;
     // Equal scores stay in the order of their size.
-    all.sort_by_key(|((time, code), _)| time * (i128::from(cost.code.max(1)) + code));
+    all.sort_by_key(|&((time, code), _)| (slow(time), time * (i128::from(cost.code.max(1)) + code)));
     all.truncate(CANDIDATES);
     if all.is_empty() {
         return vec![tile(1, 1)];
