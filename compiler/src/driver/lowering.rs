@@ -250,7 +250,7 @@ struct Levers {
     lower: LowerOptions,
     /// Whether kernels of several shapes may become one.
     shares: bool,
-    /// All products have tiles of one size.
+    /// All products have tiles of a few sizes.
     uniform: bool,
     /// Times that code became twice as dear, the same everywhere.
     steps: u32,
